@@ -1,0 +1,48 @@
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/ir/model.h"
+
+namespace espalier {
+
+/// How a packed weight and its index are spelled in a file (docs/formats).
+struct WriteOptions {
+  std::string profile;         ///< "" = the format's default: tract (NNEF), function (ONNX)
+  std::string index = "grid";  ///< or "first-element"
+};
+
+/// A file format. `read` gets the path that the user named (a folder for unpacked NNEF).
+struct Format {
+  std::string_view name, summary;
+  std::span<const std::string_view> profiles;  ///< the first is the default
+  /// By content, never by name.
+  bool (*recognise)(const std::filesystem::path& path);
+  Model (*read)(const std::filesystem::path& path);
+  /// By ending. One format takes every name that no other wants (NNEF: a folder).
+  bool (*writes)(const std::filesystem::path& path);
+  /// Errors  before anything is written: Fault::kUnsupported naming operator and node that the
+  /// format cannot spell.
+  void (*write)(const Model& model, const std::filesystem::path& path, const WriteOptions& options);
+};
+
+std::span<const Format* const> formats();
+
+/// Errors  Fault::kFormat / kUnsupported with the file's name in front.
+Model read_model(const std::filesystem::path& path);
+void write_model(const Model& model, const std::filesystem::path& path,
+                 const WriteOptions& options = {});
+
+/// The format that write_model would use.
+const Format& format_for_output(const std::filesystem::path& path);
+
+/// Bytes of a file, or of all files below a folder; for ONNX with the external data files that it
+/// names.
+uint64_t size_on_disk(const Model& model);
+uint64_t size_on_disk(const std::filesystem::path& path);
+
+}  // namespace espalier

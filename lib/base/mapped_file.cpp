@@ -1,0 +1,80 @@
+#include "lib/base/mapped_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace espalier {
+namespace {
+
+[[noreturn]] void fail(std::string_view what) {
+  throw Error(Fault::kFormat, fmt::format("{}: {}", what, std::strerror(errno)));
+}
+
+}  // namespace
+
+// Takes the descriptor over. The type is asked of the open file, so that nothing can be swapped
+// between the two calls.
+std::shared_ptr<const MappedFile> MappedFile::map(int descriptor) {
+  struct Closer {
+    int descriptor;
+    ~Closer() { close(descriptor); }
+  } closer{descriptor};
+  struct stat status {};
+  if (fstat(descriptor, &status) != 0) fail("cannot be examined");
+  if (S_ISDIR(status.st_mode)) throw Error(Fault::kFormat, "is a folder, a file was wanted");
+  if (!S_ISREG(status.st_mode)) throw Error(Fault::kFormat, "is not a regular file");
+  const auto size = static_cast<size_t>(status.st_size);
+  if (size == 0) return std::shared_ptr<const MappedFile>(new MappedFile({}));
+  void* address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  if (address == MAP_FAILED) fail(fmt::format("{} bytes cannot be mapped", size));
+  return std::shared_ptr<const MappedFile>(
+      new MappedFile({static_cast<const std::byte*>(address), size}));
+}
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) fail("cannot be opened");
+  return map(descriptor);
+}
+
+std::shared_ptr<const MappedFile> MappedFile::open_below(const std::filesystem::path& folder,
+                                                         const std::filesystem::path& relative) {
+  if (relative.empty() || relative.is_absolute())
+    throw Error(Fault::kFormat,
+                "path is absolute or empty, a name below the model's folder was wanted");
+  int here = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+  if (here < 0) fail("folder cannot be opened");
+  // One step at a time with O_NOFOLLOW: no link on the way can lead out of the folder.
+  for (auto part = relative.begin(); part != relative.end(); ++part) {
+    const bool last = std::next(part) == relative.end();
+    if (*part == "..") {
+      close(here);
+      throw Error(Fault::kFormat, "path has a '..', a name below the model's folder was wanted");
+    }
+    const int next =
+        openat(here, part->c_str(),
+               O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | (last ? 0 : O_DIRECTORY));
+    const int error = errno;
+    close(here);
+    errno = error;
+    if (next < 0 && (error == ELOOP || error == ENOTDIR))
+      throw Error(
+          Fault::kFormat,
+          "path leads through a symbolic link, a plain file below the model's folder was wanted");
+    if (next < 0) fail("cannot be opened");
+    here = next;
+  }
+  return map(here);
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+}  // namespace espalier

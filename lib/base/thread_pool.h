@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+namespace espalier {
+
+/// A fixed set of worker threads. The work is cut into items that never share a result, so results
+/// do not depend on the number of threads.
+class ThreadPool {
+ public:
+  /// `threads` counts the calling thread; 0 means all processors.
+  explicit ThreadPool(size_t threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  size_t threads() const;
+
+  /// Calls body(0) ... body(count - 1) and returns when all have ended. An exception of a body is
+  /// rethrown here (the one of the lowest item). A call from inside a body runs its items on that
+  /// thread.
+  void for_each(size_t count, const std::function<void(size_t)>& body);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace espalier

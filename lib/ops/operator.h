@@ -1,0 +1,82 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/thread_pool.h"
+#include "lib/ir/model.h"
+#include "lib/tensor/view.h"
+
+namespace espalier {
+
+/// What an operator sees while it runs: made by the runtime, once per node.
+class RunContext {
+ public:
+  virtual ~RunContext() = default;
+
+  /// Inputs that the node names; an input that it leaves out has no view.
+  virtual size_t inputs() const = 0;
+  virtual bool has_input(size_t index) const = 0;
+  virtual const TensorView& input(size_t index) const = 0;
+
+  /// Whether anyone reads output `index`; others need not be made.
+  virtual bool wants_output(size_t index) const = 0;
+  /// Memory for output `index`, not initialised. Each wanted output is asked for exactly once per
+  /// run, by this or by alias().
+  virtual TensorView output(size_t index, DType dtype, const Dims& dims) = 0;
+  /// Output `index` is input `from` under other extents (same count), without a copy.
+  virtual void alias(size_t index, size_t from, const Dims& dims) = 0;
+
+  /// Memory until the end of this run, aligned to 64 bytes, not initialised; a second call is
+  /// independent of the first.
+  virtual std::byte* scratch(size_t bytes) = 0;
+  float* scratch_f32(size_t count) {
+    return reinterpret_cast<float*>(scratch(count * sizeof(float)));
+  }
+
+  virtual ThreadPool& pool() = 0;
+};
+
+/// What an operator may look at before it runs for the first time.
+struct PrepareContext {
+  const Node& node;
+  int64_t opset;  ///< of the node's domain
+  std::vector<const Weight*>
+      constants;  ///< per input: its value where that is known now (dense or packed), else null
+
+  const Weight* constant(size_t input) const {
+    return input < constants.size() ? constants[input] : nullptr;
+  }
+  bool names_input(size_t input) const {
+    return input < node.inputs.size() && node.inputs[input] != kNoValue;
+  }
+};
+
+/// Runs the node; holds what prepare() made once (repacked weights, parsed attributes). Not called
+/// by two threads at a time.
+using Run = std::function<void(RunContext&)>;
+
+/// One operator of ONNX's default domain, for all opsets from 7 on. A packed weight reaches
+/// prepare() as a SparseMatrix in `constants`; an operator without use for it reads the decoded
+/// view like any other input (the runtime decodes it once).
+struct Operator {
+  std::string_view name;
+  /// How input `input` of `node`, of shape `shape`, folds to matrices; nothing where that input is
+  /// no prunable weight. Null: never.
+  std::optional<Fold> (*fold)(const Node& node, size_t input, const Shape& shape) = nullptr;
+  /// Whether input `input` is taken packed; all others are decoded. Null: never.
+  bool (*takes_packed)(const Node& node, size_t input) = nullptr;
+  /// Errors  Fault::kUnsupported naming the attribute or type that is not supported.
+  Run (*prepare)(const PrepareContext& context) = nullptr;
+};
+
+/// All operators, in the order of operators.def.
+std::span<const Operator* const> operators();
+/// Null where espalier does not know the operator.
+const Operator* find_operator(std::string_view op, std::string_view domain);
+
+}  // namespace espalier

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "lib/sparse/block_shape.h"
+#include "lib/tensor/matrix_view.h"
+
+namespace espalier {
+
+struct ScoreContext {
+  MatrixView weight;  ///< f32
+  BlockShape block;
+  bool skip_diagonal = false;  ///< elements (r, r) of each part do not count
+  uint64_t seed = 0;  ///< for criteria that draw numbers: the same seed gives the same scores,
+                      ///< whatever the order of layers
+};
+
+/// How much a block is worth. Scores go part after part, block row after block row, as
+/// BlockMask::index counts; a higher score stays longer. NaN weights count as infinite: they are
+/// kept.
+struct Criterion {
+  std::string_view name, summary;
+  /// Scores of block rows [first, last) of the stacked grid into `scores` (the whole grid's span).
+  void (*score)(const ScoreContext& context, size_t first, size_t last, std::span<float> scores);
+};
+
+std::span<const Criterion* const> criteria();
+const Criterion* find_criterion(std::string_view name);
+
+}  // namespace espalier

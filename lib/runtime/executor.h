@@ -1,0 +1,58 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/thread_pool.h"
+#include "lib/ir/model.h"
+
+namespace espalier {
+
+/// Name of a graph input or output -> value.
+using Feed = std::map<std::string, Tensor>;
+
+struct ExecutorOptions {
+  size_t threads = 1;           ///< 0: all processors
+  bool decode_weights = false;  ///< run packed weights as the dense tensors they decode to
+  bool profile = false;         ///< keep the time of each node
+};
+
+struct NodeTime {
+  std::string op, name;
+  double seconds = 0;  ///< sum over the runs since the executor was made
+};
+
+/// Runs a model. Weights are prepared once; memory for the values in between is planned for the
+/// shapes of the last call and kept.
+class Executor {
+ public:
+  /// Errors  Fault::kUnsupported naming operator and node that cannot be run.
+  Executor(const Model& model, const ExecutorOptions& options);
+  ~Executor();
+  Executor(Executor&&) noexcept;
+
+  /// All outputs by name.
+  /// Errors  Fault::kUsage: an input is missing, unknown, or of another type or shape than the
+  /// model declares; the text names it.
+  ///         Fault::kFormat: shapes inside the model do not fit each other; the text names the
+  ///         node.
+  Feed run(const Feed& inputs);
+
+  std::vector<NodeTime> times() const;
+  /// Bytes held for weights, and for values and scratch since the last change of shapes.
+  size_t weight_bytes() const;
+  size_t activation_bytes() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Operators of the model that the runtime cannot run: "Op (node name)", in graph order; empty
+/// where it can.
+std::vector<std::string> unsupported_operators(const Model& model);
+
+}  // namespace espalier

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <optional>
+
+#include "lib/sparse/sparse_matrix.h"
+
+namespace espalier {
+
+/// Keeps the blocks of `dense` that `mask` marks, and the diagonals of its (square) parts apart
+/// where `diagonal` is set: then a kept block holds zeros on the diagonal. Shapes  dense folds by
+/// `fold`; mask is of that fold. dense is f32, f16 or bf16 (anything else, or another mask, is a
+/// bug). Cost    one pass over the kept blocks. Errors  Fault::kUnsupported from 2^32 block rows or
+/// columns on.
+SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask& mask,
+                         bool diagonal);
+
+/// The dense weight: shape and dtype of the matrix. Bit for bit what was packed; with a diagonal, a
+/// negative zero may turn positive.
+Tensor decode(const SparseMatrix& matrix);
+
+/// `matrix` with its values rounded to `dtype` (f32, f16, bf16); decode still gives matrix.dtype.
+/// Errors  Fault::kFormat where a finite value does not fit into f16.
+SparseMatrix with_values(const SparseMatrix& matrix, DType dtype);
+
+/// Which blocks of `dense` hold a bit that is not zero (a negative zero counts as one); with
+/// `diagonal`, the diagonals of square parts are not looked at.
+BlockMask nonzero_blocks(const Tensor& dense, const Fold& fold, BlockShape block, bool diagonal);
+
+/// The packing of `dense` that loses no bit and takes the fewest bytes among the usual block shapes
+/// (16x4, 16x1, 8x4, 8x1, 4x8, 4x4, 4x1, 1x8, 1x4, 1x1, and RxC of `hint`), with and without
+/// diagonals apart; nothing where none is smaller than the dense weight.
+std::optional<SparseMatrix> pack_smallest(const Tensor& dense, const Fold& fold,
+                                          std::optional<BlockShape> hint = {});
+
+}  // namespace espalier

@@ -1,0 +1,195 @@
+#include "lib/tensor/tensor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "lib/base/checked_math.h"
+#include "lib/tensor/half.h"
+
+namespace espalier {
+namespace {
+
+constexpr std::align_val_t kAlignment{64};
+
+std::shared_ptr<std::byte> make_buffer(size_t bytes) {
+  return {static_cast<std::byte*>(::operator new(std::max<size_t>(bytes, 1), kAlignment)),
+          [](std::byte* buffer) { ::operator delete(buffer, kAlignment); }};
+}
+
+// Calls convert(bits or value) for each element of a tensor whose bytes may lie unaligned.
+template <typename From, typename To, typename Convert>
+std::vector<To> converted(const Tensor& tensor, Convert convert) {
+  std::vector<To> result(tensor.count());
+  const std::byte* from = tensor.bytes().data();
+  for (size_t i = 0; i < result.size(); ++i, from += sizeof(From)) {
+    From value;
+    std::memcpy(&value, from, sizeof(From));
+    result[i] = convert(value);
+  }
+  return result;
+}
+
+template <typename From, typename To>
+std::vector<To> cast_all(const Tensor& tensor) {
+  return converted<From, To>(tensor, [](From value) { return static_cast<To>(value); });
+}
+
+// Integers and bool; nothing for other types.
+template <typename To>
+bool integers(const Tensor& tensor, std::vector<To>& result) {
+  switch (tensor.dtype()) {
+    case DType::kI8:
+      result = cast_all<int8_t, To>(tensor);
+      return true;
+    case DType::kI16:
+      result = cast_all<int16_t, To>(tensor);
+      return true;
+    case DType::kI32:
+      result = cast_all<int32_t, To>(tensor);
+      return true;
+    case DType::kI64:
+      result = cast_all<int64_t, To>(tensor);
+      return true;
+    case DType::kU8:
+      result = cast_all<uint8_t, To>(tensor);
+      return true;
+    case DType::kU16:
+      result = cast_all<uint16_t, To>(tensor);
+      return true;
+    case DType::kU32:
+      result = cast_all<uint32_t, To>(tensor);
+      return true;
+    case DType::kU64:
+      result = cast_all<uint64_t, To>(tensor);
+      return true;
+    case DType::kBool:
+      result = converted<uint8_t, To>(tensor, [](uint8_t b) { return static_cast<To>(b != 0); });
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+size_t byte_count(DType dtype, const Shape& shape) {
+  const auto bits = checked_mul(element_count(shape), bits_of(dtype));
+  if (!bits || *bits > (size_t{1} << 62)) {
+    throw Error(Fault::kFormat,
+                fmt::format("{} of shape {} is too large", name_of(dtype), to_string(shape)));
+  }
+  return ceil_div(*bits, 8);
+}
+
+Tensor::Tensor(DType dtype, Shape shape, Bytes bytes, std::shared_ptr<const void> owner)
+    : dtype_(dtype),
+      shape_(std::move(shape)),
+      count_(element_count(shape_)),
+      bytes_(bytes),
+      owner_(std::move(owner)) {
+  const size_t wanted = byte_count(dtype_, shape_);
+  if (dtype_ != DType::kString && bytes_.size() != wanted) {
+    throw Error(Fault::kFormat,
+                fmt::format("{} bytes of data, {} of shape {} needs {}", bytes_.size(),
+                            name_of(dtype_), to_string(shape_), wanted));
+  }
+}
+
+Tensor Tensor::zeros(DType dtype, Shape shape) {
+  const size_t bytes = byte_count(dtype, shape);
+  const std::shared_ptr<std::byte> buffer = make_buffer(bytes);
+  std::memset(buffer.get(), 0, bytes);
+  Tensor result(dtype, std::move(shape), {buffer.get(), bytes}, buffer);
+  result.writable_ = true;
+  return result;
+}
+
+std::span<std::byte> Tensor::mutable_bytes() {
+  ESPALIER_CHECK(writable_ && owner_.use_count() == 1);
+  return {const_cast<std::byte*>(bytes_.data()), bytes_.size()};
+}
+
+Tensor Tensor::reshaped(Shape shape) const {
+  ESPALIER_CHECK(element_count(shape) == count_);
+  Tensor result = *this;
+  result.shape_ = std::move(shape);
+  return result;
+}
+
+Tensor Tensor::aligned() const {
+  if (reinterpret_cast<uintptr_t>(bytes_.data()) % static_cast<size_t>(kAlignment) == 0)
+    return *this;
+  return copy();
+}
+
+Tensor Tensor::copy() const {
+  const std::shared_ptr<std::byte> buffer = make_buffer(bytes_.size());
+  if (!bytes_.empty()) std::memcpy(buffer.get(), bytes_.data(), bytes_.size());
+  Tensor result(dtype_, shape_, {buffer.get(), bytes_.size()}, buffer);
+  result.writable_ = true;
+  return result;
+}
+
+std::vector<float> to_f32(const Tensor& tensor) {
+  std::vector<float> result;
+  switch (tensor.dtype()) {
+    case DType::kF32:
+      return cast_all<float, float>(tensor);
+    case DType::kF64:
+      return cast_all<double, float>(tensor);
+    case DType::kF16:
+      return converted<uint16_t, float>(tensor, f32_from_f16);
+    case DType::kBF16:
+      return converted<uint16_t, float>(tensor, f32_from_bf16);
+    default:
+      break;
+  }
+  if (integers(tensor, result)) return result;
+  throw Error(Fault::kUnsupported,
+              fmt::format("values of type {} cannot be used as numbers", name_of(tensor.dtype())));
+}
+
+Tensor as_f32(const Tensor& tensor) {
+  if (tensor.dtype() == DType::kF32) return tensor.aligned();
+  return Tensor::of<float>(tensor.shape(), to_f32(tensor));
+}
+
+Tensor from_f32(std::span<const float> values, DType dtype, Shape shape) {
+  Tensor result = Tensor::zeros(dtype, std::move(shape));
+  ESPALIER_CHECK(values.size() == result.count());
+  switch (dtype) {
+    case DType::kF32:
+      std::ranges::copy(values, result.mutable_data<float>().begin());
+      return result;
+    case DType::kF64:
+      std::ranges::copy(values, result.mutable_data<double>().begin());
+      return result;
+    case DType::kF16:
+      std::ranges::transform(values, result.mutable_data<uint16_t>().begin(), f16_from_f32);
+      return result;
+    case DType::kBF16:
+      std::ranges::transform(values, result.mutable_data<uint16_t>().begin(), bf16_from_f32);
+      return result;
+    default:
+      throw Error(Fault::kUnsupported,
+                  fmt::format("values cannot be stored as {}", name_of(dtype)));
+  }
+}
+
+std::vector<int64_t> to_i64(const Tensor& tensor) {
+  std::vector<int64_t> result;
+  if (integers(tensor, result)) return result;
+  throw Error(Fault::kUnsupported,
+              fmt::format("values of type {} were found where integers are wanted",
+                          name_of(tensor.dtype())));
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         std::ranges::equal(a.bytes(), b.bytes());
+}
+
+}  // namespace espalier
