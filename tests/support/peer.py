@@ -1,0 +1,108 @@
+"""What the python tests share: the models of ../shared/models, runs of the program, weights of an ONNX file by name."""
+import glob
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+SHARED = os.environ.get("ESPALIER_SHARED") or os.path.join(ROOT, "../shared")
+SKIPPED = 77
+GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
+
+
+def need_shared(*parts):
+    """The path below ../shared; ends the test as skipped where it is absent."""
+    path = os.path.join(SHARED, *parts)
+    if not os.path.exists(path):
+        print(f"skipped: {os.path.join('../shared', *parts)} is absent")
+        sys.exit(SKIPPED)
+    return path
+
+
+def espalier(program, *arguments, expect=0):
+    """Runs the program; an exit status other than `expect` is an error that shows what it printed."""
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, errors="replace")
+    if done.returncode != expect:
+        raise RuntimeError(f"espalier {' '.join(map(str, arguments))}: exit {done.returncode}, {expect} was wanted\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done
+
+
+def tensor(path):
+    proto = onnx.TensorProto()
+    with open(path, "rb") as file:
+        proto.ParseFromString(file.read())
+    return numpy_helper.to_array(proto)
+
+
+def test_inputs(model, session, index=0):
+    """Inputs of the model's stored test data, by name."""
+    folder = os.path.join(os.path.dirname(model), f"test_data_set_{index}")
+    paths = sorted(glob.glob(f"{folder}/input_*.pb"), key=lambda p: int(p.rsplit("_", 1)[1][:-3]))
+    return {i.name: tensor(p) for i, p in zip(session.get_inputs(), paths)}
+
+
+def session(model):
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
+
+
+def relative_difference(found, expected):
+    """Largest difference of any output over the largest value of that output; infinite where shapes or NaNs differ."""
+    worst = 0.0
+    for a, b in zip(found, expected, strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        if a.shape != b.shape or (np.isnan(a) != np.isnan(b)).any():
+            return float("inf")
+        if a.size:
+            worst = max(worst, float(np.nanmax(np.abs(a - b)) / max(np.nanmax(np.abs(b)), 1e-12)))
+    return worst
+
+
+def weights(model):
+    """name -> (array, reader's operator, reader's attributes, input index) of every initializer and Constant, subgraphs with their prefix."""
+    result = {}
+
+    def walk(graph, prefix):
+        here = {i.name: numpy_helper.to_array(i) for i in graph.initializer if i.data_location == onnx.TensorProto.DEFAULT}
+        for node in graph.node:
+            if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+                here[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        readers = {}
+        for index, node in enumerate(graph.node):
+            for place, name in enumerate(node.input):
+                readers.setdefault(name, (node, place))
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    walk(attribute.g, f"{prefix}{node.name or f'{node.op_type}_{index}'}/{attribute.name}/")
+        for name, array in here.items():
+            node, place = readers.get(name, (None, 0))
+            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute} if node is not None else {}
+            result[prefix + name] = (array, node.op_type if node is not None else "", attributes, place)
+
+    walk(model.graph, "")
+    return result
+
+
+def folded(array, op, attributes, place):
+    """The weight as [parts, outputs, inputs]: one part per gate and direction, group or leading index."""
+    if op in GATES:
+        gates = GATES[op]
+        return array.reshape(array.shape[0] * gates, array.shape[1] // gates, array.shape[2])
+    if op == "Gemm":
+        straight = attributes.get("transB", 0) if place == 1 else not attributes.get("transA", 0)
+        return (array if straight else array.T)[None]
+    if op == "MatMul":
+        if place == 0:
+            return array[None]
+        return np.swapaxes(array.reshape(-1, *array.shape[-2:]), 1, 2)
+    if op == "Conv":
+        group = attributes.get("group", 1)
+        return array.reshape(group, array.shape[0] // group, -1)
+    raise ValueError(f"{op} has no fold here")
