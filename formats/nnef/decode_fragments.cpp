@@ -1,0 +1,123 @@
+#include "formats/nnef/decode_fragments.h"
+
+#include <algorithm>
+#include <array>
+
+#include "lib/base/check.h"
+
+namespace espalier::nnef {
+namespace {
+
+constexpr std::string_view kGrid = R"(fragment block_sparse_decode(
+    values: tensor<scalar>, index: tensor<integer>, grid: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    zeros = tract_core_broadcast(0.0, shape = grid);
+    place = tract_core_cast(index, to = 'i64');
+    tiles = tract_core_scatter_nd(zeros, place, tract_core_cast(values, to = 'f32'));
+    output = reshape(transpose(tiles, axes = [0, 2, 1, 3]), shape = shape);
+}
+)";
+
+constexpr std::string_view kRagged = R"(fragment block_sparse_decode_ragged(
+    values: tensor<scalar>, index: tensor<integer>, grid: integer[], padded: integer[],
+    shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    zeros = tract_core_broadcast(0.0, shape = grid);
+    place = tract_core_cast(index, to = 'i64');
+    tiles = tract_core_scatter_nd(zeros, place, tract_core_cast(values, to = 'f32'));
+    full = reshape(transpose(tiles, axes = [0, 2, 1, 3]), shape = padded);
+    output = slice(full, axes = [0, 1], begin = [0, 0], end = shape);
+}
+)";
+
+constexpr std::string_view kParts = R"(fragment block_sparse_decode_parts(
+    values: tensor<scalar>, index: tensor<integer>, grid: integer[], padded: integer[],
+    keep: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    zeros = tract_core_broadcast(0.0, shape = grid);
+    place = tract_core_cast(index, to = 'i64');
+    tiles = tract_core_scatter_nd(zeros, place, tract_core_cast(values, to = 'f32'));
+    full = reshape(transpose(tiles, axes = [0, 2, 1, 3]), shape = padded);
+    kept = slice(full, axes = [1, 2], begin = [0, 0], end = keep);
+    output = reshape(kept, shape = shape);
+}
+)";
+
+constexpr std::string_view kFirst = R"(fragment block_sparse_decode_first(
+    values: tensor<scalar>, index: tensor<integer>, offsets: tensor<integer>, count: integer[],
+    places: integer[], size: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    first = unsqueeze(tract_core_cast(index, to = 'i64'), axes = [1, 2]);
+    place = add(first, unsqueeze(tract_core_cast(offsets, to = 'i64'), axes = [0]));
+    zeros = tract_core_broadcast(0.0, shape = size);
+    flat = tract_core_scatter_nd(zeros, reshape(place, shape = places), reshape(values, shape = count));
+    output = reshape(flat, shape = shape);
+}
+)";
+
+constexpr std::string_view kPortable = R"(fragment block_sparse_decode_portable(
+    values: tensor<scalar>, index: tensor<scalar>, row_ids: tensor<scalar>,
+    col_ids: tensor<scalar>, flat: integer[], cells: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    rows = transpose(slice(index, axes = [1], begin = [0], end = [1]), axes = [1, 0]);
+    cols = slice(index, axes = [1], begin = [1], end = [2]);
+    in_row = select(eq(row_ids, rows), 1.0, 0.0);
+    in_col = select(eq(col_ids, cols), 1.0, 0.0);
+    v = unsqueeze(transpose(values, axes = [1, 2, 0]), axes = [0]);
+    placed = reshape(mul(v, unsqueeze(in_row, axes = [1, 2])), shape = flat);
+    tiles = reshape(matmul(placed, in_col), shape = cells);
+    output = reshape(transpose(tiles, axes = [0, 1, 3, 2]), shape = shape);
+}
+)";
+
+constexpr std::string_view kGather = R"(fragment block_sparse_decode_gather(
+    values: tensor<scalar>, map: tensor<integer>, shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    tiles = gather(values, map, axis = 0);
+    output = reshape(transpose(tiles, axes = [0, 2, 1, 3]), shape = shape);
+}
+)";
+
+constexpr std::string_view kDiagonal = R"(fragment stacked_diagonal(
+    diag: tensor<scalar>, column: integer[], padding: (integer, integer)[], flat: integer[],
+    keep: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    wide = pad(reshape(diag, shape = column), padding = padding, border = 'constant', value = 0.0);
+    square = slice(reshape(wide, shape = flat), axes = [1], begin = [0], end = keep);
+    output = reshape(square, shape = shape);
+}
+)";
+
+constexpr std::array kFragments{
+    DecodeFragment{Decode::grid, "block_sparse_decode", kGrid},
+    DecodeFragment{Decode::ragged, "block_sparse_decode_ragged", kRagged},
+    DecodeFragment{Decode::parts, "block_sparse_decode_parts", kParts},
+    DecodeFragment{Decode::first, "block_sparse_decode_first", kFirst},
+    DecodeFragment{Decode::portable, "block_sparse_decode_portable", kPortable},
+    DecodeFragment{Decode::gather, "block_sparse_decode_gather", kGather},
+    DecodeFragment{Decode::diagonal, "stacked_diagonal", kDiagonal},
+};
+
+}  // namespace
+
+std::span<const DecodeFragment> decode_fragments() { return kFragments; }
+
+const DecodeFragment* find_decode_fragment(std::string_view name) {
+  const auto found = std::ranges::find(kFragments, name, &DecodeFragment::name);
+  return found == kFragments.end() ? nullptr : &*found;
+}
+
+const DecodeFragment& decode_fragment(Decode kind) {
+  const auto found = std::ranges::find(kFragments, kind, &DecodeFragment::kind);
+  ESPALIER_CHECK(found != kFragments.end());
+  return *found;
+}
+
+}  // namespace espalier::nnef

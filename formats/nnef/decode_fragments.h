@@ -1,0 +1,42 @@
+#pragma once
+
+#include <span>
+#include <string_view>
+
+namespace espalier::nnef {
+
+/// The fragments that turn a packed weight back into a dense one (docs/formats/sparse-nnef.md).
+/// Readers other than espalier expand them; espalier knows them by name and body and keeps the
+/// weight packed.
+///
+/// Labels  the weight called NAME is stored in the variables NAME/values, NAME/index and, where it
+///         has one, NAME/diag (first-element index: also NAME/offsets); reading gives NAME back.
+/// Parts   gates, directions and groups are stacked block rows: part p owns block rows p * R to
+///         (p + 1) * R - 1 of a grid [parts * R, C, br, bc].
+enum class Decode {
+  grid,      ///< block_sparse_decode(values, index, grid, shape): no ragged edge
+  ragged,    ///< block_sparse_decode_ragged(values, index, grid, padded, shape): one matrix
+             ///< [rows, cols] = shape, cut out of padded = [R * br, C * bc]
+  parts,     ///< block_sparse_decode_parts(values, index, grid, padded, keep, shape): ragged parts
+             ///< and weights of any rank; padded = [parts, R * br, C * bc], keep = [rows, cols] of
+             ///< one part
+  first,     ///< block_sparse_decode_first(values, index, offsets, count, places, size, shape):
+             ///< index is [N], the place of each block's first element in the flat weight
+  portable,  ///< block_sparse_decode_portable(values, index, row_ids, col_ids, flat, cells, shape)
+  gather,    ///< block_sparse_decode_gather(values, map, shape): map[R, C] counts blocks, 0 is none
+  diagonal,  ///< stacked_diagonal(diag, column, padding, flat, keep, shape): [parts * n] to
+             ///< [parts * n, n]; added to the decoded weight
+};
+
+struct DecodeFragment {
+  Decode kind;
+  std::string_view name;
+  std::string_view text;  ///< its definition, as espalier writes it; ends with a newline
+};
+
+/// All of them; a definition stands before its users.
+std::span<const DecodeFragment> decode_fragments();
+const DecodeFragment* find_decode_fragment(std::string_view name);
+const DecodeFragment& decode_fragment(Decode kind);
+
+}  // namespace espalier::nnef
