@@ -2,7 +2,9 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "lib/base/thread_pool.h"
 #include "lib/sparse/sparse_matrix.h"
@@ -33,6 +35,11 @@ class SparseProduct {
 /// Picks the kernel for the block shape (the exact one, else the plain one that takes every shape).
 /// `plain` asks for the plain one always: the yardstick in tests and verification.
 std::unique_ptr<const SparseProduct> prepare_sparse(const SparseMatrix& weight, bool plain = false);
+
+/// The same for parts first .. first + count - 1 of `weight` alone: parts that do not share the
+/// input (groups of a convolution, directions of a recurrent weight, a batched MatMul).
+std::unique_ptr<const SparseProduct> prepare_sparse_parts(const SparseMatrix& weight, size_t first,
+                                                          size_t count, bool plain = false);
 
 /// One kernel, for tests and benchmarks that walk the list.
 struct SparseKernel {
