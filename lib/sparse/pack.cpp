@@ -1,0 +1,273 @@
+#include "lib/sparse/pack.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lib/base/error.h"
+#include "lib/sparse/element_bits.h"
+#include "lib/sparse/pack_rules.h"
+
+namespace espalier {
+namespace {
+
+// One strip of the weight as it lies in memory: `lines` neighbouring memory lines of a part, each
+// `length` elements, cut into pieces of `piece`. For a weight stored [outputs, inputs] a line is a
+// row and a strip a block row; for a transposed one a line is a column and a strip a block column.
+// Everything below walks memory strip after strip, whatever the fold.
+struct Layout {
+  size_t lines, length;  // of one part
+  size_t depth, piece;   // block extents across and along the lines
+  explicit Layout(const Fold& fold, BlockShape block)
+      : lines(fold.transposed ? fold.cols : fold.rows),
+        length(fold.transposed ? fold.rows : fold.cols),
+        depth(fold.transposed ? block.cols : block.rows),
+        piece(fold.transposed ? block.rows : block.cols) {}
+  size_t strips() const { return ceil_div(lines, depth); }
+  size_t pieces() const { return ceil_div(length, piece); }
+};
+
+void check_grid(const Fold& fold, BlockShape block) {
+  constexpr size_t kLimit = size_t{1} << 32;
+  const size_t rows = ceil_div(fold.rows, block.rows), cols = ceil_div(fold.cols, block.cols);
+  const auto stacked = checked_mul(fold.parts, rows);
+  const auto blocks = stacked ? checked_mul(*stacked, cols) : std::nullopt;
+  if (!blocks || *stacked >= kLimit || cols >= kLimit) {
+    throw Error(Fault::kUnsupported,
+                fmt::format("{} matrices [{}, {}] in blocks {}: fewer than 2^32 block rows and "
+                            "block columns can be packed",
+                            fold.parts, fold.rows, fold.cols, to_string(block)));
+  }
+}
+
+// row_start and col from the mask.
+void fill_index(const BlockMask& mask, SparseMatrix& matrix) {
+  const size_t rows = mask.parts * mask.grid_rows(), cols = mask.grid_cols();
+  const size_t kept = mask.kept_blocks();
+  if (kept > UINT32_MAX) {
+    throw Error(Fault::kUnsupported,
+                fmt::format("{} blocks are kept, fewer than 2^32 can be packed", kept));
+  }
+  matrix.row_start.reserve(rows + 1);
+  matrix.row_start.push_back(0);
+  matrix.col.reserve(kept);
+  auto bit = mask.kept.begin();
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t c = 0; c < cols; ++c, ++bit) {
+      if (*bit) matrix.col.push_back(static_cast<uint32_t>(c));
+    }
+    matrix.row_start.push_back(static_cast<uint32_t>(matrix.col.size()));
+  }
+}
+
+enum class Direction { kPack, kUnpack };
+
+// Moves one element between its place in the dense weight and its place in a block.
+template <typename T, Direction direction>
+void move_element(std::byte* dense, size_t at, std::byte* values, size_t place) {
+  if constexpr (direction == Direction::kPack) {
+    store_bits<T>(values, place, load_bits<T>(dense, at));
+  } else {
+    store_bits<T>(dense, at, load_bits<T>(values, place));
+  }
+}
+
+// Stored [outputs, inputs]: a block row is a strip. Its blocks are moved some at a time, row after
+// row, so that what is written and what is read stays in the first-level cache.
+template <typename T, Direction direction>
+void move_rows(const SparseMatrix& m, std::byte* dense, std::byte* values) {
+  const size_t area = m.block.area(), bc = m.block.cols;
+  const size_t group = std::max<size_t>(1, 8192 / (area * sizeof(T)));
+  for (size_t row = 0; row + 1 < m.row_start.size(); ++row) {
+    const size_t first_row = row % m.grid_rows() * m.block.rows;
+    const size_t rows = std::min<size_t>(m.block.rows, m.fold.rows - first_row);
+    const size_t strip = m.fold.offset(row / m.grid_rows(), 0, 0) + first_row * m.fold.cols;
+    for (size_t from = m.row_start[row]; from < m.row_start[row + 1]; from += group) {
+      const size_t to = std::min<size_t>(from + group, m.row_start[row + 1]);
+      for (size_t i = 0; i < rows; ++i) {
+        const size_t line = strip + i * m.fold.cols;
+        for (size_t b = from; b < to; ++b) {
+          const size_t c = m.col[b] * bc, place = b * area + i * bc;
+          const size_t cols = std::min(bc, m.fold.cols - c);
+          for (size_t j = 0; j < cols; ++j)
+            move_element<T, direction>(dense, line + c + j, values, place + j);
+        }
+      }
+    }
+  }
+}
+
+// Stored [inputs, outputs]: a strip is a block column. Each block row remembers how far it has
+// come, so memory is walked once from front to back.
+template <typename T, Direction direction>
+void move_columns(const SparseMatrix& m, std::byte* dense, std::byte* values) {
+  const size_t area = m.block.area(), bc = m.block.cols;
+  for (size_t part = 0; part < m.fold.parts; ++part) {
+    const auto first = m.row_start.begin() + static_cast<ptrdiff_t>(part * m.grid_rows());
+    std::vector<uint32_t> next(first, first + static_cast<ptrdiff_t>(m.grid_rows()));
+    for (size_t col = 0; col < m.grid_cols(); ++col) {
+      const size_t cols = std::min(bc, m.fold.cols - col * bc);
+      const size_t strip = m.fold.offset(part, 0, col * bc);
+      for (size_t row = 0; row < next.size(); ++row) {
+        const size_t b = next[row];
+        if (b == first[row + 1] || m.col[b] != col) continue;
+        ++next[row];
+        const size_t rows = std::min<size_t>(m.block.rows, m.fold.rows - row * m.block.rows);
+        for (size_t j = 0; j < cols; ++j) {
+          const size_t line = strip + j * m.fold.rows + row * m.block.rows;
+          for (size_t i = 0; i < rows; ++i)
+            move_element<T, direction>(dense, line + i, values, b * area + i * bc + j);
+        }
+      }
+    }
+  }
+}
+
+template <Direction direction>
+void move_blocks(const SparseMatrix& m, std::byte* dense, std::byte* values) {
+  with_bits_of(m.dtype, [&]<typename T>(T) {
+    if (m.fold.transposed) {
+      move_columns<T, direction>(m, dense, values);
+    } else {
+      move_rows<T, direction>(m, dense, values);
+    }
+  });
+}
+
+// Copies the diagonals out of the dense weight and clears them in the blocks.
+void take_diagonal(const Tensor& dense, SparseMatrix& m) {
+  const size_t n = m.fold.rows;
+  Tensor diagonal = Tensor::zeros(m.dtype, {static_cast<int64_t>(m.fold.parts * n)});
+  with_bits_of(m.dtype, [&]<typename T>(T) {
+    for (size_t i = 0; i < diagonal.count(); ++i) {
+      const size_t part = i / n, r = i % n;
+      store_bits(diagonal.mutable_bytes().data(), i,
+                 load_bits<T>(dense.bytes().data(), m.fold.offset(part, r, r)));
+      const auto place = place_of_diagonal(m, part, r);
+      if (place) store_bits(m.values.mutable_bytes().data(), *place, T{0});
+    }
+  });
+  m.diagonal = std::move(diagonal);
+}
+
+// Sets bits[i] where element i of any of `lines` lines has a bit that is not zero.
+template <typename T>
+void or_lines(const std::byte* first, size_t lines, size_t length, std::vector<T>& bits) {
+  std::ranges::fill(bits, T{0});
+  for (size_t line = 0; line < lines; ++line, first += length * sizeof(T)) {
+    for (size_t i = 0; i < length; ++i) bits[i] |= load_bits<T>(first, i);
+  }
+}
+
+// The diagonal elements that or_lines took in, taken out again: the bits of line + first of each
+// line are made anew without it.
+template <typename T>
+void without_diagonal(const std::byte* first, size_t line0, size_t lines, size_t length,
+                      std::vector<T>& bits) {
+  for (size_t d = line0; d < line0 + lines; ++d) {
+    bits[d] = 0;
+    for (size_t line = 0; line < lines; ++line) {
+      if (line0 + line != d) bits[d] |= load_bits<T>(first, line * length + d);
+    }
+  }
+}
+
+template <typename T>
+void mark_nonzero(const Tensor& dense, const Fold& fold, bool diagonal, BlockMask& mask) {
+  const Layout layout(fold, mask.block);
+  std::vector<T> bits(layout.length);
+  for (size_t part = 0; part < fold.parts; ++part) {
+    for (size_t strip = 0; strip < layout.strips(); ++strip) {
+      const size_t line0 = strip * layout.depth;
+      const size_t lines = std::min(layout.depth, layout.lines - line0);
+      const std::byte* first =
+          dense.bytes().data() + (part * layout.lines + line0) * layout.length * sizeof(T);
+      or_lines(first, lines, layout.length, bits);
+      if (diagonal) without_diagonal(first, line0, lines, layout.length, bits);
+      for (size_t piece = 0, i = 0; piece < layout.pieces(); ++piece) {
+        T any = 0;
+        for (const size_t end = std::min(i + layout.piece, layout.length); i < end; ++i)
+          any |= bits[i];
+        if (any == 0) continue;
+        mask.kept[fold.transposed ? mask.index(part, piece, strip)
+                                  : mask.index(part, strip, piece)] = true;
+      }
+    }
+  }
+}
+
+[[noreturn]] void does_not_fit(float value, size_t index, DType dtype) {
+  throw Error(Fault::kFormat, fmt::format("value {} (stored element {}) does not fit into {}",
+                                          value, index, name_of(dtype)));
+}
+
+Tensor narrowed(const Tensor& tensor, DType dtype) {
+  if (tensor.dtype() == dtype) return tensor;
+  const std::vector<float> values = to_f32(tensor);
+  const Tensor result = from_f32(values, dtype, tensor.shape());
+  const std::vector<float> back = to_f32(result);
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i]) && !std::isfinite(back[i])) does_not_fit(values[i], i, dtype);
+  }
+  return result;
+}
+
+}  // namespace
+
+SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask& mask,
+                         bool diagonal) {
+  ESPALIER_CHECK(can_be_packed(dense.dtype()) && dense.count() == fold.count());
+  ESPALIER_CHECK(mask.parts == fold.parts && mask.rows == fold.rows && mask.cols == fold.cols);
+  ESPALIER_CHECK(!diagonal || fold.rows == fold.cols);
+  check_grid(fold, mask.block);
+  SparseMatrix matrix;
+  matrix.shape = dense.shape();
+  matrix.fold = fold;
+  matrix.block = mask.block;
+  matrix.dtype = dense.dtype();
+  fill_index(mask, matrix);
+  Tensor values = Tensor::zeros(
+      dense.dtype(), {static_cast<int64_t>(matrix.blocks()), mask.block.rows, mask.block.cols});
+  // kPack only reads from the dense side.
+  move_blocks<Direction::kPack>(matrix, const_cast<std::byte*>(dense.bytes().data()),
+                                values.mutable_bytes().data());
+  matrix.values = std::move(values);
+  if (diagonal) take_diagonal(dense, matrix);
+  return matrix;
+}
+
+Tensor decode(const SparseMatrix& matrix) {
+  const Tensor values = narrowed(matrix.values, matrix.dtype);
+  const Tensor diagonal = narrowed(matrix.diagonal, matrix.dtype);
+  Tensor dense = Tensor::zeros(matrix.dtype, matrix.shape);
+  move_blocks<Direction::kUnpack>(matrix, dense.mutable_bytes().data(),
+                                  const_cast<std::byte*>(values.bytes().data()));
+  with_bits_of(matrix.dtype, [&]<typename T>(T) {
+    for (size_t i = 0; matrix.has_diagonal() && i < diagonal.count(); ++i) {
+      const size_t part = i / matrix.fold.rows, r = i % matrix.fold.rows;
+      store_bits(dense.mutable_bytes().data(), matrix.fold.offset(part, r, r),
+                 load_bits<T>(diagonal.bytes().data(), i));
+    }
+  });
+  return dense;
+}
+
+SparseMatrix with_values(const SparseMatrix& matrix, DType dtype) {
+  ESPALIER_CHECK(can_be_packed(dtype));
+  SparseMatrix result = matrix;
+  result.values = narrowed(matrix.values, dtype);
+  if (matrix.has_diagonal()) result.diagonal = narrowed(matrix.diagonal, dtype);
+  return result;
+}
+
+BlockMask nonzero_blocks(const Tensor& dense, const Fold& fold, BlockShape block, bool diagonal) {
+  ESPALIER_CHECK(can_be_packed(dense.dtype()) && dense.count() == fold.count());
+  ESPALIER_CHECK(!diagonal || fold.rows == fold.cols);
+  check_grid(fold, block);
+  BlockMask mask(block, fold, false);
+  with_bits_of(dense.dtype(), [&]<typename T>(T) { mark_nonzero<T>(dense, fold, diagonal, mask); });
+  return mask;
+}
+
+}  // namespace espalier

@@ -1,0 +1,161 @@
+#include "lib/sparse/sparse_matrix.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "lib/base/error.h"
+#include "lib/sparse/pack_rules.h"
+
+namespace espalier {
+namespace {
+
+template <typename... Args>
+void require(bool holds, fmt::format_string<Args...> text, Args&&... args) {
+  if (!holds) throw Error(Fault::kFormat, fmt::format(text, std::forward<Args>(args)...));
+}
+
+// Bits of element `index`, without the sign: 0 where the element is a zero of either sign.
+uint32_t magnitude_bits(const Tensor& tensor, size_t index) {
+  const std::byte* from = tensor.bytes().data();
+  if (bytes_of(tensor.dtype()) == 4) {
+    uint32_t bits;
+    std::memcpy(&bits, from + 4 * index, 4);
+    return bits << 1;
+  }
+  uint16_t bits;
+  std::memcpy(&bits, from + 2 * index, 2);
+  return static_cast<uint16_t>(bits << 1);
+}
+
+void validate_fold(const SparseMatrix& m) {
+  require(m.block.rows >= 1 && m.block.cols >= 1, "block is {}, at least 1x1 was wanted",
+          to_string(m.block));
+  require(checked_mul<size_t>(m.block.rows, m.block.cols).has_value(), "block {} is too large",
+          to_string(m.block));
+  const auto area = checked_mul(m.fold.rows, m.fold.cols);
+  const auto count = area ? checked_mul(*area, m.fold.parts) : std::nullopt;
+  require(count && *count == element_count(m.shape),
+          "weight of shape {} does not fold to {} matrices [{}, {}]", to_string(m.shape),
+          m.fold.parts, m.fold.rows, m.fold.cols);
+  require(can_be_packed(m.dtype), "packed weight is {}, f32, f16 or bf16 was wanted",
+          name_of(m.dtype));
+  require(can_be_packed(m.values.dtype()),
+          "values of a packed weight are {}, f32, f16 or bf16 "
+          "was wanted",
+          name_of(m.values.dtype()));
+}
+
+// Block rows and columns of the grid; ascending without duplicates.
+void validate_index(const SparseMatrix& m) {
+  const auto block_rows = checked_mul(m.fold.parts, m.grid_rows());
+  require(block_rows && m.row_start.size() == *block_rows + 1,
+          "packed weight has {} row starts, one more than its {} block rows was wanted",
+          m.row_start.size(), block_rows.value_or(0));
+  require(m.row_start.front() == 0 && m.row_start.back() == m.col.size(),
+          "row starts run from {} to {}, 0 to {} (the number of blocks) was wanted",
+          m.row_start.front(), m.row_start.back(), m.col.size());
+  const auto descent = std::ranges::adjacent_find(m.row_start, std::greater<>());
+  require(descent == m.row_start.end(), "row starts descend at block row {}",
+          descent - m.row_start.begin());
+  for (size_t row = 0; row + 1 < m.row_start.size(); ++row) {
+    for (size_t b = m.row_start[row]; b < m.row_start[row + 1]; ++b) {
+      require(m.col[b] < m.grid_cols(), "block {} lies in block column {}, the grid has {}", b,
+              m.col[b], m.grid_cols());
+      require(b == m.row_start[row] || m.col[b - 1] < m.col[b],
+              "block {} lies in block column {} of block row {}, after {}: ascending columns were "
+              "wanted",
+              b, m.col[b], row, m.col[b - (b == 0 ? 0 : 1)]);
+    }
+  }
+}
+
+void validate_values(const SparseMatrix& m) {
+  const Shape wanted{static_cast<int64_t>(m.blocks()), m.block.rows, m.block.cols};
+  require(m.values.shape() == wanted, "values have shape {}, {} was wanted",
+          to_string(m.values.shape()), to_string(wanted));
+}
+
+// Only the last block of a block row and the last block row of a part can stick out.
+void validate_padding(const SparseMatrix& m) {
+  const size_t inside_cols = m.fold.cols - (m.grid_cols() - 1) * m.block.cols;
+  const size_t inside_rows = m.fold.rows - (m.grid_rows() - 1) * m.block.rows;
+  if (inside_cols == m.block.cols && inside_rows == m.block.rows) return;
+  for (size_t row = 0; row + 1 < m.row_start.size(); ++row) {
+    const bool last_row = row % m.grid_rows() + 1 == m.grid_rows();
+    const size_t rows = last_row ? inside_rows : m.block.rows;
+    for (size_t b = m.row_start[row]; b < m.row_start[row + 1]; ++b) {
+      const size_t cols = m.col[b] + 1 == m.grid_cols() ? inside_cols : m.block.cols;
+      if (rows == m.block.rows && cols == m.block.cols) continue;
+      for (size_t i = 0; i < m.block.area(); ++i) {
+        const bool inside = i / m.block.cols < rows && i % m.block.cols < cols;
+        require(inside || magnitude_bits(m.values, b * m.block.area() + i) == 0,
+                "block {} sticks out of the weight with an element that is not zero", b);
+      }
+    }
+  }
+}
+
+void validate_diagonal(const SparseMatrix& m) {
+  if (!m.has_diagonal()) return;
+  require(m.fold.rows == m.fold.cols,
+          "a diagonal is kept apart from matrices [{}, {}], square "
+          "ones were wanted",
+          m.fold.rows, m.fold.cols);
+  const Shape wanted{static_cast<int64_t>(m.fold.parts * m.fold.rows)};
+  require(m.diagonal.shape() == wanted && m.diagonal.dtype() == m.values.dtype(),
+          "diagonal is {} of shape {}, {} of shape {} was wanted", name_of(m.diagonal.dtype()),
+          to_string(m.diagonal.shape()), name_of(m.values.dtype()), to_string(wanted));
+  for (size_t part = 0; part < m.fold.parts; ++part) {
+    for (size_t r = 0; r < m.fold.rows; ++r) {
+      const auto place = place_of_diagonal(m, part, r);
+      require(!place || magnitude_bits(m.values, *place) == 0,
+              "a block holds element {} of the diagonal that is kept apart", r);
+    }
+  }
+}
+
+}  // namespace
+
+bool can_be_packed(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+size_t index_bytes(const Fold& fold, BlockShape block) {
+  constexpr size_t kU16Places = 65536;
+  const bool narrow = fold.parts * ceil_div(fold.rows, block.rows) <= kU16Places &&
+                      ceil_div(fold.cols, block.cols) <= kU16Places;
+  return 2 * (narrow ? sizeof(uint16_t) : sizeof(uint32_t));
+}
+
+std::optional<size_t> place_of_diagonal(const SparseMatrix& m, size_t part, size_t r) {
+  const size_t row = part * m.grid_rows() + r / m.block.rows;
+  const auto first = m.col.begin() + m.row_start[row];
+  const auto last = m.col.begin() + m.row_start[row + 1];
+  const auto found = std::lower_bound(first, last, r / m.block.cols);
+  if (found == last || *found != r / m.block.cols) return std::nullopt;
+  const auto block = static_cast<size_t>(found - m.col.begin());
+  return block * m.block.area() + r % m.block.rows * m.block.cols + r % m.block.cols;
+}
+
+double density(const SparseMatrix& matrix) {
+  if (matrix.fold.count() == 0) return 0;
+  return static_cast<double>(matrix.values.count()) / static_cast<double>(matrix.fold.count());
+}
+
+size_t packed_bytes(const SparseMatrix& matrix) {
+  return matrix.values.bytes().size() + matrix.diagonal.bytes().size() +
+         matrix.blocks() * index_bytes(matrix.fold, matrix.block);
+}
+
+void validate(const SparseMatrix& matrix) {
+  validate_fold(matrix);
+  validate_index(matrix);
+  validate_values(matrix);
+  if (matrix.blocks() == 0 && !matrix.has_diagonal()) return;
+  if (matrix.blocks() != 0) validate_padding(matrix);
+  validate_diagonal(matrix);
+}
+
+}  // namespace espalier
