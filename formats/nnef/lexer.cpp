@@ -1,0 +1,127 @@
+#include "formats/nnef/lexer.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "lib/base/error.h"
+
+namespace espalier::nnef {
+namespace {
+
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+}  // namespace
+
+void fail_at(Position at, std::string_view text) {
+  throw Error(Fault::kFormat, fmt::format("{}:{}: {}", at.line, at.column, text));
+}
+
+void Lexer::advance() {
+  if (text_[offset_++] == '\n') {
+    ++at_.line;
+    at_.column = 1;
+  } else {
+    ++at_.column;
+  }
+}
+
+void Lexer::skip_space() {
+  while (!at_end()) {
+    if (is_space(peek())) {
+      advance();
+    } else if (peek() == '#') {
+      while (!at_end() && peek() != '\n') advance();
+    } else {
+      return;
+    }
+  }
+}
+
+Token Lexer::next() {
+  skip_space();
+  Token token{.kind = Token::Kind::end, .at = at_, .text = {}, .unescaped = {}, .begin = offset_};
+  if (at_end()) return token;
+  const char c = peek();
+  if (c == 'i' && (peek(1) == '"' || peek(1) == '\'')) {
+    advance();
+    token = string(token);
+    token.kind = Token::Kind::identifier;
+    return token;
+  }
+  if (is_letter(c)) {
+    while (is_letter(peek()) || is_digit(peek())) advance();
+    token.kind = Token::Kind::identifier;
+    token.text = text_.substr(token.begin, offset_ - token.begin);
+    token.unescaped = token.text;
+    return token;
+  }
+  if (is_digit(c)) return number(token);
+  if (c == '"' || c == '\'') return string(token);
+  return symbol(token);
+}
+
+// Digits, then a fraction, then an exponent; tract also writes a point without digits after it.
+Token Lexer::number(Token token) {
+  while (is_digit(peek())) advance();
+  if (peek() == '.') {
+    advance();
+    while (is_digit(peek())) advance();
+  }
+  const size_t sign = peek(1) == '+' || peek(1) == '-' ? 1 : 0;
+  if ((peek() == 'e' || peek() == 'E') && is_digit(peek(1 + sign))) {
+    for (size_t i = 0; i <= sign; ++i) advance();
+    while (is_digit(peek())) advance();
+  }
+  if (is_letter(peek())) fail_at(at_, "a letter right after a number");
+  token.kind = Token::Kind::number;
+  token.text = text_.substr(token.begin, offset_ - token.begin);
+  return token;
+}
+
+Token Lexer::string(Token token) {
+  const char quote = peek();
+  advance();
+  while (peek() != quote) {
+    if (at_end() || peek() == '\n') fail_at(token.at, "a string without its closing quote");
+    if (peek() == '\\') advance();
+    if (at_end()) fail_at(token.at, "a string without its closing quote");
+    token.unescaped.push_back(peek());
+    advance();
+  }
+  advance();
+  token.kind = Token::Kind::string;
+  token.text = text_.substr(token.begin, offset_ - token.begin);
+  return token;
+}
+
+Token Lexer::symbol(Token token) {
+  constexpr std::array<std::string_view, 7> kTwo = {"->", "<=", ">=", "==", "!=", "&&", "||"};
+  constexpr std::string_view kOne = "(){}[]<>,;:=+-*/^!?";
+  size_t length = 0;
+  for (const std::string_view two : kTwo) {
+    if (text_.substr(offset_, 2) == two) length = 2;
+  }
+  if (length == 0 && kOne.find(peek()) != std::string_view::npos) length = 1;
+  if (length == 0) {
+    fail_at(at_, fmt::format("'{}' has no place in NNEF", printable(text_.substr(offset_, 1))));
+  }
+  for (size_t i = 0; i < length; ++i) advance();
+  token.kind = Token::Kind::symbol;
+  token.text = text_.substr(token.begin, length);
+  return token;
+}
+
+std::string_view Lexer::until_semicolon() {
+  const Position from = at_;
+  const size_t begin = offset_;
+  while (!at_end() && peek() != ';') advance();
+  if (at_end()) fail_at(from, "an extension line without ';'");
+  const std::string_view line = text_.substr(begin, offset_ - begin);
+  advance();
+  return line;
+}
+
+}  // namespace espalier::nnef
