@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <new>
 #include <utility>
 
@@ -17,6 +18,16 @@ constexpr std::align_val_t kAlignment{64};
 std::shared_ptr<std::byte> make_buffer(size_t bytes) {
   return {static_cast<std::byte*>(::operator new(std::max<size_t>(bytes, 1), kAlignment)),
           [](std::byte* buffer) { ::operator delete(buffer, kAlignment); }};
+}
+
+// calloc, because it knows which pages come fresh from the system and need no clearing; it promises
+// less than our alignment, so some more is asked for and the front skipped.
+std::shared_ptr<std::byte> make_zeroed_buffer(size_t bytes) {
+  constexpr auto kStep = static_cast<size_t>(kAlignment);
+  auto* block = static_cast<std::byte*>(std::calloc(bytes + kStep, 1));
+  if (block == nullptr) throw std::bad_alloc();
+  const std::shared_ptr<std::byte> owner(block, std::free);
+  return {owner, block + (kStep - reinterpret_cast<uintptr_t>(block) % kStep)};
 }
 
 // Calls convert(bits or value) for each element of a tensor whose bytes may lie unaligned.
@@ -100,8 +111,7 @@ Tensor::Tensor(DType dtype, Shape shape, Bytes bytes, std::shared_ptr<const void
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
   const size_t bytes = byte_count(dtype, shape);
-  const std::shared_ptr<std::byte> buffer = make_buffer(bytes);
-  std::memset(buffer.get(), 0, bytes);
+  const std::shared_ptr<std::byte> buffer = make_zeroed_buffer(bytes);
   Tensor result(dtype, std::move(shape), {buffer.get(), bytes}, buffer);
   result.writable_ = true;
   return result;
