@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,26 +22,51 @@ struct OutputDifference {
   double relative_error = 0;        ///< root of sum (a - b)^2 over sum a^2
   double cosine = 1;
   bool ok = true;
+  std::string note;  ///< where the shapes or types differ: how; the numbers are NaN then
 };
 
 struct Comparison {
   size_t samples = 0;
   std::vector<OutputDifference> outputs;
   bool ok() const;
+  double max_rel() const;  ///< of the worst output; NaN where one could not be compared
 };
 
-/// Runs both models (same input and output names, else by position) over the feeds and compares
-/// outputs.
+/// Takes in pairs of outputs one after another.
+class Comparer {
+ public:
+  explicit Comparer(Tolerance tolerance) : tolerance_(tolerance) {}
+  /// Every output of `a` against the one of that name in `b`; one that `b` lacks is out of
+  /// tolerance.
+  void add(const Feed& a, const Feed& b);
+  Comparison result() const;
+
+ private:
+  struct Sums {
+    std::string name, note;
+    double max_abs = 0, largest = 0, aa = 0, bb = 0, ab = 0, dd = 0;
+    bool ok = true;
+  };
+  void add_tensor(Sums& sums, const Tensor& a, const Tensor& b) const;
+
+  Tolerance tolerance_;
+  size_t samples_ = 0;
+  std::vector<Sums> sums_;
+};
+
+/// Runs both models (same input and output names, else by position) over the feeds, which are named
+/// as in `a`, and compares outputs.
 Comparison compare_models(const Model& a, const Model& b, const DataSet& data,
                           const std::vector<Feed>& feeds, Tolerance tolerance,
                           const ExecutorOptions& options_a, const ExecutorOptions& options_b);
 Comparison compare_outputs(const std::vector<Feed>& a, const std::vector<Feed>& b,
                            Tolerance tolerance);
 
-/// Metrics of output 0 over all feeds, joined along the first axis, against labels or reference
-/// values (first axis = samples). top1, top5: labels of any integer type, -1 ignored. auc: area
-/// under the ROC curve, ties count half, labels 1/0, -1 ignored. cosine, snr (dB), mse: labels of
-/// the output's shape. Errors  Fault::kUsage: an unknown name, labels of a shape that does not fit.
+/// Metrics of one output over all feeds, joined along the first axis, against labels or reference
+/// values (first axis = samples). top1, top5: the last axis of the output is the classes; labels of
+/// any integer type, -1 ignored. auc: area under the ROC curve, ties count half, labels 1/0, -1
+/// ignored. cosine (mean over the samples), snr (dB), mse: labels of the output's size.
+/// Errors  Fault::kUsage: an unknown name; Fault::kFormat: labels that do not fit, naming sizes.
 double metric(const std::string& name, const std::vector<Feed>& outputs,
               const std::string& output_name, const Tensor& labels);
 std::vector<std::string> metric_names();
@@ -50,10 +77,14 @@ struct Timing {
   double median_ms = 0, p95_ms = 0, min_ms = 0;
 };
 
-/// Times the executors in turns (A B A B ...): `warmup` seconds, then `seconds`, per executor; at
-/// least three runs each.
-std::vector<Timing> time_interleaved(const std::vector<Executor*>& executors,
-                                     const std::vector<Feed>& feeds, double warmup, double seconds);
+struct TimingOptions {
+  double warmup = 2, seconds = 10;  ///< per body
+  double interval_ms = 0;  ///< a run begins at most every so often, with cooled caches in between
+};
+
+/// Times the bodies in turns (A B A B ...), at least three runs each.
+std::vector<Timing> time_interleaved(std::span<const std::function<void()>> bodies,
+                                     const TimingOptions& options);
 
 /// Processor model, instruction set in use and threads, for reports.
 struct Machine {
@@ -61,5 +92,25 @@ struct Machine {
   size_t threads = 1;
 };
 Machine this_machine(size_t threads);
+
+/// A weight that something else is to be measured in place of: input `input` of the node that reads
+/// `value`.
+struct Replacement {
+  ValueId value = 0;
+  size_t input = 0;
+  Tensor weight;
+};
+
+/// What each replacement alone does to its node's first output, the node's inputs being those of
+/// the unchanged model: root of sum (y - y')^2 over sum y^2, over the feeds. Nothing where the node
+/// cannot be found or its output is zero throughout. Looks at the graph itself, not at subgraphs.
+std::vector<std::optional<double>> output_errors(const Model& model,
+                                                 const std::vector<Replacement>& replacements,
+                                                 const DataSet& data,
+                                                 const std::vector<Feed>& feeds,
+                                                 const ExecutorOptions& options);
+
+/// Index of the node that reads `value` as input `input`, the first one.
+std::optional<size_t> reader_of(const Graph& graph, ValueId value, size_t input);
 
 }  // namespace espalier

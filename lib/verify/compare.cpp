@@ -1,0 +1,140 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "lib/verify/verify.h"
+
+namespace espalier {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+std::vector<double> numbers(const Tensor& tensor) {
+  if (tensor.dtype() == DType::kF64) {
+    const Tensor aligned = tensor.aligned();
+    const auto data = aligned.data<double>();
+    return {data.begin(), data.end()};
+  }
+  if (is_float(tensor.dtype())) {
+    const std::vector<float> values = to_f32(tensor);
+    return {values.begin(), values.end()};
+  }
+  const std::vector<int64_t> values = to_i64(tensor);
+  return {values.begin(), values.end()};
+}
+
+}  // namespace
+
+bool Comparison::ok() const { return std::ranges::all_of(outputs, &OutputDifference::ok); }
+
+double Comparison::max_rel() const {
+  double worst = 0;
+  for (const OutputDifference& output : outputs) {
+    if (std::isnan(output.max_rel)) return kNaN;
+    worst = std::max(worst, output.max_rel);
+  }
+  return worst;
+}
+
+void Comparer::add_tensor(Sums& sums, const Tensor& a, const Tensor& b) const {
+  if (a.shape() != b.shape() || a.dtype() != b.dtype()) {
+    sums.ok = false;
+    sums.note = fmt::format("{} {} against {} {}", name_of(a.dtype()), to_string(a.shape()),
+                            name_of(b.dtype()), to_string(b.shape()));
+    return;
+  }
+  const std::vector<double> x = numbers(a), y = numbers(b);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const bool both_nan = std::isnan(x[i]) && std::isnan(y[i]);
+    if (both_nan || x[i] == y[i]) {  // equal infinities too, whose difference would be NaN
+      if (!std::isfinite(x[i])) continue;
+    } else if (!std::isfinite(x[i]) || !std::isfinite(y[i])) {
+      sums.ok = false;
+      sums.max_abs = std::numeric_limits<double>::infinity();
+      continue;
+    }
+    const double difference = std::abs(x[i] - y[i]);
+    if (difference > tolerance_.abs + tolerance_.rel * std::abs(x[i])) sums.ok = false;
+    sums.max_abs = std::max(sums.max_abs, difference);
+    sums.largest = std::max(sums.largest, std::abs(x[i]));
+    sums.aa += x[i] * x[i];
+    sums.bb += y[i] * y[i];
+    sums.ab += x[i] * y[i];
+    sums.dd += difference * difference;
+  }
+}
+
+void Comparer::add(const Feed& a, const Feed& b) {
+  ++samples_;
+  for (const auto& [name, tensor] : a) {
+    auto sums = std::ranges::find(sums_, name, &Sums::name);
+    if (sums == sums_.end()) {
+      Sums fresh;
+      fresh.name = name;
+      sums = sums_.insert(sums_.end(), std::move(fresh));
+    }
+    const auto other = b.find(name);
+    if (other == b.end()) {
+      sums->ok = false;
+      sums->note = "the other side has no such output";
+    } else {
+      add_tensor(*sums, tensor, other->second);
+    }
+  }
+}
+
+Comparison Comparer::result() const {
+  Comparison result;
+  result.samples = samples_;
+  for (const Sums& sums : sums_) {
+    OutputDifference d;
+    d.name = sums.name;
+    d.ok = sums.ok;
+    d.note = sums.note;
+    d.max_abs = sums.max_abs;
+    const auto ratio = [](double part, double whole) {
+      return part == 0 ? 0.0
+                       : (whole == 0 ? std::numeric_limits<double>::infinity() : part / whole);
+    };
+    d.max_rel = ratio(sums.max_abs, sums.largest);
+    d.relative_error = std::sqrt(ratio(sums.dd, sums.aa));
+    const bool both_zero = sums.aa == 0 && sums.bb == 0;
+    d.cosine = both_zero ? 1.0 : ratio(sums.ab, std::sqrt(sums.aa) * std::sqrt(sums.bb));
+    if (!sums.note.empty()) d.max_abs = d.max_rel = d.relative_error = d.cosine = kNaN;
+    result.outputs.push_back(std::move(d));
+  }
+  return result;
+}
+
+Comparison compare_outputs(const std::vector<Feed>& a, const std::vector<Feed>& b,
+                           Tolerance tolerance) {
+  ESPALIER_CHECK(a.size() == b.size());
+  Comparer comparer(tolerance);
+  for (size_t i = 0; i < a.size(); ++i) comparer.add(a[i], b[i]);
+  return comparer.result();
+}
+
+Comparison compare_models(const Model& a, const Model& b, const DataSet& data,
+                          const std::vector<Feed>& feeds, Tolerance tolerance,
+                          const ExecutorOptions& options_a, const ExecutorOptions& options_b) {
+  const auto inputs = match_names(input_names(a), input_names(b), "inputs");
+  const auto outputs = match_names(output_names(a), output_names(b), "outputs");
+  std::map<std::string, std::string> back, states;
+  for (const auto& [from, to] : outputs) back.emplace(to, from);
+  for (const auto& [input, output] : data.states) {
+    if (inputs.contains(input) && outputs.contains(output))
+      states.emplace(inputs.at(input), outputs.at(output));
+  }
+  Executor executor_a(a, options_a), executor_b(b, options_b);
+  FeedRunner runner_a(executor_a, a, data.states), runner_b(executor_b, b, states);
+  Comparer comparer(tolerance);
+  for (const Feed& feed : feeds) {
+    const Feed from_a = runner_a.run(feed);
+    comparer.add(from_a, renamed(runner_b.run(renamed(feed, inputs)), back));
+  }
+  return comparer.result();
+}
+
+}  // namespace espalier

@@ -1,0 +1,442 @@
+#include "lib/verify/data.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <optional>
+#include <random>
+#include <set>
+
+#include "lib/base/checked_math.h"
+
+namespace espalier {
+namespace {
+
+std::string quoted(const std::string& name) { return fmt::format("'{}'", printable(name)); }
+
+// The model's inputs that nothing stands behind. Older ONNX files list their initializers as inputs
+// too.
+std::vector<ValueId> fed_inputs(const Graph& graph) {
+  std::vector<ValueId> result;
+  for (const ValueId id : graph.inputs) {
+    if (!graph.weights.contains(id)) result.push_back(id);
+  }
+  return result;
+}
+
+const Value& input_value(const Model& model, const std::string& name) {
+  for (const ValueId id : fed_inputs(model.graph)) {
+    if (model.graph.values[id].name == name) return model.graph.values[id];
+  }
+  throw Error(Fault::kUsage,
+              fmt::format("the model has no input {}; it has {}", quoted(name),
+                          printable(fmt::format("{}", fmt::join(input_names(model), ", ")))));
+}
+
+// Free extents take the extent that another tensor of the feed has along the axis of that name,
+// else 1.
+Shape concrete_shape(const Model& model, const Value& value, const Feed& feed) {
+  if (!value.shape) {
+    throw Error(Fault::kUnsupported,
+                fmt::format("input {}: its rank is not known", quoted(value.name)));
+  }
+  Shape shape = *value.shape;
+  for (size_t axis = 0; axis < shape.size(); ++axis) {
+    if (shape[axis] >= 0) continue;
+    shape[axis] = 1;
+    if (axis >= value.dimension_names.size() || value.dimension_names[axis].empty()) continue;
+    for (const auto& [name, tensor] : feed) {
+      const Value& other = input_value(model, name);
+      const auto& names = other.dimension_names;
+      const auto found = std::ranges::find(names, value.dimension_names[axis]);
+      const auto place = static_cast<size_t>(found - names.begin());
+      if (found != names.end() && place < tensor.shape().size())
+        shape[axis] = tensor.shape()[place];
+    }
+  }
+  constexpr size_t kLimit = size_t{1} << 30;
+  if (byte_count(value.dtype, shape) > kLimit) {
+    throw Error(Fault::kUnsupported, fmt::format("input {}: its shape {} takes more than 1 GiB",
+                                                 quoted(value.name), to_string(shape)));
+  }
+  return shape;
+}
+
+Tensor filled(const Value& value, const Shape& shape, double constant) {
+  const size_t count = element_count(shape);
+  if (is_float(value.dtype)) {
+    return from_f32(std::vector<float>(count, static_cast<float>(constant)), value.dtype, shape);
+  }
+  Tensor result = Tensor::zeros(value.dtype, shape);
+  const auto put = [&]<typename T>(T) {
+    if (constant != std::floor(constant) ||
+        constant < static_cast<double>(std::numeric_limits<T>::min()) ||
+        constant > static_cast<double>(std::numeric_limits<T>::max())) {
+      throw Error(Fault::kUsage, fmt::format("fill {}: {} is no value of its type {}",
+                                             quoted(value.name), constant, name_of(value.dtype)));
+    }
+    std::ranges::fill(result.mutable_data<T>(), static_cast<T>(constant));
+  };
+  switch (value.dtype) {
+    case DType::kI8:
+      put(int8_t{});
+      break;
+    case DType::kI16:
+      put(int16_t{});
+      break;
+    case DType::kI32:
+      put(int32_t{});
+      break;
+    case DType::kI64:
+      put(int64_t{});
+      break;
+    case DType::kBool:
+    case DType::kU8:
+      put(uint8_t{});
+      break;
+    case DType::kU16:
+      put(uint16_t{});
+      break;
+    case DType::kU32:
+      put(uint32_t{});
+      break;
+    case DType::kU64:
+      put(uint64_t{});
+      break;
+    default:
+      throw Error(Fault::kUnsupported, fmt::format("fill {}: an input of type {} cannot be filled",
+                                                   quoted(value.name), name_of(value.dtype)));
+  }
+  return result;
+}
+
+// Rows [first, last) of the first axis, sharing the bytes; `drop_axis` for a single row without
+// that axis.
+Tensor rows_of(const std::shared_ptr<const Tensor>& array, int64_t first, int64_t last,
+               bool drop_axis) {
+  Shape shape = array->shape();
+  const auto rows = static_cast<size_t>(shape[0]);
+  const size_t row_bytes = rows == 0 ? 0 : array->bytes().size() / rows;
+  if (drop_axis) {
+    shape.erase(shape.begin());
+  } else {
+    shape[0] = last - first;
+  }
+  const Bytes bytes = array->bytes().subspan(static_cast<size_t>(first) * row_bytes,
+                                             static_cast<size_t>(last - first) * row_bytes);
+  return Tensor(array->dtype(), std::move(shape), bytes, array);
+}
+
+// How one array becomes the tensors of its input.
+struct Cut {
+  std::string input;
+  std::shared_ptr<const Tensor> array;
+  bool stacked = false;   // one axis more than the input
+  bool constant = false;  // a scalar that every feed gets
+  int64_t batch = 1;
+  size_t feeds = 0;
+
+  Tensor at(size_t index) const {
+    if (constant) return *array;
+    const auto first = static_cast<int64_t>(index) * batch;
+    return rows_of(array, first, std::min(first + batch, array->shape()[0]), stacked);
+  }
+};
+
+[[noreturn]] void misfit(const Value& input, const Tensor& array, const std::string& why) {
+  throw Error(Fault::kFormat,
+              fmt::format("input {}: an array of shape {} does not fit the declared shape {}: {}",
+                          quoted(input.name), to_string(array.shape()),
+                          input.shape ? to_string(*input.shape) : std::string("(unknown)"), why));
+}
+
+void check_extents(const Value& input, const Tensor& array, size_t first_of_array,
+                   size_t first_of_input) {
+  const Shape& wanted = *input.shape;
+  for (size_t axis = first_of_input; axis < wanted.size(); ++axis) {
+    const int64_t given = array.shape()[axis - first_of_input + first_of_array];
+    if (wanted[axis] >= 0 && wanted[axis] != given)
+      misfit(input, array,
+             fmt::format("axis {} of a sample is {}, {} wanted", axis, given, wanted[axis]));
+  }
+}
+
+Cut make_cut(const Value& input, const Tensor& array, int64_t batch_asked) {
+  if (input.dtype != DType::kUnknown && input.dtype != array.dtype()) {
+    throw Error(Fault::kFormat,
+                fmt::format("input {}: the array's type is {}, the model wants {}",
+                            quoted(input.name), name_of(array.dtype()), name_of(input.dtype)));
+  }
+  Cut cut{.input = input.name, .array = std::make_shared<const Tensor>(array.aligned())};
+  const size_t rank = array.shape().size();
+  if (input.shape && rank == input.shape->size() + 1) {
+    check_extents(input, array, 1, 0);
+    cut.stacked = true;
+  } else if (rank == 0) {
+    if (input.shape && !input.shape->empty()) misfit(input, array, "it has no axis of samples");
+    cut.constant = true;
+    return cut;
+  } else if (!input.shape || rank == input.shape->size()) {
+    if (input.shape) check_extents(input, array, 1, 1);
+    const int64_t own = input.shape ? input.shape->at(0) : -1;
+    if (own >= 1 && batch_asked > 0 && batch_asked != own) {
+      throw Error(Fault::kUsage,
+                  fmt::format("--batch {}: the first axis of input {} is fixed at {}", batch_asked,
+                              quoted(input.name), own));
+    }
+    cut.batch = own >= 1 ? own : std::max<int64_t>(batch_asked, 1);
+    if (own == 0) misfit(input, array, "the model takes no sample at all");
+    if (own >= 1 && array.shape()[0] % own != 0) {
+      misfit(input, array,
+             fmt::format("{} samples are no multiple of the batch {}", array.shape()[0], own));
+    }
+  } else {
+    misfit(input, array,
+           fmt::format("its rank is {}, {} or {} wanted", rank, input.shape->size(),
+                       input.shape->size() + 1));
+  }
+  if (array.shape()[0] == 0) misfit(input, array, "it holds no sample");
+  cut.feeds = ceil_div(static_cast<size_t>(array.shape()[0]), static_cast<size_t>(cut.batch));
+  return cut;
+}
+
+const std::pair<const std::string, Tensor>* find_array(const DataSet& data,
+                                                       const std::string& name) {
+  if (const auto found = data.arrays.find(name); found != data.arrays.end()) return &*found;
+  for (const auto& entry : data.arrays) {
+    if (same_name_mangled(entry.first, name)) return &entry;
+  }
+  return nullptr;
+}
+
+[[noreturn]] void missing_input(const std::string& name) {
+  throw Error(Fault::kUsage,
+              fmt::format("input {} is in none of the data, --state and --fill", quoted(name)));
+}
+
+void check_options(const Model& model, const DataSet& data) {
+  const std::vector<std::string> outputs = output_names(model);
+  for (const auto& [input, output] : data.states) {
+    input_value(model, input);
+    if (std::ranges::count(outputs, output) == 0) {
+      throw Error(
+          Fault::kUsage,
+          fmt::format("state {}: the model has no output {}; it has {}", quoted(input),
+                      quoted(output), printable(fmt::format("{}", fmt::join(outputs, ", ")))));
+    }
+  }
+  for (const auto& [input, constant] : data.fill) input_value(model, input);
+}
+
+void add_fill(const Model& model, const DataSet& data, Feed& feed) {
+  for (const auto& [input, constant] : data.fill) {
+    if (feed.contains(input) || data.states.contains(input)) continue;
+    const Value& value = input_value(model, input);
+    const Shape shape = concrete_shape(model, value, feed);
+    feed.emplace(input, filled(value, shape, constant));
+  }
+}
+
+std::vector<Feed> ready_feeds(const Model& model, const DataSet& data) {
+  std::vector<Feed> result;
+  for (Feed feed : data.feeds) {
+    for (const auto& [input, output] : data.states) feed.erase(input);
+    add_fill(model, data, feed);
+    for (const std::string& name : input_names(model)) {
+      if (!feed.contains(name) && !data.states.contains(name)) missing_input(name);
+    }
+    result.push_back(std::move(feed));
+  }
+  return result;
+}
+
+std::vector<Cut> make_cuts(const Model& model, const DataSet& data) {
+  std::vector<Cut> cuts;
+  std::set<std::string> used;
+  for (const ValueId id : fed_inputs(model.graph)) {
+    const Value& value = model.graph.values[id];
+    const auto* array = find_array(data, value.name);
+    if (array != nullptr) used.insert(array->first);
+    if (data.states.contains(value.name)) continue;
+    if (array != nullptr) {
+      cuts.push_back(make_cut(value, array->second, data.batch));
+    } else if (!data.fill.contains(value.name)) {
+      missing_input(value.name);
+    }
+  }
+  for (const auto& [name, array] : data.arrays) {
+    if (!used.contains(name)) {
+      throw Error(Fault::kFormat,
+                  fmt::format("array {} is for no input of the model; it has {}", quoted(name),
+                              printable(fmt::format("{}", fmt::join(input_names(model), ", ")))));
+    }
+  }
+  return cuts;
+}
+
+}  // namespace
+
+std::vector<std::string> input_names(const Model& model) {
+  std::vector<std::string> names;
+  for (const ValueId id : fed_inputs(model.graph)) names.push_back(model.graph.values[id].name);
+  return names;
+}
+
+std::vector<std::string> output_names(const Model& model) {
+  std::vector<std::string> names;
+  for (const ValueId id : model.graph.outputs) names.push_back(model.graph.values[id].name);
+  return names;
+}
+
+std::map<std::string, std::string> match_names(const std::vector<std::string>& from,
+                                               const std::vector<std::string>& to,
+                                               const std::string& what) {
+  std::map<std::string, std::string> result;
+  const bool by_name = std::ranges::all_of(
+      from, [&](const std::string& name) { return std::ranges::count(to, name) != 0; });
+  if (!by_name && from.size() != to.size()) {
+    throw Error(Fault::kFormat, fmt::format("the models cannot be compared: {} {} and {}",
+                                            from.size(), what, to.size()));
+  }
+  for (size_t i = 0; i < from.size(); ++i) result.emplace(from[i], by_name ? from[i] : to[i]);
+  return result;
+}
+
+Feed renamed(const Feed& feed, const std::map<std::string, std::string>& names) {
+  Feed result;
+  for (const auto& [name, tensor] : feed) {
+    const auto found = names.find(name);
+    result.emplace(found == names.end() ? name : found->second, tensor);
+  }
+  return result;
+}
+
+bool same_name_mangled(const std::string& a, const std::string& b) {
+  const auto mangled = [](const std::string& name) {
+    std::string result;
+    for (const char c : name) {
+      result += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+    }
+    return result;
+  };
+  return mangled(a) == mangled(b);
+}
+
+std::vector<Feed> make_feeds(const Model& model, const DataSet& data) {
+  check_options(model, data);
+  if (!data.feeds.empty()) return ready_feeds(model, data);
+  const std::vector<Cut> cuts = make_cuts(model, data);
+  const Cut* leader = nullptr;  // the first whose samples count
+  for (const Cut& cut : cuts) {
+    if (cut.constant) continue;
+    if (leader == nullptr) leader = &cut;
+    if (cut.feeds != leader->feeds) {
+      throw Error(Fault::kFormat,
+                  fmt::format("input {} gives {} feeds, input {} gives {}", quoted(leader->input),
+                              leader->feeds, quoted(cut.input), cut.feeds));
+    }
+  }
+  std::vector<Feed> feeds(leader == nullptr ? 1 : leader->feeds);
+  for (size_t i = 0; i < feeds.size(); ++i) {
+    for (const Cut& cut : cuts) feeds[i].emplace(cut.input, cut.at(i));
+    add_fill(model, data, feeds[i]);
+  }
+  return feeds;
+}
+
+bool stacks_samples(const Model& model, const DataSet& data) {
+  const std::vector<Cut> cuts = data.feeds.empty() ? make_cuts(model, data) : std::vector<Cut>();
+  return std::ranges::any_of(cuts, &Cut::stacked);
+}
+
+Feed join_outputs(const std::vector<Feed>& outputs, bool stacked) {
+  Feed result;
+  if (outputs.empty()) return result;
+  for (const auto& [name, first] : outputs.front()) {
+    // A scalar per feed can only be stacked.
+    const bool new_axis = stacked || first.shape().empty();
+    Shape shape = first.shape();
+    if (new_axis) shape.insert(shape.begin(), 0);
+    shape[0] = 0;
+    for (const Feed& feed : outputs) {
+      const Tensor& part = feed.at(name);
+      Shape rest = part.shape();
+      if (new_axis) rest.insert(rest.begin(), 1);
+      const bool fits = part.dtype() == first.dtype() && rest.size() == shape.size() &&
+                        std::equal(rest.begin() + 1, rest.end(), shape.begin() + 1);
+      if (!fits) {
+        throw Error(Fault::kUnsupported,
+                    fmt::format("output {}: one array cannot hold the shapes {} and {}",
+                                quoted(name), to_string(first.shape()), to_string(part.shape())));
+      }
+      shape[0] += rest[0];
+    }
+    Tensor joined = Tensor::zeros(first.dtype(), shape);
+    std::span<std::byte> rest = joined.mutable_bytes();
+    for (const Feed& feed : outputs) {
+      const Bytes bytes = feed.at(name).bytes();
+      std::ranges::copy(bytes, rest.begin());
+      rest = rest.subspan(bytes.size());
+    }
+    result.emplace(name, std::move(joined));
+  }
+  return result;
+}
+
+FeedRunner::FeedRunner(Executor& executor, const Model& model,
+                       std::map<std::string, std::string> states)
+    : executor_(&executor), model_(&model), states_(std::move(states)) {
+  DataSet options;
+  options.states = states_;
+  check_options(model, options);
+}
+
+Feed FeedRunner::run(const Feed& feed) {
+  Feed whole = feed;
+  for (const auto& [input, output] : states_) {
+    const auto carried = carried_.find(input);
+    if (carried != carried_.end()) {
+      whole.insert_or_assign(input, carried->second);
+    } else {
+      const Value& value = input_value(*model_, input);
+      whole.insert_or_assign(input,
+                             Tensor::zeros(value.dtype, concrete_shape(*model_, value, feed)));
+    }
+  }
+  Feed outputs = executor_->run(whole);
+  for (const auto& [input, output] : states_) carried_.insert_or_assign(input, outputs.at(output));
+  return outputs;
+}
+
+void run_feeds(Executor& executor, const Model& model, const DataSet& data,
+               const std::vector<Feed>& feeds,
+               const std::function<void(size_t, const Feed&)>& sink) {
+  FeedRunner runner(executor, model, data.states);
+  for (size_t i = 0; i < feeds.size(); ++i) sink(i, runner.run(feeds[i]));
+}
+
+Feed random_feed(const Model& model, uint64_t seed, const DataSet& data) {
+  check_options(model, data);
+  Feed feed;
+  uint64_t index = 0;
+  for (const ValueId id : fed_inputs(model.graph)) {
+    const Value& value = model.graph.values[id];
+    std::mt19937_64 generator(seed + 0x9E3779B97F4A7C15ULL * ++index);  // one stream per input
+    if (data.states.contains(value.name) || data.fill.contains(value.name)) continue;
+    const Shape shape = concrete_shape(model, value, {});
+    if (is_float(value.dtype)) {
+      std::normal_distribution<float> normal;
+      std::vector<float> values(element_count(shape));
+      for (float& v : values) v = normal(generator);
+      feed.emplace(value.name, from_f32(values, value.dtype, shape));
+    } else {
+      feed.emplace(value.name, Tensor::zeros(value.dtype, shape));
+    }
+  }
+  add_fill(model, data, feed);
+  return feed;
+}
+
+}  // namespace espalier

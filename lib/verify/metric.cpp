@@ -1,0 +1,180 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include "lib/verify/verify.h"
+
+namespace espalier {
+namespace {
+
+[[noreturn]] void bad_labels(const std::string& why) {
+  throw Error(Fault::kFormat, "labels: " + why);
+}
+
+// The output over all feeds, one after another, and the length of its last axis.
+struct Joined {
+  std::vector<float> values;
+  size_t last = 1;
+};
+
+Joined join(const std::vector<Feed>& outputs, const std::string& name) {
+  Joined result;
+  for (const Feed& feed : outputs) {
+    const auto found = feed.find(name);
+    ESPALIER_CHECK(found != feed.end());
+    const std::vector<float> part = to_f32(found->second);
+    result.values.insert(result.values.end(), part.begin(), part.end());
+    const Shape& shape = found->second.shape();
+    result.last = shape.empty() ? 1 : static_cast<size_t>(shape.back());
+  }
+  return result;
+}
+
+// Place of `label` when the classes are sorted by falling value, ties by index; NaN comes last.
+size_t rank_of(std::span<const float> row, size_t label) {
+  if (std::isnan(row[label])) return row.size();
+  size_t rank = 0;
+  for (size_t i = 0; i < row.size(); ++i) {
+    if (row[i] > row[label] || (row[i] == row[label] && i < label)) ++rank;
+  }
+  return rank;
+}
+
+double top(size_t places, const Joined& output, const Tensor& labels) {
+  const std::vector<int64_t> wanted = to_i64(labels);
+  const size_t classes = output.last;
+  const size_t rows = classes == 0 ? 0 : output.values.size() / classes;
+  if (wanted.size() != rows) {
+    bad_labels(fmt::format("{} of them for {} rows of {} classes", wanted.size(), rows, classes));
+  }
+  size_t hits = 0, counted = 0;
+  for (size_t i = 0; i < rows; ++i) {
+    if (wanted[i] == -1) continue;
+    if (wanted[i] < 0 || wanted[i] >= static_cast<int64_t>(classes)) {
+      bad_labels(
+          fmt::format("label {} is {}, 0 to {} wanted (-1: ignored)", i, wanted[i], classes - 1));
+    }
+    ++counted;
+    const auto row = std::span(output.values).subspan(i * classes, classes);
+    if (rank_of(row, static_cast<size_t>(wanted[i])) < places) ++hits;
+  }
+  if (counted == 0) bad_labels("all of them are -1");
+  return static_cast<double>(hits) / static_cast<double>(counted);
+}
+
+// Mann-Whitney: share of pairs (one positive, one negative) that the score puts in order.
+double auc(const Joined& output, const Tensor& labels) {
+  const std::vector<int64_t> wanted = to_i64(labels);
+  if (wanted.size() != output.values.size()) {
+    bad_labels(fmt::format("{} of them for {} values", wanted.size(), output.values.size()));
+  }
+  std::vector<std::pair<float, bool>> scores;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i] == -1) continue;
+    if (wanted[i] != 0 && wanted[i] != 1)
+      bad_labels(fmt::format("label {} is {}, 0 or 1 wanted (-1: ignored)", i, wanted[i]));
+    if (std::isnan(output.values[i])) return std::nan("");
+    scores.emplace_back(output.values[i], wanted[i] == 1);
+  }
+  std::ranges::sort(scores);
+  double positives = 0, rank_sum = 0;
+  for (size_t first = 0; first < scores.size();) {
+    size_t last = first;
+    while (last < scores.size() && scores[last].first == scores[first].first) ++last;
+    const double rank = (static_cast<double>(first + last) + 1) / 2;  // mean of a run of ties
+    for (; first < last; ++first) {
+      if (!scores[first].second) continue;
+      positives += 1;
+      rank_sum += rank;
+    }
+  }
+  const double negatives = static_cast<double>(scores.size()) - positives;
+  if (positives == 0 || negatives == 0) bad_labels("auc wants both 1 and 0 among them");
+  return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives);
+}
+
+struct Sums {
+  double rr = 0, oo = 0, ro = 0, dd = 0;  // reference, output, their product, their difference
+};
+
+Sums sums_of(std::span<const float> reference, std::span<const float> output) {
+  Sums sums;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    const double r = reference[i], o = output[i];
+    sums.rr += r * r;
+    sums.oo += o * o;
+    sums.ro += r * o;
+    sums.dd += (r - o) * (r - o);
+  }
+  return sums;
+}
+
+std::vector<float> reference_of(const Joined& output, const Tensor& labels) {
+  std::vector<float> reference = to_f32(labels);
+  if (reference.size() != output.values.size()) {
+    bad_labels(fmt::format("{} reference values for {} values of the output", reference.size(),
+                           output.values.size()));
+  }
+  if (reference.empty()) bad_labels("there are none");
+  return reference;
+}
+
+double mean_cosine(const Joined& output, const Tensor& labels) {
+  const std::vector<float> reference = reference_of(output, labels);
+  const size_t samples = labels.shape().empty() ? 1 : static_cast<size_t>(labels.shape()[0]);
+  const size_t length = reference.size() / samples;
+  double total = 0;
+  for (size_t i = 0; i < samples; ++i) {
+    const Sums s = sums_of(std::span(reference).subspan(i * length, length),
+                           std::span(output.values).subspan(i * length, length));
+    total += s.rr == 0 && s.oo == 0 ? 1.0 : s.ro / (std::sqrt(s.rr) * std::sqrt(s.oo));
+  }
+  return total / static_cast<double>(samples);
+}
+
+double snr(const Joined& output, const Tensor& labels) {
+  const Sums s = sums_of(reference_of(output, labels), output.values);
+  return 10 * std::log10(s.rr / s.dd);
+}
+
+double mse(const Joined& output, const Tensor& labels) {
+  const std::vector<float> reference = reference_of(output, labels);
+  return sums_of(reference, output.values).dd / static_cast<double>(reference.size());
+}
+
+struct Metric {
+  std::string_view name;
+  double (*score)(const Joined& output, const Tensor& labels);
+};
+
+constexpr std::array kMetrics{
+    Metric{"top1", [](const Joined& o, const Tensor& l) { return top(1, o, l); }},
+    Metric{"top5", [](const Joined& o, const Tensor& l) { return top(5, o, l); }},
+    Metric{"cosine", mean_cosine},
+    Metric{"snr", snr},
+    Metric{"mse", mse},
+    Metric{"auc", auc},
+};
+
+}  // namespace
+
+std::vector<std::string> metric_names() {
+  std::vector<std::string> names;
+  for (const Metric& entry : kMetrics) names.emplace_back(entry.name);
+  return names;
+}
+
+double metric(const std::string& name, const std::vector<Feed>& outputs,
+              const std::string& output_name, const Tensor& labels) {
+  const auto found = std::ranges::find(kMetrics, name, &Metric::name);
+  if (found == kMetrics.end()) {
+    throw Error(Fault::kUsage, fmt::format("metric '{}' is not known; there are {}",
+                                           printable(name), fmt::join(metric_names(), ", ")));
+  }
+  return found->score(join(outputs, output_name), labels);
+}
+
+}  // namespace espalier
