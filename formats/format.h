@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +15,8 @@ namespace espalier {
 struct WriteOptions {
   std::string profile;         ///< "" = the format's default: tract (NNEF), function (ONNX)
   std::string index = "grid";  ///< or "first-element"
+  /// Input name -> shape that binds its free dimensions (-1: stays free).
+  std::map<std::string, Shape> shapes;
 };
 
 /// A file format. `read` gets the path that the user named (a folder for unpacked NNEF).
