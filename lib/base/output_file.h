@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,29 +12,27 @@ namespace espalier {
 
 /// Files that appear together or not at all: written beside their targets, synced, renamed by
 /// commit(); an object that goes away before removes what it wrote, and so does a signal that ends
-/// the program. After a kill the targets are the old files or none.
+/// the program. After a kill the targets are the old files or none: the file that refers to the
+/// others is added last, and its old version is taken away before the first of the others changes.
+/// Errors  Fault::kFormat with the target's name in front: the folder is missing or not writable,
+/// the target is a folder or a device, the disk is full.
 class OutputFiles {
  public:
-  OutputFiles() = default;
+  OutputFiles();
   OutputFiles(const OutputFiles&) = delete;
   OutputFiles& operator=(const OutputFiles&) = delete;
   ~OutputFiles();
 
   /// Starts a file that will be `target`; write() appends to the file added last.
-  /// Errors  Fault::kFormat: the folder is missing or not writable, the disk is full.
   void add(const std::filesystem::path& target);
   void write(Bytes bytes);
 
-  /// Syncs and renames all files, in the order of add().
+  /// Syncs and renames all files, in the order of add(). Not called twice.
   void commit();
 
  private:
-  struct Pending {
-    std::filesystem::path target, temporary;
-    int descriptor = -1;
-  };
-  void close_last();
-  std::vector<Pending> pending_;
+  struct Pending;
+  std::vector<std::unique_ptr<Pending>> pending_;
   bool committed_ = false;
 };
 
@@ -47,8 +46,8 @@ void write_folder(const std::filesystem::path& target,
 /// Writes one file whole, by rename.
 void write_file(const std::filesystem::path& target, Bytes bytes);
 
-/// Lets SIGINT, SIGTERM and SIGHUP remove unfinished outputs before they end the program. Called
-/// once, by main.
+/// Lets SIGINT, SIGTERM, SIGHUP and their like remove unfinished outputs before they end the
+/// program. Called once, by main.
 void remove_outputs_on_signals();
 
 }  // namespace espalier

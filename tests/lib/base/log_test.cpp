@@ -1,0 +1,89 @@
+#include "lib/base/log.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <functional>
+
+#include "tests/support/temporary_folder.h"
+
+namespace espalier {
+namespace {
+
+// Runs `work` with stderr led to `descriptor`.
+void with_stderr(int descriptor, const std::function<void()>& work) {
+  fflush(stderr);
+  const int before = dup(STDERR_FILENO);
+  dup2(descriptor, STDERR_FILENO);
+  work();
+  fflush(stderr);
+  dup2(before, STDERR_FILENO);
+  close(before);
+}
+
+std::string stderr_of(const std::function<void()>& work) {
+  const TemporaryFolder folder;
+  const int file = open((folder / "err").c_str(), O_RDWR | O_CREAT, 0600);
+  with_stderr(file, work);
+  close(file);
+  return read_text(folder / "err");
+}
+
+// What a terminal would get.
+std::string terminal_of(const std::function<void()>& work) {
+  const int master = posix_openpt(O_RDWR | O_NOCTTY);
+  REQUIRE(grantpt(master) == 0);
+  REQUIRE(unlockpt(master) == 0);
+  const int terminal = open(ptsname(master), O_RDWR | O_NOCTTY);
+  REQUIRE(terminal >= 0);
+  with_stderr(terminal, work);
+  close(terminal);
+  std::string text, piece(4096, '\0');
+  // A terminal gives what was written in pieces, then an error once nobody can write any more.
+  for (ssize_t size; (size = read(master, piece.data(), piece.size())) > 0;)
+    text.append(piece, 0, static_cast<size_t>(size));
+  close(master);
+  return text;
+}
+
+TEST_CASE("warnings are one printable line each, notes are shown with -v only") {
+  CHECK(stderr_of([] { warn("weight \x1b[2J: odd"); }) == "warning: weight \\x1b[2J: odd\n");
+  CHECK(stderr_of([] { note("hidden"); }).empty());
+  set_log_level(LogLevel::kVerbose);
+  CHECK(stderr_of([] { note("shown"); }) == "shown\n");
+  set_log_level(LogLevel::kQuiet);
+  CHECK(stderr_of([] { warn("hidden"); }).empty());
+  set_log_level(LogLevel::kNormal);
+}
+
+TEST_CASE("a progress bar shows on a terminal, and is gone afterwards") {
+  const std::string shown = terminal_of([] {
+    Progress progress("packing", 4);
+    usleep(150'000);
+    progress.step(2);
+    warn("in between");
+  });
+  CHECK(shown.find("packing [..............................] 0/4") != std::string::npos);
+  CHECK(shown.find("packing [###############...............] 2/4") != std::string::npos);
+  CHECK(shown.find("\r\033[Kwarning: in between") != std::string::npos);
+  CHECK(shown.ends_with("\r\033[K"));
+}
+
+TEST_CASE("a progress bar writes nothing into a pipe or a file, nor with -q") {
+  const auto work = [] {
+    Progress progress("packing", 0);
+    progress.step();
+  };
+  CHECK(stderr_of(work).empty());
+  set_log_level(LogLevel::kQuiet);
+  CHECK(terminal_of([&] {
+          work();
+          fputs("end", stderr);
+        }) == "end");
+  set_log_level(LogLevel::kNormal);
+}
+
+}  // namespace
+}  // namespace espalier
