@@ -1,0 +1,49 @@
+#pragma once
+
+#include <memory>
+
+#include "lib/kernels/block_rows.h"
+#include "lib/kernels/sparse_product.h"
+
+namespace espalier {
+
+/// Samples of one X panel of BlockKernel::outer: a multiple of every vector length.
+inline constexpr size_t kPanelSamples = 16;
+
+/// Block rows first .. last - 1 of Y = W X + bias with the rows of a block in the lanes. Feature f
+/// of sample s is x[s * x_sample + f * x_feature], f up to w.padded_k() - 1, and output o of it is
+/// y[s * y_sample + o * y_output]. One stride of x is 1, and y has that of the same axis.
+struct InnerTask {
+  const BlockRows* w;
+  size_t first, last;
+  const float* x;
+  size_t n, x_sample, x_feature;
+  const float* bias;  ///< null: none
+  float* y;
+  size_t y_sample, y_output;
+};
+
+/// The same with samples in the lanes. panel is [w.padded_k(), kPanelSamples]; the first `samples`
+/// of them count. Output o of sample s is y[o * y_stride + s].
+struct OuterTask {
+  const BlockRows* w;
+  size_t first, last;
+  const float* panel;
+  size_t samples;
+  const float* bias;
+  float* y;
+  size_t y_stride;
+};
+
+/// The two loops of a block kernel, by the instruction set in use.
+struct BlockKernel {
+  std::string_view name;
+  void (*inner)(const InnerTask& task);
+  void (*outer)(const OuterTask& task);
+};
+
+/// Cuts the work among threads, pads and packs X, and calls the loops of `kernel`.
+std::unique_ptr<const SparseProduct> make_block_product(const SparseMatrix& weight,
+                                                        const BlockKernel& kernel);
+
+}  // namespace espalier

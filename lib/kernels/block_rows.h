@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lib/sparse/sparse_matrix.h"
+
+namespace espalier {
+
+/// A packed weight in the order the block kernels read it. Invariant: as SparseMatrix; values is
+/// [blocks, block.cols, block.rows], so that one column of a block is one or a few whole vectors,
+/// and begins at a multiple of 64 bytes.
+struct BlockRows {
+  BlockShape block;
+  size_t parts = 0, rows = 0, k = 0;  ///< of the Fold; k = inputs
+  size_t grid_rows = 0;               ///< block rows of one part
+  std::vector<uint32_t> row_start;    ///< per block row of all parts, and the end
+  /// First input of each block: narrow where every one fits, else wide; the other is empty.
+  std::vector<uint16_t> narrow_col;
+  std::vector<uint32_t> wide_col;
+  Tensor values;                ///< f32
+  std::vector<float> diagonal;  ///< empty or [parts * rows]
+
+  size_t outputs() const { return parts * rows; }
+  size_t block_rows() const { return parts * grid_rows; }
+  /// Inputs up to the end of the last block: x is read that far.
+  size_t padded_k() const { return round_up(k, block.cols); }
+  size_t bytes() const;
+};
+
+/// f16 and bf16 values become f32.
+BlockRows order_blocks(const SparseMatrix& weight);
+
+/// Work of block row `row` and all before it, in stored values with a share for the row itself:
+/// where to cut rows among threads.
+inline size_t work_before(const BlockRows& w, size_t row) {
+  return w.row_start[row] * w.block.area() + row * w.block.rows;
+}
+
+/// Outputs of a block row: the first one, the matching input on a diagonal, and how many of its
+/// rows lie inside its part.
+struct BlockRowPlace {
+  size_t output, row_in_part, valid;
+};
+inline BlockRowPlace place_of(const BlockRows& w, size_t block_row) {
+  const size_t part = block_row / w.grid_rows;
+  const size_t row = (block_row - part * w.grid_rows) * w.block.rows;
+  const size_t left = w.rows - row;
+  return {part * w.rows + row, row, left < w.block.rows ? left : w.block.rows};
+}
+
+}  // namespace espalier

@@ -1,0 +1,241 @@
+// Functions of every element by Highway; exp and tanh are those of hwy/contrib/math, held inside
+// the range they are made for.
+#include "lib/kernels/elementwise.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "lib/base/check.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "lib/kernels/elementwise.cpp"
+#include <hwy/foreach_target.h>  // compiles this file once per instruction set
+#include <hwy/highway.h>
+// after highway.h
+#include <hwy/contrib/math/math-inl.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace espalier::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+// hwy's results for a NaN are numbers.
+HWY_INLINE V keep_nan(V x, V y) { return hn::IfThenElse(hn::IsNaN(x), x, y); }
+
+HWY_INLINE V exp_of(D d, V x) {
+  // From 89 on the result is infinite, but hwy's exponent arithmetic overflows from about 180 on.
+  const V bounded = hn::Min(hn::Max(x, hn::Set(d, -150.0F)), hn::Set(d, 89.0F));
+  return keep_nan(x, hn::Exp(d, bounded));
+}
+
+struct Exp {
+  HWY_INLINE V operator()(D d, V x) const { return exp_of(d, x); }
+};
+struct Sigmoid {
+  HWY_INLINE V operator()(D d, V x) const {
+    const V one = hn::Set(d, 1.0F);
+    return hn::Div(one, hn::Add(one, exp_of(d, hn::Neg(x))));
+  }
+};
+struct Tanh {
+  HWY_INLINE V operator()(D d, V x) const {
+    const V limit = hn::Set(d, 9.5F);  // tanh rounds to 1 from 9.02 on
+    const V bounded = hn::Min(hn::Max(x, hn::Neg(limit)), limit);
+    return keep_nan(x, hn::Tanh(d, bounded));
+  }
+};
+struct Relu {
+  HWY_INLINE V operator()(D d, V x) const {
+    return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Zero(d), x);
+  }
+};
+struct Add {
+  HWY_INLINE V operator()(D, V a, V b) const { return hn::Add(a, b); }
+};
+struct Subtract {
+  HWY_INLINE V operator()(D, V a, V b) const { return hn::Sub(a, b); }
+};
+struct Multiply {
+  HWY_INLINE V operator()(D, V a, V b) const { return hn::Mul(a, b); }
+};
+struct MultiplyAdd {
+  HWY_INLINE V operator()(D, V a, V b, V y) const { return hn::MulAdd(a, b, y); }
+};
+struct Blend {
+  HWY_INLINE V operator()(D, V a, V b, V t) const {
+    return hn::MulAdd(b, t, hn::NegMulAdd(a, t, a));
+  }
+};
+
+// One input through a buffer of one vector: the end that does not fill a vector.
+struct Tail {
+  HWY_ALIGN float lanes[HWY_LANES(float)] = {};
+  Tail(const float* x, size_t count) { std::copy_n(x, count, lanes); }
+};
+
+// y[i] = f(inputs[i]...)
+template <class F, class... Inputs>
+HWY_INLINE void transform(F f, float* y, size_t count, const Inputs*... inputs) {
+  const D d;
+  size_t i = 0;
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d))
+    hn::StoreU(f(d, hn::LoadU(d, inputs + i)...), d, y + i);
+  if (i == count) return;
+  Tail result(y, 0);
+  hn::Store(f(d, hn::Load(d, Tail(inputs + i, count - i).lanes)...), d, result.lanes);
+  std::copy_n(result.lanes, count - i, y + i);
+}
+
+void exp_run(const float* x, float* y, size_t count) { transform(Exp{}, y, count, x); }
+void sigmoid_run(const float* x, float* y, size_t count) { transform(Sigmoid{}, y, count, x); }
+void tanh_run(const float* x, float* y, size_t count) { transform(Tanh{}, y, count, x); }
+void relu_run(const float* x, float* y, size_t count) { transform(Relu{}, y, count, x); }
+void add_run(const float* a, const float* b, float* y, size_t count) {
+  transform(Add{}, y, count, a, b);
+}
+void subtract_run(const float* a, const float* b, float* y, size_t count) {
+  transform(Subtract{}, y, count, a, b);
+}
+void multiply_run(const float* a, const float* b, float* y, size_t count) {
+  transform(Multiply{}, y, count, a, b);
+}
+void multiply_add_run(const float* a, const float* b, float* y, size_t count) {
+  transform(MultiplyAdd{}, y, count, a, b, static_cast<const float*>(y));
+}
+void blend_run(const float* a, const float* b, const float* t, float* y, size_t count) {
+  transform(Blend{}, y, count, a, b, t);
+}
+
+struct AddScalar {
+  float b;
+  HWY_INLINE V operator()(D d, V a) const { return hn::Add(a, hn::Set(d, b)); }
+};
+struct MultiplyScalar {
+  float b;
+  HWY_INLINE V operator()(D d, V a) const { return hn::Mul(a, hn::Set(d, b)); }
+};
+void add_scalar_run(const float* a, float b, float* y, size_t count) {
+  transform(AddScalar{b}, y, count, a);
+}
+void multiply_scalar_run(const float* a, float b, float* y, size_t count) {
+  transform(MultiplyScalar{b}, y, count, a);
+}
+
+float max_run(const float* x, size_t count) {
+  const D d;
+  V largest = hn::Set(d, -std::numeric_limits<float>::infinity());
+  auto nan = hn::IsNaN(largest);
+  size_t i = 0;
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
+    const V value = hn::LoadU(d, x + i);
+    largest = hn::Max(largest, value);
+    nan = hn::Or(nan, hn::IsNaN(value));
+  }
+  if (!hn::AllFalse(d, nan)) return std::numeric_limits<float>::quiet_NaN();
+  float result = hn::GetLane(hn::MaxOfLanes(d, largest));
+  for (; i < count; ++i) {
+    if (x[i] != x[i]) return x[i];
+    result = std::max(result, x[i]);
+  }
+  return result;
+}
+
+float sum_run(const float* x, size_t count) {
+  const D d;
+  V sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + 4 * lanes <= count; i += 4 * lanes)
+    for (size_t part = 0; part < 4; ++part)
+      sum[part] = hn::Add(sum[part], hn::LoadU(d, x + i + part * lanes));
+  for (; i + lanes <= count; i += lanes) sum[0] = hn::Add(sum[0], hn::LoadU(d, x + i));
+  const V all = hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3]));
+  float result = hn::GetLane(hn::SumOfLanes(d, all));
+  for (; i < count; ++i) result += x[i];
+  return result;
+}
+
+}  // namespace
+}  // namespace espalier::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace espalier {
+
+HWY_EXPORT(exp_run);
+HWY_EXPORT(sigmoid_run);
+HWY_EXPORT(tanh_run);
+HWY_EXPORT(relu_run);
+HWY_EXPORT(add_run);
+HWY_EXPORT(subtract_run);
+HWY_EXPORT(multiply_run);
+HWY_EXPORT(multiply_add_run);
+HWY_EXPORT(blend_run);
+HWY_EXPORT(add_scalar_run);
+HWY_EXPORT(multiply_scalar_run);
+HWY_EXPORT(max_run);
+HWY_EXPORT(sum_run);
+
+namespace {
+void check_lengths(size_t x, size_t y) { ESPALIER_CHECK(x == y); }
+}  // namespace
+
+void exp(std::span<const float> x, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(exp_run)(x.data(), y.data(), y.size());
+}
+void sigmoid(std::span<const float> x, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(sigmoid_run)(x.data(), y.data(), y.size());
+}
+void tanh(std::span<const float> x, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(tanh_run)(x.data(), y.data(), y.size());
+}
+void relu(std::span<const float> x, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(relu_run)(x.data(), y.data(), y.size());
+}
+void add(std::span<const float> a, std::span<const float> b, std::span<float> y) {
+  check_lengths(a.size(), y.size());
+  check_lengths(b.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(add_run)(a.data(), b.data(), y.data(), y.size());
+}
+void subtract(std::span<const float> a, std::span<const float> b, std::span<float> y) {
+  check_lengths(a.size(), y.size());
+  check_lengths(b.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(subtract_run)(a.data(), b.data(), y.data(), y.size());
+}
+void multiply(std::span<const float> a, std::span<const float> b, std::span<float> y) {
+  check_lengths(a.size(), y.size());
+  check_lengths(b.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(multiply_run)(a.data(), b.data(), y.data(), y.size());
+}
+void multiply_add(std::span<const float> a, std::span<const float> b, std::span<float> y) {
+  check_lengths(a.size(), y.size());
+  check_lengths(b.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(multiply_add_run)(a.data(), b.data(), y.data(), y.size());
+}
+void blend(std::span<const float> a, std::span<const float> b, std::span<const float> t,
+           std::span<float> y) {
+  check_lengths(a.size(), y.size());
+  check_lengths(b.size(), y.size());
+  check_lengths(t.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(blend_run)(a.data(), b.data(), t.data(), y.data(), y.size());
+}
+void add(std::span<const float> a, float b, std::span<float> y) {
+  check_lengths(a.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(add_scalar_run)(a.data(), b, y.data(), y.size());
+}
+void multiply(std::span<const float> a, float b, std::span<float> y) {
+  check_lengths(a.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(multiply_scalar_run)(a.data(), b, y.data(), y.size());
+}
+float max_of(std::span<const float> x) { return HWY_DYNAMIC_DISPATCH(max_run)(x.data(), x.size()); }
+float sum_of(std::span<const float> x) { return HWY_DYNAMIC_DISPATCH(sum_run)(x.data(), x.size()); }
+
+}  // namespace espalier
+#endif  // HWY_ONCE

@@ -1,0 +1,60 @@
+#include <dnnl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "lib/base/error.h"
+#include "lib/kernels/sparse_product.h"
+
+// Only to learn which targets the kernels are compiled for; this file has no kernel.
+#include <hwy/highway.h>
+#include <hwy/targets.h>
+
+namespace espalier {
+namespace {
+
+// What the processor has and the kernels were compiled for, without regard to set_simd_target():
+// one bit per target, the lowest the best.
+int64_t available() {
+  static const int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
+  return targets;
+}
+
+int64_t lowest_bit(int64_t mask) { return mask & -mask; }
+
+// oneDNN follows as far as it can: it takes a limit only before its first use.
+void limit_dnnl(std::string_view name) {
+  dnnl_cpu_isa_t limit = dnnl_cpu_isa_all;
+  if (name == "AVX2") limit = dnnl_cpu_isa_avx2;
+  if (name == "SSE4" || name == "SSSE3" || name == "EMU128" || name == "SCALAR") limit = dnnl_cpu_isa_sse41;
+  static_cast<void>(dnnl_set_max_cpu_isa(limit));
+}
+
+}  // namespace
+
+std::vector<std::string> simd_targets() {
+  std::vector<std::string> names;
+  for (int64_t rest = available(); rest != 0; rest &= rest - 1)
+    names.emplace_back(hwy::TargetName(lowest_bit(rest)));
+  if ((available() & HWY_STATIC_TARGET) == 0)
+    names.emplace_back(hwy::TargetName(HWY_STATIC_TARGET));
+  return names;
+}
+
+std::string simd_target() {
+  static_cast<void>(available());
+  const int64_t in_use = hwy::SupportedTargets() & HWY_TARGETS;
+  return hwy::TargetName(in_use == 0 ? HWY_STATIC_TARGET : lowest_bit(in_use));
+}
+
+void set_simd_target(std::string_view name) {
+  for (int64_t rest = available() | HWY_STATIC_TARGET; rest != 0; rest &= rest - 1) {
+    if (hwy::TargetName(lowest_bit(rest)) != name) continue;
+    hwy::SetSupportedTargetsForTest(lowest_bit(rest));
+    limit_dnnl(name);
+    return;
+  }
+  throw Error(Fault::kUsage, fmt::format("instruction set {} is not one of {} of this machine",
+                                         printable(name), fmt::join(simd_targets(), ", ")));
+}
+
+}  // namespace espalier

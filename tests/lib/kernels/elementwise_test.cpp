@@ -1,0 +1,127 @@
+#include "lib/kernels/elementwise.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "tests/lib/kernels/sparse_case.h"
+
+namespace espalier {
+namespace {
+
+constexpr float kInfinity = INFINITY;
+
+// All magnitudes and both signs, and every place where a function changes its behaviour.
+std::vector<float> arguments() {
+  std::vector<float> x = {0.0F, -0.0F, 1.0F, -1.0F, 88.7F, -87.3F, 9.0F, -9.0F, 0.5F, 20.0F};
+  for (float value = 1e-30F; value < 1e30F; value *= 1.37F) {
+    x.push_back(value);
+    x.push_back(-value);
+  }
+  for (float value = -100.0F; value < 100.0F; value += 0.0137F) x.push_back(value);
+  return x;
+}
+
+template <class F>
+void check_accuracy(void (*function)(std::span<const float>, std::span<float>), const F& exact) {
+  const std::vector<float> x = arguments();
+  std::vector<float> y(x.size());
+  function(x, y);
+  size_t wrong = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double expected = exact(double{x[i]});
+    if (expected > 3.4028235e38 && std::isinf(y[i])) continue;
+    const double error = std::fabs(y[i] - expected);
+    if (error <= 1e-6 * std::fabs(expected) || error <= 1e-37) continue;
+    CAPTURE(x[i]);
+    CAPTURE(y[i]);
+    if (++wrong < 10) CHECK(error == 0.0);
+  }
+  CHECK(wrong == 0);
+}
+
+float one(void (*function)(std::span<const float>, std::span<float>), float x) {
+  float y = 0;
+  function({&x, 1}, {&y, 1});
+  return y;
+}
+
+}  // namespace
+
+TEST_CASE("exp, sigmoid and tanh are right to 1e-6") {
+  for_each_simd_target([] {
+    CAPTURE(simd_target());
+    check_accuracy(exp, [](double x) { return std::exp(x); });
+    check_accuracy(sigmoid, [](double x) { return 1.0 / (1.0 + std::exp(-x)); });
+    check_accuracy(tanh, [](double x) { return std::tanh(x); });
+  });
+}
+
+TEST_CASE("infinities give limits, and NaN stays NaN") {
+  for_each_simd_target([] {
+    CHECK(one(exp, kInfinity) == kInfinity);
+    CHECK(one(exp, -kInfinity) == 0.0F);
+    CHECK(one(sigmoid, kInfinity) == 1.0F);
+    CHECK(one(sigmoid, -kInfinity) == 0.0F);
+    CHECK(one(tanh, kInfinity) == 1.0F);
+    CHECK(one(tanh, -kInfinity) == -1.0F);
+    CHECK(one(relu, -kInfinity) == 0.0F);
+    CHECK(one(relu, kInfinity) == kInfinity);
+    for (const auto function : {exp, sigmoid, tanh, relu}) CHECK(std::isnan(one(function, NAN)));
+  });
+}
+
+TEST_CASE("arithmetic agrees with plain loops on every length, also in place") {
+  for_each_simd_target([] {
+    for (size_t count = 0; count < 70; ++count) {
+      const std::vector<float> a = random_values(count, 1), b = random_values(count, 2);
+      const std::vector<float> t = random_values(count, 3);
+      std::vector<float> y(count), expected(count);
+      const auto check = [&](const auto& value) {
+        for (size_t i = 0; i < count; ++i) expected[i] = value(i);
+        CAPTURE(count);
+        CHECK(max_difference(y, expected) < 5e-7F);  // a fused multiply-add rounds once less
+      };
+      add(a, b, y);
+      check([&](size_t i) { return a[i] + b[i]; });
+      subtract(a, b, y);
+      check([&](size_t i) { return a[i] - b[i]; });
+      multiply(a, b, y);
+      check([&](size_t i) { return a[i] * b[i]; });
+      add(a, 0.3F, y);
+      check([&](size_t i) { return a[i] + 0.3F; });
+      multiply(a, 0.3F, y);
+      check([&](size_t i) { return a[i] * 0.3F; });
+      blend(a, b, t, y);
+      check([&](size_t i) { return a[i] * (1 - t[i]) + b[i] * t[i]; });
+      relu(a, y);
+      check([&](size_t i) { return std::max(a[i], 0.0F); });
+      y = t;
+      multiply_add(a, b, y);
+      check([&](size_t i) { return t[i] + a[i] * b[i]; });
+      y = a;
+      add(y, b, y);
+      check([&](size_t i) { return a[i] + b[i]; });
+    }
+  });
+}
+
+TEST_CASE("largest element and sum") {
+  for_each_simd_target([] {
+    CHECK(max_of({}) == -kInfinity);
+    CHECK(sum_of({}) == 0.0F);
+    for (size_t count = 1; count < 140; ++count) {
+      std::vector<float> x = random_values(count, 5);
+      x[count / 2] = 3.0F;
+      CHECK(max_of(x) == 3.0F);
+      double sum = 0;
+      for (const float value : x) sum += value;
+      CHECK(sum_of(x) == doctest::Approx(sum).epsilon(1e-5));
+      x[count * 2 / 3] = NAN;
+      CHECK(std::isnan(max_of(x)));
+      CHECK(std::isnan(sum_of(x)));
+    }
+  });
+}
+
+}  // namespace espalier
