@@ -41,6 +41,13 @@ class RunContext {
   virtual ThreadPool& pool() = 0;
 };
 
+/// What a prepared node holds of its own: for the sum of bytes, and so that the runtime need not
+/// keep what nobody reads.
+struct Holdings {
+  size_t bytes = 0;
+  uint64_t replaced = 0;  ///< bit i: the elements of constant input i are not read at run time
+};
+
 /// What an operator may look at before it runs for the first time.
 struct PrepareContext {
   const Node& node;
@@ -53,6 +60,15 @@ struct PrepareContext {
   }
   bool names_input(size_t input) const {
     return input < node.inputs.size() && node.inputs[input] != kNoValue;
+  }
+
+  Holdings* holdings = nullptr;  ///< where prepare() says what it keeps; may be null
+  /// prepare() made its own copy of constant `input`, `bytes` long: run() will see its type and
+  /// extents, but no elements.
+  void replaces(size_t input, size_t bytes) const {
+    if (holdings == nullptr) return;
+    holdings->bytes += bytes;
+    holdings->replaced |= uint64_t{1} << input;
   }
 };
 
@@ -72,6 +88,9 @@ struct Operator {
   bool (*takes_packed)(const Node& node, size_t input) = nullptr;
   /// Errors  Fault::kUnsupported naming the attribute or type that is not supported.
   Run (*prepare)(const PrepareContext& context) = nullptr;
+  /// Takes f16 and bf16 inputs as f32, and its f32 outputs are rounded to that type: the runtime
+  /// converts around run().
+  bool half_as_f32 = false;
 };
 
 /// All operators, in the order of operators.def.

@@ -1,0 +1,160 @@
+// Cast, CastLike.
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "lib/ops/op_util.h"
+#include "lib/tensor/half.h"
+
+namespace espalier {
+namespace {
+
+// TensorProto.DataType, onnx.proto.
+DType dtype_of_onnx(int64_t type) {
+  switch (type) {
+    case 1:
+      return DType::kF32;
+    case 2:
+      return DType::kU8;
+    case 3:
+      return DType::kI8;
+    case 4:
+      return DType::kU16;
+    case 5:
+      return DType::kI16;
+    case 6:
+      return DType::kI32;
+    case 7:
+      return DType::kI64;
+    case 9:
+      return DType::kBool;
+    case 10:
+      return DType::kF16;
+    case 11:
+      return DType::kF64;
+    case 12:
+      return DType::kU32;
+    case 13:
+      return DType::kU64;
+    case 16:
+      return DType::kBF16;
+    default:
+      unsupported("casting to ONNX type {} is not supported", type);
+  }
+}
+
+// Bits of the narrow types as types of their own.
+struct F16 {
+  uint16_t bits;
+};
+struct BF16 {
+  uint16_t bits;
+};
+struct Bool {
+  uint8_t bits;
+};
+
+template <typename T>
+auto number(T value) {
+  if constexpr (std::is_same_v<T, F16>) {
+    return f32_from_f16(value.bits);
+  } else if constexpr (std::is_same_v<T, BF16>) {
+    return f32_from_bf16(value.bits);
+  } else if constexpr (std::is_same_v<T, Bool>) {
+    return static_cast<uint8_t>(value.bits != 0);
+  } else {
+    return value;
+  }
+}
+
+// Out of range floats saturate, NaN becomes 0; integers wrap around.
+template <typename To, typename From>
+To from_number(From value) {
+  if constexpr (std::is_same_v<To, F16>) {
+    return {f16_from_f32(static_cast<float>(value))};
+  } else if constexpr (std::is_same_v<To, BF16>) {
+    return {bf16_from_f32(static_cast<float>(value))};
+  } else if constexpr (std::is_same_v<To, Bool>) {
+    return {static_cast<uint8_t>(value != 0)};
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    if (value != value) return 0;
+    constexpr auto kAbove = static_cast<double>(std::numeric_limits<To>::max()) + 1.0;
+    const auto wide = static_cast<double>(value);
+    if (wide >= kAbove) return std::numeric_limits<To>::max();
+    if (wide <= static_cast<double>(std::numeric_limits<To>::min()) - 1.0) {
+      return std::numeric_limits<To>::min();
+    }
+    return wide < static_cast<double>(std::numeric_limits<To>::min())
+               ? std::numeric_limits<To>::min()
+               : static_cast<To>(value);
+  } else {
+    return static_cast<To>(value);
+  }
+}
+
+template <typename Body>
+void with_element(DType dtype, const Body& body) {
+  switch (dtype) {
+    case DType::kF32:
+      return body(float{});
+    case DType::kF64:
+      return body(double{});
+    case DType::kF16:
+      return body(F16{});
+    case DType::kBF16:
+      return body(BF16{});
+    case DType::kI8:
+      return body(int8_t{});
+    case DType::kI16:
+      return body(int16_t{});
+    case DType::kI32:
+      return body(int32_t{});
+    case DType::kI64:
+      return body(int64_t{});
+    case DType::kU8:
+      return body(uint8_t{});
+    case DType::kU16:
+      return body(uint16_t{});
+    case DType::kU32:
+      return body(uint32_t{});
+    case DType::kU64:
+      return body(uint64_t{});
+    case DType::kBool:
+      return body(Bool{});
+    default:
+      unsupported_type(dtype);
+  }
+}
+
+void cast(RunContext& run, DType to) {
+  const TensorView& x = run.input(0);
+  if (x.dtype == to) return run.alias(0, 0, x.dims);
+  const TensorView y = run.output(0, to, x.dims);
+  const size_t count = x.count();
+  with_element(x.dtype, [&](auto from_zero) {
+    with_element(to, [&](auto to_zero) {
+      const auto* from = x.data<decltype(from_zero)>();
+      auto* result = y.data<decltype(to_zero)>();
+      for (size_t i = 0; i < count; ++i) {
+        result[i] = from_number<decltype(to_zero)>(number(from[i]));
+      }
+    });
+  });
+}
+
+Run prepare_cast(const PrepareContext& context) {
+  const DType to = dtype_of_onnx(int_attribute(context.node, "to", 0));
+  return [to](RunContext& run) { cast(run, to); };
+}
+
+Run prepare_cast_like(const PrepareContext&) {
+  return [](RunContext& run) { cast(run, run.input(1).dtype); };
+}
+
+}  // namespace
+
+constinit const Operator cast_operator{.name = "Cast", .prepare = prepare_cast};
+constinit const Operator cast_like_operator{.name = "CastLike", .prepare = prepare_cast_like};
+
+}  // namespace espalier
