@@ -34,6 +34,8 @@ enum class DType : uint8_t {
   kF4E2M1,
   kU2,
   kI2,
+  kF6E2M3,
+  kF6E3M2,
   kUnknown,
 };
 

@@ -1,0 +1,71 @@
+#include "formats/onnx/external_data.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+namespace espalier {
+namespace {
+
+const std::string* entry(const pb::TensorProto& tensor, std::string_view key) {
+  for (const auto& pair : tensor.external_data()) {
+    if (pair.key() == key) return &pair.value();
+  }
+  return nullptr;
+}
+
+uint64_t number(const std::string& text, std::string_view key) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) {
+    throw Error(Fault::kFormat, fmt::format("external data: {} is '{}', a number from 0 was wanted",
+                                            key, printable(text)));
+  }
+  return value;
+}
+
+}  // namespace
+
+std::shared_ptr<const MappedFile> ExternalFiles::open(const std::string& location) {
+  const auto known = files_.find(location);
+  if (known != files_.end()) return known->second;
+  if (!folder_) throw Error(Fault::kUnsupported, "external data of a model that is no file");
+  if (location.find('\0') != std::string::npos) {
+    throw Error(Fault::kFormat, "external data: the file name holds a zero byte");
+  }
+  try {
+    return files_.emplace(location, MappedFile::open_below(*folder_, location)).first->second;
+  } catch (Error& error) {
+    error.add_context(fmt::format("external data file {}", printable(location)));
+    throw;
+  }
+}
+
+ExternalFiles::Part ExternalFiles::find(const pb::TensorProto& tensor, size_t wanted) {
+  const std::string* location = entry(tensor, "location");
+  if (location == nullptr) throw Error(Fault::kFormat, "external data without a location");
+  const std::string* offset_text = entry(tensor, "offset");
+  const std::string* length_text = entry(tensor, "length");
+  const uint64_t offset = offset_text == nullptr ? 0 : number(*offset_text, "offset");
+  const uint64_t length = length_text == nullptr ? wanted : number(*length_text, "length");
+  if (length != wanted) {
+    throw Error(Fault::kFormat,
+                fmt::format("external data has length {}, type and shape need {}", length, wanted));
+  }
+  const auto file = open(*location);
+  const Bytes bytes = file->bytes();
+  if (offset > bytes.size() || length > bytes.size() - offset) {
+    throw Error(Fault::kFormat,
+                fmt::format("external data file {}: bytes {} to {}+{} were wanted, it has {}",
+                            printable(*location), offset, offset, length, bytes.size()));
+  }
+  return {bytes.subspan(offset, length), file};
+}
+
+uint64_t ExternalFiles::bytes() const {
+  uint64_t result = 0;
+  for (const auto& [location, file] : files_) result += file->bytes().size();
+  return result;
+}
+
+}  // namespace espalier

@@ -1,0 +1,188 @@
+#include "formats/onnx/wire.h"
+
+#include <optional>
+
+#include "formats/onnx/proto.h"
+
+namespace espalier {
+namespace {
+
+constexpr uint32_t kVarint = 0, kEightBytes = 1, kLength = 2, kGroup = 3, kGroupEnd = 4,
+                   kFourBytes = 5;
+
+// Below this, protobuf's own copy costs nothing.
+constexpr size_t kLarge = 4096;
+
+void append(std::string& to, Bytes bytes) { to.append(as_text(bytes)); }
+
+void append_field(std::string& to, uint32_t number, std::string_view payload) {
+  to += wire_header(number, payload.size());
+  to += payload;
+}
+
+// Protobuf merges what comes twice: the last raw_data of a tensor wins.
+std::string lean_tensor(Bytes tensor, Bytes& data) {
+  std::string result;
+  for (WireReader reader(tensor); !reader.at_end();) {
+    const WireField field = reader.next();
+    if (field.number == pb::TensorProto::kRawDataFieldNumber && field.type == kLength) {
+      data = field.payload.size() >= kLarge ? field.payload : Bytes();
+      if (data.data() != nullptr) continue;
+    }
+    append(result, tensor.subspan(field.begin, field.end - field.begin));
+  }
+  return result;
+}
+
+std::string lean_graph(Bytes graph, std::vector<Bytes>& data) {
+  std::string result;
+  for (WireReader reader(graph); !reader.at_end();) {
+    const WireField field = reader.next();
+    const bool initializer =
+        field.number == pb::GraphProto::kInitializerFieldNumber && field.type == kLength;
+    if (initializer) data.emplace_back();
+    if (initializer && field.payload.size() >= kLarge) {
+      append_field(result, field.number, lean_tensor(field.payload, data.back()));
+    } else {
+      append(result, graph.subspan(field.begin, field.end - field.begin));
+    }
+  }
+  return result;
+}
+
+// The wire type that a field of ModelProto has; nothing for fields that onnx does not know.
+std::optional<uint32_t> model_field_type(uint32_t number) {
+  const auto* field = pb::ModelProto::descriptor()->FindFieldByNumber(static_cast<int>(number));
+  if (field == nullptr) return std::nullopt;
+  const auto type = field->cpp_type();
+  using Field = google::protobuf::FieldDescriptor;
+  return type == Field::CPPTYPE_MESSAGE || type == Field::CPPTYPE_STRING ? kLength : kVarint;
+}
+
+}  // namespace
+
+uint64_t WireReader::varint() {
+  uint64_t value = 0;
+  for (unsigned shift = 0; shift < 64; shift += 7) {
+    if (at_ == message_.size()) {
+      throw Error(Fault::kFormat, fmt::format("is cut off inside a number at byte {}", at_));
+    }
+    const auto byte = static_cast<uint64_t>(message_[at_++]);
+    value |= (byte & 0x7F) << shift;
+    if ((byte & 0x80) == 0) return value;
+  }
+  throw Error(Fault::kFormat,
+              fmt::format("is no protobuf: a number of over 64 bits at byte {}", at_));
+}
+
+void WireReader::skip(uint64_t count, size_t field_at, uint32_t number) {
+  if (count > message_.size() - at_) {
+    throw Error(
+        Fault::kFormat,
+        fmt::format("is cut off or damaged: field {} at byte {} wants {} bytes, {} are left",
+                    number, field_at, count, message_.size() - at_));
+  }
+  at_ += count;
+}
+
+WireField WireReader::next() {
+  WireField field;
+  field.begin = at_;
+  size_t open_groups = 0;
+  do {
+    const size_t begin = at_;
+    const uint64_t tag = varint();
+    const auto number = static_cast<uint32_t>(tag >> 3);
+    const auto type = static_cast<uint32_t>(tag & 7);
+    if (number == 0 || tag >> 32 != 0 || type > kFourBytes ||
+        (type == kGroupEnd && open_groups == 0)) {
+      throw Error(Fault::kFormat, fmt::format("is no protobuf: byte {} starts no field", begin));
+    }
+    if (open_groups == 0) field.number = number, field.type = type;
+    switch (type) {
+      case kVarint:
+        varint();
+        break;
+      case kEightBytes:
+        skip(8, begin, number);
+        break;
+      case kFourBytes:
+        skip(4, begin, number);
+        break;
+      case kGroup:
+        ++open_groups;
+        break;
+      case kGroupEnd:
+        --open_groups;
+        break;
+      default: {
+        const uint64_t length = varint();
+        const size_t payload = at_;
+        skip(length, begin, number);
+        if (open_groups == 0) field.payload = message_.subspan(payload, length);
+      }
+    }
+  } while (open_groups != 0);
+  field.end = at_;
+  return field;
+}
+
+std::string wire_header(uint32_t field, uint64_t length) {
+  std::string result;
+  for (uint64_t value : {uint64_t{field} << 3 | kLength, length}) {
+    for (; value >= 0x80; value >>= 7) result += static_cast<char>(value | 0x80);
+    result += static_cast<char>(value);
+  }
+  return result;
+}
+
+size_t wire_position(std::string_view message, uint32_t field) {
+  WireReader reader(as_bytes(message));
+  while (!reader.at_end()) {
+    const WireField next = reader.next();
+    if (next.number > field) return next.begin;
+  }
+  return message.size();
+}
+
+LeanModel without_large_data(Bytes model) {
+  LeanModel result;
+  for (WireReader reader(model); !reader.at_end();) {
+    const WireField field = reader.next();
+    if (field.number == pb::ModelProto::kGraphFieldNumber && field.type == kLength) {
+      try {
+        append_field(result.bytes, field.number,
+                     lean_graph(field.payload, result.initializer_data));
+      } catch (Error& error) {
+        error.add_context(fmt::format("graph at byte {}", field.begin));
+        throw;
+      }
+    } else {
+      append(result.bytes, model.subspan(field.begin, field.end - field.begin));
+    }
+  }
+  return result;
+}
+
+bool looks_like_onnx(Bytes bytes) {
+  constexpr size_t kFields = 8;
+  WireReader reader(bytes);
+  for (size_t i = 0; i < kFields && !reader.at_end(); ++i) {
+    // The tag alone: the field itself may be cut off.
+    const auto tag = static_cast<uint32_t>(bytes[reader.position()]);
+    const bool two_bytes = (tag & 0x80) != 0 && reader.position() + 1 < bytes.size();
+    const uint32_t full =
+        two_bytes ? (tag & 0x7F) | static_cast<uint32_t>(bytes[reader.position() + 1]) << 7 : tag;
+    const auto type = model_field_type(full >> 3);
+    if (type && *type != (full & 7)) return false;
+    if (!type && i == 0) return false;
+    try {
+      reader.next();
+    } catch (const Error&) {
+      return type.has_value() && bytes.size() > 1;
+    }
+  }
+  return !bytes.empty();
+}
+
+}  // namespace espalier
