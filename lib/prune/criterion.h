@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string_view>
 
@@ -22,7 +23,11 @@ struct ScoreContext {
 struct Criterion {
   std::string_view name, summary;
   /// Scores of block rows [first, last) of the stacked grid into `scores` (the whole grid's span).
+  /// Each block's score depends on its own elements alone, and not on how the weight is stored.
   void (*score)(const ScoreContext& context, size_t first, size_t last, std::span<float> scores);
+  /// With which power of the block's area the score grows (l1: 1, l2: 0.5). A global threshold
+  /// divides by it, so that layers of different block shapes compare.
+  double area_power = 0;
 };
 
 std::span<const Criterion* const> criteria();

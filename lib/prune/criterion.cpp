@@ -1,0 +1,27 @@
+#include "lib/prune/criterion.h"
+
+#include <algorithm>
+#include <array>
+
+namespace espalier {
+
+#define ESPALIER_CRITERION(name) extern constinit const Criterion name##_criterion;
+#include "lib/prune/criteria.def"
+#undef ESPALIER_CRITERION
+
+std::span<const Criterion* const> criteria() {
+  static constexpr std::array kCriteria{
+#define ESPALIER_CRITERION(name) &name##_criterion,
+#include "lib/prune/criteria.def"
+#undef ESPALIER_CRITERION
+  };
+  return kCriteria;
+}
+
+const Criterion* find_criterion(std::string_view name) {
+  const auto all = criteria();
+  const auto found = std::ranges::find(all, name, &Criterion::name);
+  return found == all.end() ? nullptr : *found;
+}
+
+}  // namespace espalier
