@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -153,10 +155,14 @@ Graph transformed(Graph graph, const Change& change, const std::string& prefix =
   return graph;
 }
 
-/// Errors  Fault::kFormat: a value made twice, read before it is made, or made by nobody; the text
-/// names value and node.
-///         Nodes of a graph that is valid but unordered are put into topological order (stable),
-///         without recursion.
-void validate_and_sort(Graph& graph);
+/// Whether the graphs around a subgraph hold a value of that name; empty: there are none.
+using OuterValues = std::function<bool(std::string_view name)>;
+
+/// Puts the nodes into topological order: stable, without recursion, n log n. A node comes after
+/// the makers of what it reads, and of the outer values that the subgraphs in its attributes read.
+/// Does not go into subgraphs: each is given to this function by itself, with the names around it.
+/// Errors  Fault::kFormat naming value and node: a value made twice, one that is read (or is an
+///         output of the graph) and made by nobody, here or in `outer`; a cycle.
+void validate_and_sort(Graph& graph, const OuterValues& outer = {});
 
 }  // namespace espalier
