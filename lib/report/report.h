@@ -1,0 +1,118 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "lib/tensor/shape.h"
+
+namespace espalier {
+
+/// What a column's cells are, and so how paper shows them; JSON always gets the bare value.
+enum class Unit {
+  kText,
+  kCount,
+  kShare,         ///< 0 to 1; paper shows percent
+  kBytes,         ///< paper shows kB, MB
+  kMilliseconds,  ///< three digits that count
+  kNumber,        ///< three digits that count
+  kRatio,         ///< "2.31x"
+  kYesNo,
+  kReason,  ///< why the row has nothing else to show: such rows come last on paper
+};
+
+/// monostate: not measured (JSON null); also what a number that is not finite becomes.
+using Cell = std::variant<std::monostate, bool, int64_t, double, std::string, Shape,
+                          std::map<std::string, Shape>>;
+
+inline Cell cell(std::optional<double> value) { return value ? Cell(*value) : Cell(); }
+inline Cell cell_or_null(const std::string& text) { return text.empty() ? Cell() : Cell(text); }
+inline Cell count_cell(uint64_t value) { return static_cast<int64_t>(value); }
+
+/// A column without a key is not in JSON, one without a title not on paper.
+struct Column {
+  std::string key, title;
+  Unit unit = Unit::kText;
+};
+
+/// Rows and `total` are parallel to `columns`.
+struct Table {
+  std::string key, title;
+  std::vector<Column> columns;
+  std::vector<std::vector<Cell>> rows;
+  std::vector<Cell> total;  ///< empty: none
+};
+
+/// An object of the JSON file; one without a key lies in the outermost object. Not on paper.
+struct Record {
+  std::string key;
+  std::vector<std::pair<std::string, Cell>> fields;
+};
+
+/// A JSON null under a key: what could have been measured and was not.
+struct Nothing {
+  std::string key;
+};
+
+/// One line of judgement. `ok` is nothing where it was not measured.
+struct Verdict {
+  std::string name;
+  std::optional<bool> ok;
+  std::string text;
+};
+
+/// What the renderers print, and all that they know. Text from files stands here as it is: the
+/// renderers make it harmless.
+struct Report {
+  std::string title;
+  std::vector<std::string> head;  ///< lines above the tables, on paper only
+  std::vector<std::variant<Record, Table, Nothing>> parts;
+  bool has_verdicts = false;
+  std::vector<Verdict> verdicts;
+  std::vector<std::string> notes;  ///< lines at the end, on paper only
+};
+
+struct Results;
+
+/// Adds to the report what there is about its matter in the results (lib/report/sections.def).
+struct Section {
+  std::string_view name;
+  void (*add)(const Results& results, Report& report);
+};
+#define ESPALIER_SECTION(name) extern constinit const Section name##_section;
+#include "lib/report/sections.def"
+std::span<const Section* const> sections();
+
+/// All sections in the list's order.
+Report make_report(const Results& results);
+
+struct RenderOptions {
+  size_t width = 110;  ///< columns of the terminal; text only
+};
+
+/// One form of a report (lib/report/renderers.def).
+struct Renderer {
+  std::string_view name, summary;
+  std::string (*render)(const Report& report, const RenderOptions& options);
+};
+#define ESPALIER_RENDERER(name) extern constinit const Renderer name##_renderer;
+#include "lib/report/renderers.def"
+std::span<const Renderer* const> renderers();
+/// Null where there is none of that name.
+const Renderer* find_renderer(std::string_view name);
+
+/// The cell as paper shows it, made printable; "-" where it was not measured.
+std::string format_cell(const Cell& cell, Unit unit);
+/// "340 kB", "1.67 MB".
+std::string format_bytes(uint64_t bytes);
+/// Three digits that count, no exponent between 0.0001 and 999999.
+std::string format_number(double value);
+/// Numbers stand at the right edge of their column.
+bool right_aligned(Unit unit);
+
+}  // namespace espalier

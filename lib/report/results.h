@@ -1,0 +1,154 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/report/report.h"
+#include "lib/verify/verify.h"
+
+namespace espalier {
+
+struct FileInfo {
+  std::string file, format;
+  std::optional<uint64_t> bytes;  ///< nothing where it was not written
+};
+
+/// One prunable weight: before, after, and what its node did in the run. `left_out` is why it was
+/// not looked at; empty where it was.
+struct LayerResult {
+  std::string name, weight, op, type, block;
+  Shape shape;
+  size_t matrix_rows = 0, matrix_cols = 0;  ///< all parts stacked
+  size_t weights = 0;
+  double zeros = 0;  ///< share; a diagonal kept apart does not count
+  size_t blocks = 0, blocks_kept = 0, diagonal = 0;
+  uint64_t bytes_before = 0, bytes_after = 0;
+  std::optional<double> output_error, ms_dense, ms_sparse;
+  std::string left_out;
+};
+
+struct TensorInfo {
+  std::string name, type;
+  std::optional<Shape> shape;
+};
+
+/// espalier inspect
+struct InspectResults {
+  FileInfo file;
+  std::vector<std::pair<std::string, size_t>> operators;
+  std::vector<TensorInfo> inputs, outputs;
+  std::vector<LayerResult> layers;
+};
+
+/// prune, convert and mask apply
+struct PackResults {
+  FileInfo input, output;
+  std::vector<std::pair<std::string, Cell>> options;
+  std::vector<LayerResult> layers;
+};
+
+struct MetricPair {
+  std::string name;
+  double a = 0, b = 0;
+};
+
+struct WeightDifference {
+  std::string name;
+  Shape shape;
+  double max_abs = 0, max_rel = 0;
+  bool ok = true;
+};
+
+/// espalier verify, and run --check (`a` is then the stored outputs)
+struct VerifyResults {
+  std::string a, b;
+  size_t samples = 0;
+  bool ok = true;
+  Tolerance tolerance;
+  std::vector<OutputDifference> outputs;
+  std::vector<WeightDifference> weights;  ///< compared where there is no data
+  std::vector<OutputDifference> packed;   ///< packed b against decoded b; empty: b is dense
+  std::optional<MetricPair> metric;
+};
+
+struct OperatorTime {
+  std::string op, name;
+  double ms = 0, share = 0;  ///< of one run
+};
+
+struct BenchModel {
+  std::string file;
+  std::map<std::string, Shape> inputs;
+  Timing timing;
+  uint64_t peak_bytes = 0;
+  double speedup = 1;
+  std::vector<OperatorTime> operators;  ///< --profile-ops
+};
+
+/// espalier bench
+struct BenchResults {
+  Machine machine;
+  double interval_ms = 0;
+  std::vector<BenchModel> models;
+};
+
+struct KernelResult {
+  std::string kernel, block, dtype;
+  size_t m = 0, k = 0, n = 0;
+  double sparsity = 0;
+  size_t threads = 1;
+  double gflops_nonzero = 0, speedup_vs_dense = 0;
+};
+
+/// espalier bench --kernels
+struct KernelResults {
+  Machine machine;
+  std::vector<KernelResult> kernels;
+};
+
+struct DiffWeight {
+  std::string name, state;  ///< same, values, shape, type, only in a, only in b
+  std::optional<Shape> shape_a, shape_b;
+  std::optional<double> max_abs, zeros_a, zeros_b;
+  std::optional<uint64_t> bytes_a, bytes_b;
+};
+
+/// espalier diff, and mask diff
+struct DiffResults {
+  FileInfo a, b;
+  std::vector<std::pair<std::string, std::pair<size_t, size_t>>> operators;  ///< that differ
+  std::vector<DiffWeight> weights;
+  size_t same_weights = 0;
+  bool same_structure = true;
+};
+
+struct MaskResult {
+  std::string weight;
+  Shape shape;
+  std::optional<double> kept_a, kept_b;
+  size_t differ = 0;
+};
+
+/// espalier mask
+struct MaskResults {
+  std::string a, b;  ///< b is empty where there is one file only
+  std::vector<MaskResult> masks;
+};
+
+/// What a command found. A section shows what is there.
+struct Results {
+  std::string command;
+  std::optional<InspectResults> inspect;
+  std::optional<PackResults> pack;
+  std::optional<VerifyResults> verify;
+  std::optional<BenchResults> bench;
+  std::optional<KernelResults> kernels;
+  std::optional<DiffResults> diff;
+  std::optional<MaskResults> masks;
+  std::vector<Verdict> verdicts;  ///< of pack
+  std::vector<std::string> notes;
+};
+
+}  // namespace espalier

@@ -1,0 +1,89 @@
+#include <fmt/format.h>
+
+#include "lib/base/error.h"
+#include "lib/report/results.h"
+
+namespace espalier {
+namespace {
+
+Table outputs_table(std::string key, std::string title,
+                    const std::vector<OutputDifference>& outputs) {
+  Table table{std::move(key),
+              std::move(title),
+              {{"name", "output"},
+               {"max_abs", "largest difference", Unit::kNumber},
+               {"max_rel", "relative", Unit::kNumber},
+               {"relative_error", "root mean square", Unit::kNumber},
+               {"cosine", "cosine", Unit::kNumber},
+               {"ok", "within", Unit::kYesNo}},
+              {},
+              {}};
+  for (const OutputDifference& o : outputs) {
+    table.rows.push_back({o.name, o.max_abs, o.max_rel, o.relative_error, o.cosine, o.ok});
+  }
+  return table;
+}
+
+void add_notes(const std::vector<OutputDifference>& outputs, Report& report) {
+  for (const OutputDifference& o : outputs) {
+    if (!o.note.empty()) {
+      report.notes.push_back(fmt::format("output {}: {}", printable(o.name), printable(o.note)));
+    }
+  }
+}
+
+void add_weights(const VerifyResults& found, Report& report) {
+  if (found.weights.empty()) return;
+  Table table{"weights",
+              "weights (no data was given: nothing was run)",
+              {{"name", "weight"},
+               {"shape", "shape"},
+               {"max_abs", "largest difference", Unit::kNumber},
+               {"max_rel", "relative", Unit::kNumber},
+               {"ok", "within", Unit::kYesNo}},
+              {},
+              {}};
+  for (const WeightDifference& w : found.weights) {
+    table.rows.push_back({w.name, w.shape, w.max_abs, w.max_rel, w.ok});
+  }
+  report.parts.emplace_back(std::move(table));
+}
+
+// verify and run --check.
+void add(const Results& results, Report& report) {
+  if (!results.verify) return;
+  const VerifyResults& found = *results.verify;
+  report.parts.emplace_back(Record{
+      "",
+      {{"a", found.a}, {"b", found.b}, {"samples", count_cell(found.samples)}, {"ok", found.ok}}});
+  report.parts.emplace_back(
+      Record{"tolerance", {{"abs", found.tolerance.abs}, {"rel", found.tolerance.rel}}});
+  report.head.push_back(fmt::format("a: {}", printable(found.a)));
+  report.head.push_back(fmt::format("b: {}", printable(found.b)));
+  report.parts.emplace_back(
+      outputs_table("outputs", fmt::format("b against a, {} feeds", found.samples), found.outputs));
+  add_notes(found.outputs, report);
+  add_weights(found, report);
+  if (!found.packed.empty()) {
+    report.parts.emplace_back(outputs_table("packed", "packed b against decoded b", found.packed));
+    add_notes(found.packed, report);
+  }
+  if (found.metric) {
+    const MetricPair& m = *found.metric;
+    report.parts.emplace_back(Record{"metric", {{"name", m.name}, {"a", m.a}, {"b", m.b}}});
+    report.notes.push_back(
+        fmt::format("{}: a {}, b {}", printable(m.name), format_number(m.a), format_number(m.b)));
+  } else {
+    report.parts.emplace_back(Nothing{"metric"});
+  }
+  report.notes.push_back(fmt::format(
+      "{}: {} (an element may differ by {} + {} x its size)", found.ok ? "ok" : "NOT ok",
+      found.ok ? "all within tolerance" : "out of tolerance", format_number(found.tolerance.abs),
+      format_number(found.tolerance.rel)));
+}
+
+}  // namespace
+
+constinit const Section accuracy_section{"accuracy", add};
+
+}  // namespace espalier

@@ -1,0 +1,41 @@
+#include <fmt/format.h>
+
+#include "lib/base/error.h"
+#include "lib/report/results.h"
+
+namespace espalier {
+namespace {
+
+Record file_record(std::string key, const FileInfo& file) {
+  return {std::move(key),
+          {{"file", cell_or_null(file.file)},
+           {"bytes", file.bytes ? count_cell(*file.bytes) : Cell()}}};
+}
+
+std::string named(const FileInfo& file) {
+  return file.bytes ? fmt::format("{} ({})", printable(file.file), format_bytes(*file.bytes))
+                    : std::string("(not written)");
+}
+
+// prune and convert: what was read, what was written, with which options.
+void add(const Results& results, Report& report) {
+  if (!results.pack) return;
+  const PackResults& pack = *results.pack;
+  report.parts.emplace_back(file_record("input", pack.input));
+  report.parts.emplace_back(file_record("output", pack.output));
+  report.parts.emplace_back(Record{"options", pack.options});
+  report.head.push_back(fmt::format("{} -> {}", named(pack.input), named(pack.output)));
+  std::string line;
+  for (const auto& [key, value] : pack.options) {
+    if (std::holds_alternative<std::monostate>(value)) continue;
+    line +=
+        fmt::format("{}{} {}", line.empty() ? "" : ", ", key, format_cell(value, Unit::kNumber));
+  }
+  report.head.push_back(line);
+}
+
+}  // namespace
+
+constinit const Section sizes_section{"sizes", add};
+
+}  // namespace espalier

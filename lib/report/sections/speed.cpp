@@ -1,0 +1,75 @@
+#include <fmt/format.h>
+
+#include "lib/base/error.h"
+#include "lib/report/sections/machine.h"
+
+namespace espalier {
+namespace {
+
+void add_profile(const BenchModel& model, Report& report) {
+  if (model.operators.empty()) return;
+  Table table{"",
+              printable(model.file) + ", by node",
+              {{"", "operator"},
+               {"", "node"},
+               {"", "ms", Unit::kMilliseconds},
+               {"", "share", Unit::kShare}},
+              {},
+              {}};
+  for (const OperatorTime& o : model.operators) table.rows.push_back({o.op, o.name, o.ms, o.share});
+  report.parts.emplace_back(std::move(table));
+}
+
+// JSON of --profile-ops: one flat list, each row with its file.
+void add_profile_json(const BenchResults& bench, Report& report) {
+  Table table{"operators",
+              "",
+              {{"file", ""}, {"operator", ""}, {"name", ""}, {"ms", ""}, {"share", ""}},
+              {},
+              {}};
+  for (const BenchModel& model : bench.models) {
+    for (const OperatorTime& o : model.operators)
+      table.rows.push_back({model.file, o.op, o.name, o.ms, o.share});
+  }
+  if (!table.rows.empty()) report.parts.emplace_back(std::move(table));
+}
+
+// bench: models side by side.
+void add(const Results& results, Report& report) {
+  if (!results.bench) return;
+  const BenchResults& bench = *results.bench;
+  add_machine(bench.machine, report);
+  const bool paced = bench.interval_ms > 0;
+  Table table{"models",
+              "",
+              {{"file", "model"},
+               {"inputs", "inputs"},
+               {"runs", "runs", Unit::kCount},
+               {"median_ms", "median ms", Unit::kMilliseconds},
+               {"p95_ms", "p95 ms", Unit::kMilliseconds},
+               {"min_ms", "min ms", Unit::kMilliseconds},
+               {"peak_bytes", "memory", Unit::kBytes},
+               {"speedup", "speedup", Unit::kRatio}},
+              {},
+              {}};
+  if (paced) table.columns.push_back({"real_time_factor", "real time", Unit::kNumber});
+  for (const BenchModel& m : bench.models) {
+    table.rows.push_back({m.file, m.inputs, count_cell(m.timing.runs), m.timing.median_ms,
+                          m.timing.p95_ms, m.timing.min_ms, count_cell(m.peak_bytes), m.speedup});
+    if (paced) table.rows.back().emplace_back(m.timing.median_ms / bench.interval_ms);
+  }
+  report.parts.emplace_back(std::move(table));
+  for (const BenchModel& model : bench.models) add_profile(model, report);
+  add_profile_json(bench, report);
+  if (paced) {
+    report.notes.push_back(
+        fmt::format("one run every {} ms, caches cooled in between; real time = median / interval",
+                    format_number(bench.interval_ms)));
+  }
+}
+
+}  // namespace
+
+constinit const Section speed_section{"speed", add};
+
+}  // namespace espalier
