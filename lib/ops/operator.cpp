@@ -6,9 +6,6 @@
 
 namespace espalier {
 
-#define ESPALIER_OPERATOR(name) extern constinit const Operator name##_operator;
-#include "lib/ops/operators.def"
-
 std::span<const Operator* const> operators() {
   static constexpr std::array kOperators{
 #define ESPALIER_OPERATOR(name) &name##_operator,

@@ -93,6 +93,9 @@ struct Operator {
   bool half_as_f32 = false;
 };
 
+#define ESPALIER_OPERATOR(name) extern const Operator name##_operator;
+#include "lib/ops/operators.def"
+
 /// All operators, in the order of operators.def.
 std::span<const Operator* const> operators();
 /// Null where espalier does not know the operator.
