@@ -1,0 +1,119 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/nnef/decode_fragments.h"
+#include "formats/nnef/write_graph.h"
+#include "formats/nnef/write_text.h"
+
+namespace espalier::nnef {
+
+/// Integers that shapes are made of: row-major elements, each of which may depend on free
+/// dimensions. At most rank 1 in practice, any rank here.
+struct Integers {
+  Shape shape;
+  Extents values;
+};
+
+/// What is known about the values of the graph while it is written, and the text so far.
+struct WriteState {
+  WriteState(const Model& model, const WriteOptions& options);
+
+  const Model& model;
+  const WriteOptions& options;
+  Names names;
+  GraphText text{names};
+  std::vector<std::string> ids;                  ///< per value: its identifier
+  std::map<ValueId, Wire> wires;                 ///< values that the text has computed
+  std::map<ValueId, Wire> flipped;               ///< see matrix_wire
+  std::map<ValueId, Integers> integers;          ///< values known without computing them
+  std::map<std::string, std::string> fragments;  ///< of recurrent steps, by name
+  std::vector<std::string> fragment_order;
+  std::vector<Decode> decodes;                ///< those in use
+  std::map<std::string, Variable> variables;  ///< by identifier
+  std::vector<std::string> variable_order;
+};
+
+/// The weight behind `value` as a wire of its own shape. Errors name the weight.
+Wire weight_wire(WriteState& state, ValueId value);
+/// The weight as [..., outputs, inputs]; `is_flipped` says that this is not its own shape.
+struct MatrixWire {
+  Wire wire;
+  bool is_flipped = false;
+};
+MatrixWire matrix_wire(WriteState& state, ValueId value);
+
+/// One node while it is spelled.
+class NodeWriter {
+ public:
+  NodeWriter(WriteState& state, const Node& node) : node(node), text(state.text), state_(state) {}
+
+  const Node& node;
+  GraphText& text;
+
+  int64_t opset() const { return state_.model.origin.opset; }
+  size_t inputs() const { return node.inputs.size(); }
+  bool has(size_t input) const;
+  /// Whether output `output` has a name.
+  bool wants(size_t output) const;
+
+  /// Input as a tensor of the text; constants become variables.
+  Wire wire(size_t input);
+  /// The same for the second factor of a matrix product.
+  MatrixWire matrix(size_t input);
+  /// A wire whose rank is known.
+  Wire ranked(size_t input);
+  DType dtype(size_t input);
+  /// Extents of an input without writing it; nothing where not even its rank is known.
+  std::optional<Extents> known_extents(size_t input) const;
+  std::optional<Integers> integers(size_t input) const;
+  /// Integers that do not depend on free dimensions.
+  std::vector<int64_t> constants(size_t input) const;
+  /// The one float of a constant with one element.
+  std::optional<float> scalar(size_t input) const;
+  bool is_constant(size_t input) const;
+  size_t rank_of_constant(size_t input) const;
+
+  /// The identifier that output `output` is to have.
+  std::string id(size_t output = 0);
+  void set(size_t output, Wire wire);
+  /// Output 0 = expression.
+  void set(std::string expression, std::optional<Extents> extents, DType dtype);
+  void set_integers(size_t output, Integers integers);
+  /// A further assignment on the way, named after the node.
+  Wire step(std::string_view suffix, std::string expression, std::optional<Extents> extents,
+            DType dtype);
+  std::string fresh(std::string_view suffix);
+  void use_fragment(const std::string& name, std::string definition);
+
+  /// attribute or input holding axes, normalised to 0 .. rank - 1; nothing where neither is there.
+  std::optional<std::vector<int64_t>> axes(size_t input, size_t rank,
+                                           std::string_view name = "axes");
+  int64_t axis(int64_t axis, size_t rank) const;
+  /// `wire` with extents of 1 in front, up to `rank`.
+  Wire raised(const Wire& wire, size_t rank);
+  /// Extents as the elements of an NNEF array.
+  std::string spelled(const Extents& extents) const;
+
+  /// Errors  always: Fault::kUnsupported; spell() puts operator and node in front.
+  [[noreturn]] void fail(std::string_view text) const;
+
+ private:
+  ValueId input_value(size_t input) const;
+  WriteState& state_;
+};
+
+/// Computes nodes over integers of shapes (Shape, Gather, Concat, ...) without writing them.
+/// True where all outputs are known now.
+bool fold_integers(NodeWriter& n);
+
+/// The spelling of one ONNX operator (write_operators.cpp lists them).
+using Spell = void (*)(NodeWriter&);
+Spell find_spelling(std::string_view op);
+
+}  // namespace espalier::nnef

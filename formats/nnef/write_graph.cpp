@@ -1,0 +1,332 @@
+#include "formats/nnef/write_graph.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "formats/nnef/document.h"
+#include "formats/nnef/write_context.h"
+#include "formats/nnef/write_dat.h"
+#include "lib/base/error.h"
+
+namespace espalier::nnef {
+namespace {
+
+constexpr std::array<std::string_view, 2> kProfiles{"tract", "dense"};
+constexpr std::array<std::string_view, 2> kIndices{"grid", "first-element"};
+
+void expect_one_of(std::string_view what, const std::string& value,
+                   std::span<const std::string_view> known) {
+  if (std::ranges::find(known, value) != known.end()) return;
+  throw Error(Fault::kUsage,
+              fmt::format("{} '{}': NNEF has {}", what, printable(value), fmt::join(known, ", ")));
+}
+
+WriteOptions checked(WriteOptions options) {
+  if (options.profile.empty()) options.profile = kProfiles[0];
+  expect_one_of("profile", options.profile, kProfiles);
+  expect_one_of("index", options.index, kIndices);
+  return options;
+}
+
+// Inputs that have no value of their own: ONNX before IR version 4 lists weights among them.
+std::vector<ValueId> real_inputs(const Graph& graph) {
+  std::vector<ValueId> inputs;
+  std::ranges::copy_if(graph.inputs, std::back_inserter(inputs),
+                       [&](ValueId value) { return find_weight(graph, value) == nullptr; });
+  return inputs;
+}
+
+// Identifiers: inputs and outputs first, so that they keep their names; symbols of free dimensions
+// come between them and everything else.
+void name_values(WriteState& state, std::span<const ValueId> values) {
+  for (const ValueId value : values) {
+    std::string& id = state.ids[value];
+    if (id.empty()) id = state.names.identifier(state.model.graph.values[value].name);
+  }
+}
+
+class Symbols {
+ public:
+  explicit Symbols(WriteState& state) : state_(state) {}
+
+  const std::string& of(const std::string& dimension) {
+    auto& symbol = symbols_[dimension];
+    if (symbol.empty()) {
+      symbol = state_.names.identifier(dimension);
+      order_.push_back(symbol);
+    }
+    return symbol;
+  }
+  const std::vector<std::string>& order() const { return order_; }
+
+ private:
+  WriteState& state_;
+  std::map<std::string, std::string> symbols_;
+  std::vector<std::string> order_;
+};
+
+Shape bound_shape(const Value& value, const WriteOptions& options) {
+  const auto bound = options.shapes.find(value.name);
+  if (bound == options.shapes.end()) {
+    if (value.shape) return *value.shape;
+    throw Error(Fault::kUnsupported,
+                fmt::format("input '{0}' has no shape: give it one (--shape {0}:1,...)",
+                            printable(value.name)));
+  }
+  const Shape& shape = bound->second;
+  bool fits = !value.shape || value.shape->size() == shape.size();
+  for (size_t i = 0; fits && value.shape && i < shape.size(); ++i) {
+    const int64_t extent = (*value.shape)[i];
+    fits = shape[i] >= -1 && (extent < 0 || shape[i] < 0 || extent == shape[i]);
+  }
+  if (!fits) {
+    throw Error(Fault::kUsage,
+                fmt::format("shape {} does not fit input '{}'{}", espalier::to_string(shape),
+                            printable(value.name),
+                            value.shape ? " of shape " + espalier::to_string(*value.shape) : ""));
+  }
+  return shape;
+}
+
+// An extent that the file itself fixes is never freed by -1 in a bound shape.
+Extents input_extents(const Value& value, const Shape& shape, Symbols& symbols) {
+  Extents extents;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    const int64_t declared = value.shape ? (*value.shape)[i] : -1;
+    const int64_t extent = shape[i] >= 0 ? shape[i] : declared;
+    if (extent >= 0) {
+      extents.emplace_back(extent);
+      continue;
+    }
+    const bool named = i < value.dimension_names.size() && !value.dimension_names[i].empty();
+    extents.push_back(Dim::symbol(
+        symbols.of(named ? value.dimension_names[i] : fmt::format("{}_{}", value.name, i))));
+  }
+  return extents;
+}
+
+// A name that binds one input's extent binds every input that shares the name.
+void check_shapes(const Graph& graph, std::span<const ValueId> inputs,
+                  const WriteOptions& options) {
+  for (const auto& [name, shape] : options.shapes) {
+    const bool known = std::ranges::any_of(
+        inputs, [&, &name = name](ValueId value) { return graph.values[value].name == name; });
+    if (!known) {
+      throw Error(Fault::kUsage,
+                  fmt::format("a shape for '{}', which is no input of the model", printable(name)));
+    }
+  }
+}
+
+std::string external(const Value& value, DType dtype, const std::string& shape) {
+  switch (dtype) {
+    case DType::kF32:
+      return fmt::format("external<scalar>(shape = {})", shape);
+    case DType::kI64:
+      return fmt::format("external<integer>(shape = {})", shape);
+    case DType::kBool:
+      return fmt::format("external<logical>(shape = {})", shape);
+    default:
+      try {
+        static_cast<void>(nnef_type(dtype));  // refuses what no reader has
+      } catch (Error& error) {
+        error.add_context(fmt::format("input '{}'", printable(value.name)));
+        throw;
+      }
+      return fmt::format("tract_core_external(shape = {}, datum_type = '{}')", shape,
+                         name_of(dtype));
+  }
+}
+
+void write_inputs(WriteState& state, std::span<const ValueId> inputs, Symbols& symbols) {
+  for (const ValueId id : inputs) {
+    const Value& value = state.model.graph.values[id];
+    const DType dtype = value.dtype == DType::kUnknown ? DType::kF32 : value.dtype;
+    const Extents extents = input_extents(value, bound_shape(value, state.options), symbols);
+    state.wires[id] = state.text.assign(state.ids[id], external(value, dtype, to_string(extents)),
+                                        extents, dtype);
+  }
+}
+
+std::string described(const Graph& graph, const Node& node) {
+  std::string name = node.name;
+  for (const ValueId output : node.outputs) {
+    if (name.empty() && output != kNoValue) name = graph.values[output].name;
+  }
+  return fmt::format("{} of node '{}'", full_op_name(node), printable(name));
+}
+
+// An operator that the reader kept as it was.
+void spell_kept(NodeWriter& n, WriteState& state) {
+  std::vector<std::string> inputs;
+  for (size_t i = 0; i < n.inputs(); ++i) inputs.push_back(n.wire(i).id);
+  std::vector<std::string> outputs;
+  for (size_t i = 0; i < n.node.outputs.size(); ++i) {
+    outputs.push_back(n.id(i));
+    Wire wire{outputs.back(), std::nullopt, DType::kF32};
+    if (n.wants(i)) {
+      const Value& value = state.model.graph.values[n.node.outputs[i]];
+      if (value.dtype != DType::kUnknown) wire.dtype = value.dtype;
+      if (value.shape) {
+        wire.extents.emplace();
+        for (const int64_t extent : *value.shape) {
+          wire.extents->push_back(extent < 0 ? Dim::unknown() : Dim(extent));
+        }
+      }
+    }
+    n.set(i, wire);
+  }
+  n.text.assign(outputs, fill_invocation(n.node.extra, inputs));
+}
+
+void spell_node(WriteState& state, const Node& node) {
+  const Graph& graph = state.model.graph;
+  // A Constant's value is a weight already.
+  if (node.op == "Constant" && node.domain.empty() && node.outputs.size() == 1 &&
+      find_weight(graph, node.outputs[0]) != nullptr) {
+    return;
+  }
+  NodeWriter n(state, node);
+  try {
+    if (node.domain == "nnef" && state.model.origin.format == "nnef") return spell_kept(n, state);
+    const Spell spell = node.domain.empty() ? find_spelling(node.op) : nullptr;
+    if (fold_integers(n)) return;
+    if (spell == nullptr)
+      throw Error(Fault::kUnsupported, "NNEF has no spelling for this operator");
+    spell(n);
+  } catch (Error& error) {
+    error.add_context(described(graph, node));
+    throw;
+  }
+}
+
+// Every output under its own name: what came out under another one is copied.
+std::vector<std::string> write_outputs(WriteState& state) {
+  const Graph& graph = state.model.graph;
+  std::vector<std::string> ids;
+  for (const ValueId output : graph.outputs) {
+    const std::string& id = state.ids[output];
+    ids.push_back(id);
+    Node copy;
+    copy.op = "output";
+    copy.name = graph.values[output].name;
+    copy.inputs = {output};
+    NodeWriter n(state, copy);
+    const bool is_weight = find_weight(graph, output) != nullptr;
+    try {
+      if (is_weight) state.ids[output] = state.names.identifier(id + "_constant");
+      const Wire wire = n.wire(0);
+      state.ids[output] = ids.back();
+      if (wire.id != ids.back()) {
+        state.text.assign(ids.back(), fmt::format("copy({})", wire.id), wire.extents, wire.dtype);
+      }
+    } catch (Error& error) {
+      error.add_context(fmt::format("output '{}'", printable(graph.values[output].name)));
+      throw;
+    }
+  }
+  return ids;
+}
+
+// What the reader kept of the file beside the graph: extension lines and fragments.
+struct Kept {
+  std::vector<std::string> extensions, fragments;
+};
+
+Kept kept_parts(const WriteState& state) {
+  Kept kept;
+  if (state.model.origin.format != "nnef" || state.model.origin.extra.empty()) return kept;
+  const Document document = parse_fragments(state.model.origin.extra);
+  for (const auto& words : document.extensions) {
+    if (words.empty() || words[0].starts_with("KHR_enable_") || words[0] == "tract_symbol")
+      continue;
+    const std::string line = fmt::format("extension {};\n", fmt::join(words, " "));
+    if (line != "extension tract_registry tract_core;\n") kept.extensions.push_back(line);
+  }
+  for (const Fragment& fragment : document.fragments) {
+    const bool ours = state.fragments.contains(fragment.name) ||
+                      std::ranges::any_of(state.decodes, [&](Decode kind) {
+                        return decode_fragment(kind).name == fragment.name;
+                      });
+    if (!ours) kept.fragments.push_back(fragment.source + "\n");
+  }
+  return kept;
+}
+
+std::string used_fragments(const WriteState& state, const Kept& kept) {
+  std::string out;
+  const auto add = [&](std::string_view text) {
+    if (!out.empty()) out += '\n';
+    out += text;
+  };
+  for (const DecodeFragment& fragment : decode_fragments()) {
+    if (std::ranges::find(state.decodes, fragment.kind) != state.decodes.end()) add(fragment.text);
+  }
+  for (const std::string& name : state.fragment_order) add(state.fragments.at(name));
+  for (const std::string& text : kept.fragments) add(text);
+  return out;
+}
+
+std::string document_text(const WriteState& state, const Symbols& symbols,
+                          std::span<const std::string> inputs, std::span<const std::string> outputs,
+                          const std::string& body) {
+  const Kept kept = kept_parts(state);
+  const std::string fragments = used_fragments(state, kept);
+  std::string out = "version 1.0;\n\n";
+  if (!fragments.empty()) {
+    out += "extension KHR_enable_fragment_definitions;\n";
+    out += "extension KHR_enable_operator_expressions;\n";
+  }
+  const auto uses_tract = [](std::string_view text) {
+    return text.find("tract_") != std::string_view::npos;
+  };
+  if (uses_tract(fragments) || uses_tract(body) || !symbols.order().empty()) {
+    out += "extension tract_registry tract_core;\n";
+  }
+  for (const std::string& line : kept.extensions) out += line;
+  for (const std::string& symbol : symbols.order()) {
+    out += fmt::format("extension tract_symbol {};\n", symbol);
+  }
+  if (!out.ends_with("\n\n")) out += '\n';
+  if (!fragments.empty()) out += fragments + "\n";
+  out += fmt::format("graph network( {} ) -> ( {} )\n{{\n{}}}\n", fmt::join(inputs, ", "),
+                     fmt::join(outputs, ", "), body);
+  return out;
+}
+
+}  // namespace
+
+WriteState::WriteState(const Model& model, const WriteOptions& options)
+    : model(model), options(options), ids(model.graph.values.size()) {}
+
+Spelled spell(const Model& model, const WriteOptions& given) {
+  const WriteOptions options = checked(given);
+  const Graph& graph = model.graph;
+  if (graph.outputs.empty()) throw Error(Fault::kUnsupported, "the model has no outputs");
+  WriteState state(model, options);
+  const std::vector<ValueId> inputs = real_inputs(graph);
+  check_shapes(graph, inputs, options);
+  name_values(state, inputs);
+  name_values(state, graph.outputs);
+  Symbols symbols(state);
+  write_inputs(state, inputs, symbols);
+  for (ValueId value = 0; value < graph.values.size(); ++value) {
+    name_values(state, std::span(&value, 1));
+  }
+  for (const Node& node : graph.nodes) spell_node(state, node);
+  const std::vector<std::string> outputs = write_outputs(state);
+
+  std::vector<std::string> input_ids;
+  for (const ValueId input : inputs) input_ids.push_back(state.ids[input]);
+  const GraphText::Body body = state.text.body(outputs);
+  Spelled result;
+  result.graph = document_text(state, symbols, input_ids, outputs, body.text);
+  for (const std::string& id : state.variable_order) {
+    if (body.ids.contains(id)) result.variables.push_back(state.variables[id]);
+  }
+  return result;
+}
+
+}  // namespace espalier::nnef

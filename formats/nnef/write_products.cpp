@@ -1,0 +1,71 @@
+// Matrix products: NNEF wants factors of equal rank.
+#include <fmt/format.h>
+
+#include "formats/nnef/write_operators.h"
+
+namespace espalier::nnef {
+namespace {
+
+// factor * wire, or the wire itself for 1.
+std::string scaled(const std::string& text, float factor) {
+  return factor == 1.0F ? text : fmt::format("mul({}, {})", text, literal(factor));
+}
+
+std::string matmul(const std::string& a, const std::string& b, bool transpose_a, bool transpose_b) {
+  return fmt::format("matmul({}, {}{}{})", a, b, transpose_a ? ", transposeA = true" : "",
+                     transpose_b ? ", transposeB = true" : "");
+}
+
+}  // namespace
+
+void spell_gemm(NodeWriter& n) {
+  const bool transpose_a = int_attribute(n.node, "transA", 0) != 0;
+  const float alpha = float_attribute(n.node, "alpha", 1.0F);
+  const float beta = float_attribute(n.node, "beta", 1.0F);
+  const Wire a = n.ranked(0);
+  const MatrixWire b = n.matrix(1);
+  const bool transpose_b = (int_attribute(n.node, "transB", 0) != 0) != b.is_flipped;
+  if (a.extents->size() != 2 || b.wire.extents->size() != 2)
+    n.fail("both factors must be matrices");
+  const Extents extents{(*a.extents)[transpose_a ? 1 : 0], (*b.wire.extents)[transpose_b ? 0 : 1]};
+  if (!n.has(2)) {
+    return n.set(scaled(matmul(a.id, b.wire.id, transpose_a, transpose_b), alpha), extents,
+                 a.dtype);
+  }
+  const std::string bias = scaled(n.raised(n.ranked(2), 2).id, beta);
+  if (transpose_b && !transpose_a && alpha == 1.0F) {
+    return n.set(fmt::format("linear({}, {}, {})", a.id, b.wire.id, bias), extents, a.dtype);
+  }
+  const std::string product = scaled(matmul(a.id, b.wire.id, transpose_a, transpose_b), alpha);
+  n.set(fmt::format("add({}, {})", product, bias), extents, a.dtype);
+}
+
+void spell_matmul(NodeWriter& n) {
+  Wire a = n.ranked(0);
+  MatrixWire b = n.matrix(1);
+  const size_t rank_a = a.extents->size(), rank_b = b.wire.extents->size();
+  if (rank_a == 0 || rank_b == 0) n.fail("a factor is a scalar");
+  // A vector is a matrix of one row (left) or one column (right); that axis goes again at the end.
+  if (rank_a == 1) a = n.raised(a, 2);
+  if (rank_b == 1) b.wire = n.text.unsqueeze(b.wire, {1});
+  const size_t rank = std::max(a.extents->size(), b.wire.extents->size());
+  a = n.raised(a, rank);
+  b.wire = n.raised(b.wire, rank);
+
+  Extents extents;
+  for (size_t i = 0; i + 2 < rank; ++i) {
+    extents.push_back((*a.extents)[i].is(1) ? (*b.wire.extents)[i] : (*a.extents)[i]);
+  }
+  extents.push_back((*a.extents)[rank - 2]);
+  extents.push_back((*b.wire.extents)[b.is_flipped ? rank - 2 : rank - 1]);
+  const std::string product = matmul(a.id, b.wire.id, false, b.is_flipped);
+  if (rank_a > 1 && rank_b > 1) return n.set(product, extents, a.dtype);
+
+  const Wire whole = n.step("product", product, extents, a.dtype);
+  std::vector<int64_t> gone;
+  if (rank_a == 1) gone.push_back(static_cast<int64_t>(rank) - 2);
+  if (rank_b == 1) gone.push_back(static_cast<int64_t>(rank) - 1);
+  n.set(0, n.text.squeeze(whole, gone, n.id()));
+}
+
+}  // namespace espalier::nnef

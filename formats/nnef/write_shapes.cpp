@@ -1,0 +1,339 @@
+// Operators that move elements without computing.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "formats/nnef/write_operators.h"
+
+namespace espalier::nnef {
+namespace {
+
+std::vector<int64_t> axes_of_ones(NodeWriter& n, const Extents& extents) {
+  std::vector<int64_t> axes;
+  for (size_t i = 0; i < extents.size(); ++i) {
+    if (!extents[i].constant()) n.fail("without axes over a free dimension: bind it (--shape)");
+    if (extents[i].is(1)) axes.push_back(static_cast<int64_t>(i));
+  }
+  return axes;
+}
+
+// Extents as an NNEF reshape says them: 0 for an extent of the input at the same place, -1 for the
+// one that follows from the others.
+std::string reshape_target(NodeWriter& n, const Extents& from, const Extents& to) {
+  std::vector<int64_t> target;
+  size_t inferred = 0;
+  for (size_t i = 0; i < to.size(); ++i) {
+    const auto value = to[i].constant();
+    if (value && *value > 0) {
+      target.push_back(*value);
+    } else if (i < from.size() && from[i] == to[i]) {
+      target.push_back(0);
+    } else {
+      target.push_back(-1);
+      ++inferred;
+    }
+  }
+  if (inferred > 1) {
+    n.fail(
+        fmt::format("from {} to {} is no reshape that NNEF can say: bind free dimensions "
+                    "(--shape)",
+                    to_string(from), to_string(to)));
+  }
+  return list(target);
+}
+
+void reshape(NodeWriter& n, const Wire& x, const Extents& to) {
+  if (x.extents == to) return n.set(0, x);
+  n.set(fmt::format("reshape({}, shape = {})", x.id, reshape_target(n, *x.extents, to)), to,
+        x.dtype);
+}
+
+// One axis of a Slice: where it begins and ends, both within 0 .. extent where that is a number.
+struct Cut {
+  int64_t axis, begin, end, step;
+  bool to_the_end;  // of an axis whose extent is free
+};
+
+Cut cut_of(NodeWriter& n, int64_t axis, const Dim& extent, int64_t begin, int64_t end,
+           int64_t step) {
+  if (step < 1) n.fail(fmt::format("step {} is not supported", step));
+  const auto size = extent.constant();
+  if (size) {
+    const auto clamp = [&](int64_t place) {
+      return std::clamp<int64_t>(place < 0 ? place + *size : place, 0, *size);
+    };
+    return {axis, clamp(begin), clamp(end), step, false};
+  }
+  // Of a free extent nothing is known but that it is there: a slice from the front, to the end, or
+  // over everything.
+  constexpr int64_t kFar = int64_t{1} << 31;
+  if (begin < 0 || (end < 0 && end > -kFar) || end <= -kFar) {
+    n.fail("a slice counted from the end of a free dimension: bind it (--shape)");
+  }
+  return {axis, begin, end, step, end >= kFar};
+}
+
+void slice(NodeWriter& n, const Wire& x, const std::vector<Cut>& cuts) {
+  Extents extents = *x.extents;
+  std::vector<int64_t> axes, begins, ends, steps;
+  for (const Cut& cut : cuts) {
+    Dim& extent = extents[static_cast<size_t>(cut.axis)];
+    const bool is_whole = cut.begin == 0 && (cut.to_the_end || extent.is(cut.end));
+    if (is_whole && cut.step == 1) continue;
+    if (is_whole && cut.to_the_end) n.fail("steps over a free dimension: bind it (--shape)");
+    if (!cut.to_the_end && cut.begin >= cut.end) n.fail("an empty slice is not supported");
+    axes.push_back(cut.axis);
+    begins.push_back(cut.begin);
+    ends.push_back(cut.to_the_end ? 0 : cut.end);  // 0 says "to the end"
+    steps.push_back(cut.step);
+    const Dim length = (cut.to_the_end ? extent : Dim(cut.end)) - Dim(cut.begin);
+    extent = floor_quotient(length + Dim(cut.step - 1), cut.step);
+  }
+  if (axes.empty()) return n.set(0, x);
+  const bool strided = std::ranges::any_of(steps, [](int64_t step) { return step != 1; });
+  n.set(fmt::format("slice({}, axes = {}, begin = {}, end = {}{})", x.id, list(axes), list(begins),
+                    list(ends), strided ? fmt::format(", stride = {}", list(steps)) : ""),
+        extents, x.dtype);
+}
+
+}  // namespace
+
+void spell_transpose(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const size_t rank = x.extents->size();
+  std::vector<int64_t> reversed(rank);
+  for (size_t i = 0; i < rank; ++i) reversed[i] = static_cast<int64_t>(rank - 1 - i);
+  const std::vector<int64_t> perm = ints_attribute(n.node, "perm", reversed);
+  std::vector<int64_t> sorted = perm;
+  std::ranges::sort(sorted);
+  std::ranges::reverse(reversed);
+  if (sorted != reversed) n.fail("perm is no permutation of the input's axes");
+  n.set(0, n.text.transpose(x, perm, n.id()));
+}
+
+void spell_squeeze(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const auto named = n.axes(1, x.extents->size());
+  const std::vector<int64_t> axes = named ? *named : axes_of_ones(n, *x.extents);
+  for (const int64_t axis : axes) {
+    const Dim& extent = (*x.extents)[static_cast<size_t>(axis)];
+    if (extent.constant() && !extent.is(1)) {
+      n.fail(fmt::format("axis {} of {} is not 1", axis, to_string(*x.extents)));
+    }
+  }
+  n.set(0, n.text.squeeze(x, axes, n.id()));
+}
+
+void spell_unsqueeze(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const size_t more = n.has(1) ? n.constants(1).size() : ints_attribute(n.node, "axes", {}).size();
+  const auto axes = n.axes(1, x.extents->size() + more);
+  if (!axes) n.fail("axes are missing");
+  n.set(0, n.text.unsqueeze(x, *axes, n.id()));
+}
+
+void spell_reshape(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const auto shape = n.integers(1);
+  if (!shape) n.fail("the shape must be constant");
+  const bool zero_is_zero = int_attribute(n.node, "allowzero", 0) != 0;
+  Extents to;
+  std::optional<size_t> inferred;
+  for (size_t i = 0; i < shape->values.size(); ++i) {
+    const Dim& dim = shape->values[i];
+    if (dim.is(0) && !zero_is_zero) {
+      if (i >= x.extents->size()) n.fail("the shape copies an extent that the input does not have");
+      to.push_back((*x.extents)[i]);
+    } else if (dim.is(-1)) {
+      if (inferred) n.fail("the shape has two extents of -1");
+      inferred = i;
+      to.emplace_back(1);
+    } else {
+      to.push_back(dim);
+    }
+  }
+  if (inferred) {
+    const auto quotient =
+        exact_quotient(product(*x.extents, 0, x.extents->size()), product(to, 0, to.size()));
+    to[*inferred] = quotient.value_or(Dim::unknown());
+  }
+  reshape(n, x, to);
+}
+
+void spell_flatten(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const size_t rank = x.extents->size();
+  const int64_t wanted = int_attribute(n.node, "axis", 1);
+  const auto axis =
+      wanted == static_cast<int64_t>(rank) ? rank : static_cast<size_t>(n.axis(wanted, rank));
+  reshape(n, x, {product(*x.extents, 0, axis), product(*x.extents, axis, rank)});
+}
+
+void spell_slice(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const size_t rank = x.extents->size();
+  const bool by_attribute = n.inputs() == 1;  // before opset 10
+  const auto starts = by_attribute ? ints_attribute(n.node, "starts", {}) : n.constants(1);
+  const auto ends = by_attribute ? ints_attribute(n.node, "ends", {}) : n.constants(2);
+  std::vector<int64_t> axes(starts.size()), steps(starts.size(), 1);
+  std::iota(axes.begin(), axes.end(), 0);
+  if (by_attribute) axes = ints_attribute(n.node, "axes", axes);
+  if (n.has(3)) axes = n.constants(3);
+  if (n.has(4)) steps = n.constants(4);
+  if (ends.size() != starts.size() || axes.size() != starts.size() ||
+      steps.size() != starts.size()) {
+    n.fail("starts, ends, axes and steps differ in length");
+  }
+  std::vector<Cut> cuts;
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const int64_t axis = n.axis(axes[i], rank);
+    cuts.push_back(
+        cut_of(n, axis, (*x.extents)[static_cast<size_t>(axis)], starts[i], ends[i], steps[i]));
+  }
+  slice(n, x, cuts);
+}
+
+void spell_split(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const int64_t axis = n.axis(int_attribute(n.node, "axis", 0), x.extents->size());
+  const auto extent = (*x.extents)[static_cast<size_t>(axis)].constant();
+  if (!extent) n.fail("along a free dimension: bind it (--shape)");
+  const auto count = static_cast<int64_t>(n.node.outputs.size());
+  std::vector<int64_t> sizes = n.has(1) ? n.constants(1) : ints_attribute(n.node, "split", {});
+  if (sizes.empty()) {
+    const int64_t size = (*extent + count - 1) / count;
+    for (int64_t i = 0; i < count; ++i) sizes.push_back(std::min(size, *extent - i * size));
+  }
+  if (static_cast<int64_t>(sizes.size()) != count) n.fail("as many sizes as outputs are wanted");
+  int64_t begin = 0;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    if (sizes[i] < 1 || begin + sizes[i] > *extent) n.fail("its parts do not fit the input");
+    if (n.wants(i)) n.set(i, n.text.slice(x, axis, begin, begin + sizes[i], n.id(i)));
+    begin += sizes[i];
+  }
+}
+
+void spell_concat(NodeWriter& n) {
+  if (n.inputs() == 0) n.fail("it has no inputs");
+  std::vector<std::string> ids;
+  Extents extents;
+  const DType dtype = n.ranked(0).dtype;
+  size_t axis = 0;
+  for (size_t i = 0; i < n.inputs(); ++i) {
+    const Wire x = n.ranked(i);
+    ids.push_back(x.id);
+    if (i == 0) {
+      extents = *x.extents;
+      axis = static_cast<size_t>(n.axis(int_attribute(n.node, "axis", 0), extents.size()));
+      continue;
+    }
+    if (x.extents->size() != extents.size()) n.fail("inputs differ in rank");
+    extents[axis] = extents[axis] + (*x.extents)[axis];
+  }
+  n.set(fmt::format("concat([{}], axis = {})", fmt::join(ids, ", "), axis), extents, dtype);
+}
+
+void spell_pad(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const size_t rank = x.extents->size();
+  std::vector<int64_t> pads = n.has(1) ? n.constants(1) : ints_attribute(n.node, "pads", {});
+  if (n.has(3)) {  // opset 18: only these axes
+    const auto axes = n.axes(3, rank);
+    std::vector<int64_t> given = n.constants(3), all(2 * rank, 0);
+    if (pads.size() != 2 * given.size()) n.fail("pads and axes differ in length");
+    for (size_t i = 0; i < given.size(); ++i) {
+      const auto axis = static_cast<size_t>(n.axis(given[i], rank));
+      all[axis] = pads[i];
+      all[axis + rank] = pads[i + given.size()];
+    }
+    pads = all;
+  }
+  if (pads.size() != 2 * rank) n.fail(fmt::format("pads has {} values", pads.size()));
+  const std::string mode = string_attribute(n.node, "mode", "constant");
+  std::string border;
+  if (mode == "constant") {
+    border = "constant";
+  } else if (mode == "reflect") {
+    border = "reflect";
+  } else if (mode == "edge") {
+    border = "replicated";  // as tract calls what NNEF calls 'replicate'
+  } else {
+    n.fail(fmt::format("mode '{}' is not supported", printable(mode)));
+  }
+  float value = float_attribute(n.node, "value", 0.0F);
+  if (n.has(2)) {
+    const auto constant = n.scalar(2);
+    if (!constant) n.fail("the value must be a constant float");
+    value = *constant;
+  }
+  Extents extents;
+  std::vector<std::string> pairs;
+  for (size_t i = 0; i < rank; ++i) {
+    if (pads[i] < 0 || pads[i + rank] < 0) n.fail("negative pads are not supported");
+    pairs.push_back(fmt::format("({}, {})", pads[i], pads[i + rank]));
+    extents.push_back((*x.extents)[i] + Dim(pads[i]) + Dim(pads[i + rank]));
+  }
+  if (extents == *x.extents) return n.set(0, x);
+  n.set(fmt::format("pad({}, padding = [{}], border = '{}'{})", x.id, fmt::join(pairs, ", "),
+                    border, mode == "constant" ? ", value = " + literal(value) : ""),
+        extents, x.dtype);
+}
+
+void spell_gather(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const int64_t axis = n.axis(int_attribute(n.node, "axis", 0), x.extents->size());
+  const auto extent = (*x.extents)[static_cast<size_t>(axis)].constant();
+  const auto indices = n.integers(1);
+  if (indices && indices->shape.empty() && indices->values[0].constant()) {
+    // One place: a slice without its axis.
+    int64_t place = *indices->values[0].constant();
+    if (place < 0) {
+      if (!extent) n.fail("an index from the end of a free dimension: bind it (--shape)");
+      place += *extent;
+    }
+    if (place < 0 || (extent && place >= *extent)) n.fail("the index is out of range");
+    return n.set(0, n.text.squeeze(n.text.slice(x, axis, place, place + 1), {axis}, n.id()));
+  }
+  const Wire places = n.ranked(1);
+  Extents extents(x.extents->begin(), x.extents->begin() + axis);
+  extents.insert(extents.end(), places.extents->begin(), places.extents->end());
+  extents.insert(extents.end(), x.extents->begin() + axis + 1, x.extents->end());
+  n.set(fmt::format("tract_core_gather({}, {}, axis = {})", x.id, places.id, axis), extents,
+        x.dtype);
+}
+
+void spell_constant_of_shape(NodeWriter& n) {
+  const auto shape = n.integers(0);
+  if (!shape) n.fail("the shape must be constant");
+  float value = 0.0F;
+  if (const Attribute* attribute = find_attribute(n.node, "value")) {
+    const auto* tensor = std::get_if<Tensor>(&attribute->value);
+    if (tensor == nullptr || tensor->count() != 1 || tensor->dtype() != DType::kF32) {
+      n.fail("value must be one f32");
+    }
+    value = to_f32(*tensor)[0];
+  }
+  n.set(
+      fmt::format("tract_core_broadcast({}, shape = {})", literal(value), n.spelled(shape->values)),
+      shape->values, DType::kF32);
+}
+
+void spell_expand(NodeWriter& n) {
+  const auto shape = n.integers(1);
+  if (!shape) n.fail("the shape must be constant");
+  Wire x = n.ranked(0);
+  const size_t rank = std::max(x.extents->size(), shape->values.size());
+  x = n.raised(x, rank);
+  Extents extents = *x.extents;
+  const size_t skipped = rank - shape->values.size();
+  for (size_t i = 0; i < shape->values.size(); ++i) {
+    Dim& extent = extents[skipped + i];
+    if (!shape->values[i].is(1)) extent = shape->values[i];
+  }
+  if (extents == *x.extents) return n.set(0, x);
+  n.set(fmt::format("tract_core_broadcast({}, shape = {})", x.id, n.spelled(extents)), extents,
+        x.dtype);
+}
+
+}  // namespace espalier::nnef

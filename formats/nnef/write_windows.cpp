@@ -1,0 +1,216 @@
+// Convolution, pooling, reductions and batch normalization.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "formats/nnef/write_operators.h"
+
+namespace espalier::nnef {
+namespace {
+
+// The window of a convolution or pooling over the spatial axes, the second half of `pads` at the
+// end of each axis.
+struct Window {
+  std::vector<int64_t> kernel, strides, dilations;
+  std::vector<int64_t> before, after;
+};
+
+std::vector<int64_t> per_axis(NodeWriter& n, std::string_view name, size_t axes, int64_t fallback) {
+  std::vector<int64_t> values = ints_attribute(n.node, name, std::vector<int64_t>(axes, fallback));
+  if (values.size() != axes) {
+    n.fail(fmt::format("{} has {} values for {} spatial axes", name, values.size(), axes));
+  }
+  const bool positive = std::ranges::all_of(values, [](int64_t v) { return v > 0; });
+  if (!positive) n.fail(fmt::format("{} must be positive", name));
+  constexpr int64_t kLargest = int64_t{1} << 31;
+  if (std::ranges::any_of(values, [](int64_t v) { return v > kLargest; })) {
+    n.fail(fmt::format("{} is too large", name));
+  }
+  return values;
+}
+
+int64_t reach(const Window& window, size_t axis) {
+  return window.dilations[axis] * (window.kernel[axis] - 1) + 1;
+}
+
+// Padding by auto_pad; SAME_* depends on the extent where the stride is not 1.
+void pad_same(NodeWriter& n, Window& window, const Extents& extents, bool lower) {
+  for (size_t i = 0; i < window.kernel.size(); ++i) {
+    int64_t total = reach(window, i) - 1;
+    if (window.strides[i] != 1) {
+      const auto extent = extents[i + 2].constant();
+      if (!extent) {
+        n.fail("auto_pad with a stride over a free dimension: bind it (--shape)");
+      }
+      const int64_t outputs = (*extent + window.strides[i] - 1) / window.strides[i];
+      total = std::max<int64_t>(0, (outputs - 1) * window.strides[i] + reach(window, i) - *extent);
+    }
+    const int64_t small = total / 2;
+    window.before.push_back(lower ? total - small : small);
+    window.after.push_back(lower ? small : total - small);
+  }
+}
+
+Window window_of(NodeWriter& n, const Extents& extents, std::vector<int64_t> kernel) {
+  const size_t axes = kernel.size();
+  Window window;
+  window.kernel = std::move(kernel);
+  window.strides = per_axis(n, "strides", axes, 1);
+  window.dilations = per_axis(n, "dilations", axes, 1);
+  const std::string mode = string_attribute(n.node, "auto_pad", "NOTSET");
+  if (mode == "SAME_UPPER" || mode == "SAME_LOWER") {
+    pad_same(n, window, extents, mode == "SAME_LOWER");
+    return window;
+  }
+  std::vector<int64_t> pads(2 * axes, 0);
+  if (mode == "NOTSET") {
+    pads = ints_attribute(n.node, "pads", pads);
+  } else if (mode != "VALID") {
+    n.fail(fmt::format("auto_pad '{}' is not supported", printable(mode)));
+  }
+  if (pads.size() != 2 * axes) n.fail(fmt::format("pads has {} values", pads.size()));
+  if (std::ranges::any_of(pads, [](int64_t pad) { return pad < 0; })) {
+    n.fail("negative pads are not supported");
+  }
+  window.before.assign(pads.begin(), pads.begin() + static_cast<ptrdiff_t>(axes));
+  window.after.assign(pads.begin() + static_cast<ptrdiff_t>(axes), pads.end());
+  return window;
+}
+
+Dim output_extent(const Window& window, size_t axis, const Dim& extent) {
+  const Dim room =
+      extent + Dim(window.before[axis]) + Dim(window.after[axis]) - Dim(reach(window, axis));
+  return floor_quotient(room, window.strides[axis]) + Dim(1);
+}
+
+// ceil_mode: more padding at the end so that the last, partial window is whole. A window that would
+// start in the padding at the end is left out, as ONNX does.
+void round_up(NodeWriter& n, Window& window, const Extents& extents) {
+  for (size_t i = 0; i < window.kernel.size(); ++i) {
+    const auto extent = extents[i + 2].constant();
+    if (!extent) n.fail("ceil_mode over a free dimension: bind it (--shape)");
+    const int64_t room = *extent + window.before[i] + window.after[i] - reach(window, i);
+    if (room < 0) continue;
+    const int64_t stride = window.strides[i];
+    const int64_t last = (room + stride - 1) / stride * stride;  // where the last window starts
+    if (last == room || last >= *extent + window.before[i]) continue;
+    window.after[i] += last - room;
+  }
+}
+
+std::string pairs(const std::vector<int64_t>& before, const std::vector<int64_t>& after,
+                  size_t leading) {
+  std::vector<std::string> items(leading, "(0, 0)");
+  for (size_t i = 0; i < before.size(); ++i) {
+    items.push_back(fmt::format("({}, {})", before[i], after[i]));
+  }
+  return fmt::format("[{}]", fmt::join(items, ", "));
+}
+
+// Values for batch and channels, then those of the spatial axes.
+std::string with_leading_ones(const std::vector<int64_t>& values) {
+  std::vector<int64_t> all{1, 1};
+  all.insert(all.end(), values.begin(), values.end());
+  return list(all);
+}
+
+}  // namespace
+
+void spell_conv(NodeWriter& n) {
+  const Wire x = n.ranked(0), w = n.ranked(1);
+  const size_t rank = x.extents->size();
+  if (rank < 3 || w.extents->size() != rank) n.fail("input and filter must be [N, C, spatial...]");
+  std::vector<int64_t> kernel;
+  for (size_t i = 2; i < rank; ++i) {
+    const auto extent = (*w.extents)[i].constant();
+    if (!extent || *extent < 1) n.fail("the filter's shape must be known");
+    kernel.push_back(*extent);
+  }
+  const Window window = window_of(n, *x.extents, kernel);
+  Extents extents{(*x.extents)[0], (*w.extents)[0]};
+  for (size_t i = 0; i < kernel.size(); ++i) {
+    extents.push_back(output_extent(window, i, (*x.extents)[i + 2]));
+  }
+  std::string bias;
+  if (n.has(2)) bias = ", " + n.raised(n.ranked(2), 2).id;
+  n.set(fmt::format("conv({}, {}{}, border = 'constant', padding = {}, stride = {}, dilation = {}, "
+                    "groups = {})",
+                    x.id, w.id, bias, pairs(window.before, window.after, 0), list(window.strides),
+                    list(window.dilations), int_attribute(n.node, "group", 1)),
+        extents, x.dtype);
+}
+
+void spell_pool(NodeWriter& n) {
+  if (n.wants(1)) n.fail("output Indices is not supported");
+  const bool is_max = n.node.op == "MaxPool";
+  const Wire x = n.ranked(0);
+  const size_t rank = x.extents->size();
+  if (rank < 3) n.fail("the input must be [N, C, spatial...]");
+  if (find_attribute(n.node, "kernel_shape") == nullptr) n.fail("kernel_shape is missing");
+  Window window = window_of(n, *x.extents, per_axis(n, "kernel_shape", rank - 2, 1));
+  const bool counts_padding = int_attribute(n.node, "count_include_pad", 0) != 0;
+  if (int_attribute(n.node, "ceil_mode", 0) != 0) {
+    const std::vector<int64_t> after = window.after;
+    round_up(n, window, *x.extents);
+    if (counts_padding && after != window.after) {
+      n.fail("ceil_mode together with count_include_pad is not supported");
+    }
+  }
+  Extents extents{(*x.extents)[0], (*x.extents)[1]};
+  for (size_t i = 0; i + 2 < rank; ++i) {
+    extents.push_back(output_extent(window, i, (*x.extents)[i + 2]));
+  }
+  n.set(fmt::format("{}({}, size = {}, border = '{}', padding = {}, stride = {}, dilation = {})",
+                    is_max ? "max_pool" : "avg_pool", x.id, with_leading_ones(window.kernel),
+                    counts_padding ? "constant" : "ignore", pairs(window.before, window.after, 2),
+                    with_leading_ones(window.strides), with_leading_ones(window.dilations)),
+        extents, x.dtype);
+}
+
+void spell_global_pool(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  Extents extents = *x.extents;
+  std::vector<int64_t> axes;
+  for (size_t i = 2; i < extents.size(); ++i) {
+    axes.push_back(static_cast<int64_t>(i));
+    extents[i] = Dim(1);
+  }
+  n.set(fmt::format("{}({}, axes = {})",
+                    n.node.op == "GlobalMaxPool" ? "max_reduce" : "mean_reduce", x.id, list(axes)),
+        extents, x.dtype);
+}
+
+void spell_batch_normalization(NodeWriter& n) {
+  if (int_attribute(n.node, "training_mode", 0) != 0) n.fail("training_mode is not supported");
+  for (size_t output = 1; output < n.node.outputs.size(); ++output) {
+    if (n.wants(output)) n.fail("outputs other than the first are not supported");
+  }
+  const Wire x = n.wire(0);
+  const auto channels = [&](size_t input) { return n.raised(n.ranked(input), 2).id; };
+  const std::string scale = channels(1), offset = channels(2), mean = channels(3),
+                    variance = channels(4);
+  n.set(fmt::format("batch_normalization({}, {}, {}, {}, {}, epsilon = {})", x.id, mean, variance,
+                    offset, scale, literal(float_attribute(n.node, "epsilon", 1e-5F))),
+        x.extents, x.dtype);
+}
+
+void spell_reduce(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const size_t rank = x.extents->size();
+  auto axes = n.axes(1, rank);
+  if (!axes || axes->empty()) {
+    if (int_attribute(n.node, "noop_with_empty_axes", 0) != 0) return n.set(0, x);
+    axes.emplace(rank);
+    std::iota(axes->begin(), axes->end(), 0);
+  }
+  Extents extents = *x.extents;
+  for (const int64_t axis : *axes) extents[static_cast<size_t>(axis)] = Dim(1);
+  std::string name = n.node.op.substr(std::string_view("Reduce").size()) + "_reduce";
+  name[0] = static_cast<char>(name[0] - 'A' + 'a');
+  const std::string text = fmt::format("{}({}, axes = {})", name, x.id, list(*axes));
+  if (int_attribute(n.node, "keepdims", 1) != 0) return n.set(text, extents, x.dtype);
+  n.set(0, n.text.squeeze(n.step("kept", text, extents, x.dtype), *axes, n.id()));
+}
+
+}  // namespace espalier::nnef
