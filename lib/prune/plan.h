@@ -41,8 +41,10 @@ struct PruneOptions {
   std::string scope = "layer";  ///< or global
   bool keep_diagonal = true;
   std::vector<LayerRule> rules;
-  std::string values;  ///< "" = the weight's own type, or f32, f16
+  std::string values;  ///< "" = the weight's own type, or f32, f16, bf16
   uint64_t seed = 0;
+  std::string profile, index;  ///< how the result is written (formats/format.h); "" = the default;
+                               ///< kept for the recipe, not looked at here
 };
 
 /// What is to be done to one weight. `mask` is empty for a layer that is left out.
@@ -62,14 +64,19 @@ struct PrunePlan {
   std::vector<LayerPlan> layers;
 };
 
-/// Selects, scores and chooses. Ties go to the lower index.
-/// Errors  Fault::kUsage: a bad pattern, a rule that matches no weight, gate densities of the wrong
-/// number, N:M that does not fit.
+/// Selects, scores and chooses. Of blocks with equal scores the one of the lower index goes first.
+/// Per layer the dropped weights come as near to the asked share as whole blocks allow; with scope
+/// global all layers without a target of their own share one threshold.
+/// Errors  Fault::kUsage: a bad option or pattern, a rule that matches no weight, gate densities of
+/// the wrong number, different methods under one global threshold.
 PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool);
 
 /// A plan from ready masks (weight name -> bool array of the weight's shape) instead of scores:
-/// what each mask keeps, packed as 1x1 or as the largest block that it consists of. Errors
-/// Fault::kFormat: a mask of another shape or type, or for a weight that the model has not.
+/// what each mask keeps, as options.block or else as the largest usual block that it consists of.
+/// A mask lifts what select_layers leaves out by size, name, kind or place, not what
+/// options.select excludes or does not ask for. A mask that keeps everything may be of any weight.
+/// Errors  Fault::kFormat: a mask of another shape or type, or for a weight that the model has not;
+/// Fault::kUnsupported: for a weight that cannot be pruned, with the reason.
 PrunePlan plan_from_masks(const Model& model, const PruneOptions& options,
                           const std::map<std::string, Tensor>& masks);
 
@@ -79,21 +86,31 @@ std::map<std::string, Tensor> masks_of(const PrunePlan& plan);
 /// The same from the zeros of a model's prunable weights.
 std::map<std::string, Tensor> masks_of_zeros(const Model& model, const SelectOptions& options);
 
+/// The plan for another model, whose weights are found by name (a checkpoint of the same network:
+/// --rewind). Errors  Fault::kFormat: a pruned weight that `other` lacks, or that has another
+/// shape or cannot be pruned there.
+PrunePlan retarget(const PrunePlan& plan, const Model& other);
+
 /// Dropped weights become zeros, all others keep their bits. Still dense.
 Model apply_plan(const Model& model, const PrunePlan& plan, ThreadPool& pool);
 
-/// Masked weights become SparseMatrix where that is smaller; with plan.options.values = f16 their
-/// values are rounded first.
-Model pack_weights(const Model& masked, const PrunePlan& plan, ThreadPool& pool);
+/// The planned weights become SparseMatrix where that is smaller (is_sparse() of the result tells),
+/// else masked dense ones; with plan.options.values = f16 the packed values are rounded first.
+/// Blocks that hold only zeros are not stored. `model` may be the one that was planned for or what
+/// apply_plan made of it: the result is the same, without apply_plan no masked copy is ever held.
+Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool);
 
-/// How `convert` packs: zeros that are there already, nothing pruned. `block` nothing: per weight
-/// the smallest that loses no bit.
+/// How `convert` packs: zeros that are there already, nothing pruned and no bit lost. `block`
+/// nothing: per weight the smallest of pack_smallest, packed weights as they are. Else that block,
+/// for packed weights too, where it is smaller than dense.
 Model pack_existing(const Model& model, std::optional<BlockShape> block, ThreadPool& pool);
 /// Every packed weight decoded.
 Model decode_weights(const Model& model);
 
-/// The largest block shape by which the zeros of a dense or packed weight lie ("16x1", "1x1"),
-/// nothing where there is no pattern (no zeros).
+/// The largest block shape, each side up to 64, by which the zeros of a dense weight lie, or the
+/// blocks of a packed one; nothing below 1 % zeros. By a shape they lie if at most 1 % of the
+/// zeros, and at most one for ten kept weights, are outside of blocks that are zero altogether.
+/// `square`: diagonals of parts are not looked at. Of equal areas the one with more rows.
 std::optional<BlockShape> block_pattern(const Weight& weight, const Fold& fold, bool square);
 /// Share of zero elements, diagonals of square parts not counted where `skip_diagonal`.
 double zero_share(const Weight& weight, const Fold& fold, bool skip_diagonal);

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <vector>
+
+#include "lib/prune/plan.h"
+
+namespace espalier {
+
+/// PruneOptions and the rules that match one layer, put together. What a later or more special
+/// option says replaces what it contradicts: a block shape or a sparsity given for a layer cancels
+/// N:M from elsewhere, N:M cancels them.
+struct LayerSettings {
+  BlockShape block;
+  std::optional<NofM> nm;
+  double sparsity = 0;
+  std::string method;
+  std::vector<double> gate_density;
+  bool own_target = false;  ///< has a target of its own: no part of a global threshold
+  std::string skipped_by;   ///< pattern of the rule that skips it
+};
+
+/// Gates of a GRU, LSTM or RNN, 1 for any other operator.
+size_t gates_of(const Layer& layer);
+
+/// One for each layer.
+/// Errors  Fault::kUsage: a bad option or pattern, a rule that matches no weight, gate densities
+/// of the wrong number.
+std::vector<LayerSettings> layer_settings(const std::vector<Layer>& layers,
+                                          const PruneOptions& options);
+
+}  // namespace espalier

@@ -1,0 +1,140 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lib/base/error.h"
+#include "lib/base/log.h"
+#include "lib/prune/choose_blocks.h"
+#include "lib/prune/layer_settings.h"
+#include "lib/prune/plan.h"
+#include "lib/sparse/pack.h"
+
+namespace espalier {
+namespace {
+
+// FNV-1a: numbers drawn for a layer depend on its name alone, not on its place.
+uint64_t seed_of(const std::string& name, uint64_t seed) {
+  uint64_t hash = 0xCBF29CE484222325 ^ seed;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return hash;
+}
+
+LayerPlan planned(const Layer& layer, const LayerSettings& settings, bool keep_diagonal) {
+  LayerPlan plan;
+  plan.layer = layer;
+  plan.block = settings.block;
+  plan.nm = settings.nm;
+  plan.method = settings.method;
+  plan.sparsity = settings.sparsity;
+  plan.diagonal = keep_diagonal && layer.square;
+  if (!settings.skipped_by.empty() && layer.left_out.empty())
+    plan.layer.left_out = fmt::format("skipped by layer rule \"{}\"", settings.skipped_by);
+  return plan;
+}
+
+BlockScores score_layer(const Model& model, const LayerPlan& plan, uint64_t seed,
+                        ThreadPool& pool) {
+  const Weight& weight = weight_of(model, plan.layer);
+  const Tensor dense = as_f32(weight.is_sparse() ? decode(weight.sparse()) : weight.dense());
+  BlockScores result{plan.layer.fold, plan.block, plan.diagonal, {}};
+  const BlockMask grid(plan.block, {0, plan.layer.fold.rows, plan.layer.fold.cols}, true);
+  const size_t rows = plan.layer.fold.parts * grid.grid_rows();
+  result.scores.resize(rows * grid.grid_cols());
+  const ScoreContext context{{dense.data<float>().data(), plan.layer.fold},
+                             plan.block,
+                             plan.diagonal,
+                             seed_of(plan.layer.weight, seed)};
+  const Criterion& criterion = *find_criterion(plan.method);
+  const size_t tasks = std::min(rows, 4 * pool.threads());
+  pool.for_each(tasks, [&](size_t i) {
+    criterion.score(context, rows * i / tasks, rows * (i + 1) / tasks, result.scores);
+  });
+  return result;
+}
+
+// Says once that a model holds NaN weights, naming the first: their blocks score infinity.
+class NanWarning {
+ public:
+  void look_at(const Model& model, const LayerPlan& plan, const BlockScores& scores) {
+    if (warned_) return;
+    if (std::ranges::none_of(scores.scores, [](float s) { return std::isinf(s); })) return;
+    const Weight& weight = weight_of(model, plan.layer);
+    const std::vector<float> values =
+        to_f32(weight.is_sparse() ? weight.sparse().values : weight.dense());
+    if (std::ranges::none_of(values, [](float v) { return std::isnan(v); })) return;
+    warn(fmt::format("weight {} holds NaN: the blocks that hold it are kept", plan.layer.weight));
+    warned_ = true;
+  }
+
+ private:
+  bool warned_ = false;
+};
+
+void choose_layer(const BlockScores& scores, const LayerSettings& settings, LayerPlan& plan,
+                  ThreadPool& pool) {
+  plan.mask = BlockMask(plan.block, plan.layer.fold, true);
+  if (plan.nm) {
+    keep_n_of_m(scores, *plan.nm, plan.mask, pool);
+  } else if (settings.gate_density.empty()) {
+    const PartRange all{&scores, 0, scores.fold.parts, 1, &plan.mask};
+    drop_lowest({&all, 1}, plan.sparsity, pool);
+  } else {
+    for (size_t part = 0; part < scores.fold.parts; ++part) {
+      const PartRange gate{&scores, part, part + 1, 1, &plan.mask};
+      drop_lowest({&gate, 1}, 1 - settings.gate_density[part % settings.gate_density.size()], pool);
+    }
+  }
+}
+
+// One threshold for all of them. Scores of different block shapes are brought to that of one
+// weight.
+void choose_globally(std::vector<BlockScores>& scores, const std::vector<LayerPlan*>& plans,
+                     double sparsity, ThreadPool& pool) {
+  std::vector<PartRange> ranges;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    LayerPlan& plan = *plans[i];
+    if (plan.method != plans[0]->method) {
+      throw Error(Fault::kUsage,
+                  fmt::format("scope global compares scores of one method: {} has {}, {} has {}",
+                              printable(plans[0]->layer.weight), plans[0]->method,
+                              printable(plan.layer.weight), plan.method));
+    }
+    plan.mask = BlockMask(plan.block, plan.layer.fold, true);
+    const double power = find_criterion(plan.method)->area_power;
+    const double scale = std::pow(static_cast<double>(plan.block.area()), -power);
+    ranges.push_back({&scores[i], 0, plan.layer.fold.parts, static_cast<float>(scale), &plan.mask});
+  }
+  drop_lowest(ranges, sparsity, pool);
+}
+
+}  // namespace
+
+PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool) {
+  const std::vector<Layer> layers = select_layers(model, options.select);
+  const std::vector<LayerSettings> settings = layer_settings(layers, options);
+  PrunePlan plan{options, {}};
+  plan.layers.reserve(layers.size());
+  for (size_t i = 0; i < layers.size(); ++i)
+    plan.layers.push_back(planned(layers[i], settings[i], options.keep_diagonal));
+
+  NanWarning nan;
+  std::vector<BlockScores> global_scores;
+  std::vector<LayerPlan*> global;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    LayerPlan& layer = plan.layers[i];
+    if (!layer.layer.left_out.empty()) continue;
+    BlockScores scores = score_layer(model, layer, options.seed, pool);
+    nan.look_at(model, layer, scores);
+    if (options.scope == "global" && !settings[i].own_target) {
+      global_scores.push_back(std::move(scores));
+      global.push_back(&layer);
+    } else {
+      choose_layer(scores, settings[i], layer, pool);
+    }
+  }
+  if (!global.empty()) choose_globally(global_scores, global, options.sparsity, pool);
+  return plan;
+}
+
+}  // namespace espalier

@@ -1,0 +1,189 @@
+#include <algorithm>
+
+#include "lib/base/error.h"
+#include "lib/prune/mask_dense.h"
+#include "lib/prune/plan.h"
+#include "lib/sparse/element_bits.h"
+#include "lib/sparse/pack.h"
+#include "lib/sparse/pack_rules.h"
+
+namespace espalier {
+namespace {
+
+using Stored = std::variant<Tensor, SparseMatrix>;
+
+Tensor dense_of(const Weight& weight) {
+  return weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+}
+
+DType values_type(const PruneOptions& options, DType own) {
+  if (options.values == "f32") return DType::kF32;
+  if (options.values == "f16") return DType::kF16;
+  if (options.values == "bf16") return DType::kBF16;
+  return own;
+}
+
+// Whether all elements of a block are zero bits, diagonal ones kept apart left aside.
+template <typename T>
+bool is_zero_block(const Tensor& dense, const Fold& fold, BlockShape block, bool diagonal,
+                   size_t part, size_t block_row, size_t block_col) {
+  const size_t r0 = block_row * block.rows, c0 = block_col * block.cols;
+  const size_t r1 = std::min<size_t>(r0 + block.rows, fold.rows);
+  const size_t c1 = std::min<size_t>(c0 + block.cols, fold.cols);
+  for (size_t r = r0; r < r1; ++r) {
+    for (size_t c = c0; c < c1; ++c) {
+      if (diagonal && r == c) continue;
+      if (load_bits<T>(dense.bytes().data(), fold.offset(part, r, c)) != 0) return false;
+    }
+  }
+  return true;
+}
+
+// `mask` without the kept blocks that hold only zeros. Most blocks are told by their first element.
+template <typename T>
+BlockMask without_zero_blocks(const Tensor& dense, const LayerPlan& plan) {
+  BlockMask mask = plan.mask;
+  size_t index = 0;
+  for (size_t part = 0; part < mask.parts; ++part) {
+    for (size_t row = 0; row < mask.grid_rows(); ++row) {
+      for (size_t col = 0; col < mask.grid_cols(); ++col, ++index) {
+        if (mask.kept[index] &&
+            is_zero_block<T>(dense, plan.layer.fold, mask.block, plan.diagonal, part, row, col))
+          mask.kept[index] = false;
+      }
+    }
+  }
+  return mask;
+}
+
+size_t bytes_when_packed(const LayerPlan& plan, const BlockMask& mask, DType values) {
+  const Fold& fold = plan.layer.fold;
+  const size_t block = mask.block.area() * bytes_of(values) + index_bytes(fold, mask.block);
+  const size_t diagonal = plan.diagonal ? fold.parts * fold.rows * bytes_of(values) : 0;
+  return mask.kept_blocks() * block + diagonal;
+}
+
+SparseMatrix pack_layer(const Tensor& dense, const LayerPlan& plan, const BlockMask& mask,
+                        DType values) {
+  const SparseMatrix packed = pack_blocks(dense, plan.layer.fold, mask, plan.diagonal);
+  return values == packed.dtype ? packed : with_values(packed, values);
+}
+
+Stored pack_or_mask(const Weight& weight, const LayerPlan& plan, DType values, ThreadPool& pool) {
+  const Tensor dense = dense_of(weight);
+  const BlockMask mask = with_bits_of(
+      dense.dtype(), [&]<typename T>(T) { return without_zero_blocks<T>(dense, plan); });
+  if (bytes_when_packed(plan, mask, values) < dense.bytes().size())
+    return pack_layer(dense, plan, mask, values);
+  return mask_dense(dense, plan.layer.fold, plan.mask, plan.diagonal, pool);
+}
+
+std::optional<SparseMatrix> smaller(std::optional<SparseMatrix> a, std::optional<SparseMatrix> b) {
+  if (!a || !b) return a ? std::move(a) : std::move(b);
+  return packed_bytes(*b) < packed_bytes(*a) ? std::move(b) : std::move(a);
+}
+
+// Stock readers add a diagonal kept apart, and -0 + 0 is +0.
+bool holds_negative_zero(const Tensor& dense) {
+  return with_bits_of(dense.dtype(), [&]<typename T>(T) {
+    constexpr T kNegativeZero = T{1} << (8 * sizeof(T) - 1);
+    bool found = false;
+    for (size_t i = 0; i < dense.count(); ++i)
+      found |= load_bits<T>(dense.bytes().data(), i) == kNegativeZero;
+    return found;
+  });
+}
+
+// In blocks of that shape, with the diagonal apart where that saves bytes; nothing where the dense
+// weight is smaller.
+std::optional<SparseMatrix> pack_in(const Tensor& dense, const Layer& layer, BlockShape block) {
+  const auto packed = [&](bool diagonal) -> std::optional<SparseMatrix> {
+    LayerPlan plan;
+    plan.layer = layer;
+    plan.diagonal = diagonal;
+    const BlockMask mask = nonzero_blocks(dense, layer.fold, block, diagonal);
+    if (bytes_when_packed(plan, mask, dense.dtype()) >= dense.bytes().size()) return std::nullopt;
+    return pack_blocks(dense, layer.fold, mask, diagonal);
+  };
+  auto result = packed(false);
+  if (layer.square && !holds_negative_zero(dense))
+    result = smaller(std::move(result), packed(true));
+  return result;
+}
+
+std::optional<Stored> pack_losslessly(const Weight& weight, const Layer& layer,
+                                      std::optional<BlockShape> block) {
+  if (weight.is_sparse() && (!block || weight.sparse().block == *block)) return std::nullopt;
+  if (!block) {
+    auto packed = pack_smallest(weight.dense(), layer.fold);
+    return packed ? std::optional<Stored>(std::move(*packed)) : std::nullopt;
+  }
+  Tensor dense = dense_of(weight);
+  auto packed = pack_in(dense, layer, *block);
+  if (!packed) return dense;
+  const bool narrow = weight.is_sparse() && weight.sparse().values.dtype() != packed->dtype;
+  // What was read as narrow values fits into them again.
+  if (narrow) return with_values(*packed, weight.sparse().values.dtype());
+  return std::move(*packed);
+}
+
+}  // namespace
+
+Model apply_plan(const Model& model, const PrunePlan& plan, ThreadPool& pool) {
+  std::vector<Layer> layers;
+  std::vector<std::optional<Stored>> weights;
+  for (const LayerPlan& layer : plan.layers) {
+    if (!layer.layer.left_out.empty()) continue;
+    layers.push_back(layer.layer);
+    weights.emplace_back(mask_dense(dense_of(weight_of(model, layer.layer)), layer.layer.fold,
+                                    layer.mask, layer.diagonal, pool));
+  }
+  return with_weights(model, layers, std::move(weights));
+}
+
+Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool) {
+  std::vector<const LayerPlan*> plans;
+  for (const LayerPlan& layer : plan.layers) {
+    if (layer.layer.left_out.empty()) plans.push_back(&layer);
+  }
+  std::vector<Layer> layers;
+  for (const LayerPlan* layer : plans) layers.push_back(layer->layer);
+  std::vector<std::optional<Stored>> weights(plans.size());
+  pool.for_each(plans.size(), [&](size_t i) {
+    try {
+      weights[i] = pack_or_mask(weight_of(model, plans[i]->layer), *plans[i],
+                                values_type(plan.options, plans[i]->layer.dtype), pool);
+    } catch (Error& error) {
+      error.add_context(printable(plans[i]->layer.weight));
+      throw;
+    }
+  });
+  return with_weights(model, layers, std::move(weights));
+}
+
+Model pack_existing(const Model& model, std::optional<BlockShape> block, ThreadPool& pool) {
+  SelectOptions everything;
+  everything.min_weights = 1;
+  everything.depthwise = true;
+  everything.force = {""};
+  std::vector<Layer> layers = select_layers(model, everything);
+  std::erase_if(layers, [](const Layer& layer) { return !layer.left_out.empty(); });
+  std::vector<std::optional<Stored>> weights(layers.size());
+  pool.for_each(layers.size(), [&](size_t i) {
+    weights[i] = pack_losslessly(weight_of(model, layers[i]), layers[i], block);
+  });
+  return with_weights(model, layers, std::move(weights));
+}
+
+Model decode_weights(const Model& model) {
+  const auto decode_all = [](Graph& graph, const std::string&) {
+    for (auto& [value, weight] : graph.weights) {
+      if (weight.is_sparse()) weight.value = decode(weight.sparse());
+    }
+  };
+  Model result = model;
+  result.graph = transformed(std::move(result.graph), decode_all);
+  return result;
+}
+
+}  // namespace espalier
