@@ -1,8 +1,137 @@
+#include "lib/kernels/multiply_matrices.h"
 #include "lib/ops/fold.h"
-#include "lib/ops/operator.h"
+#include "lib/ops/op_util.h"
+#include "lib/ops/weight_product.h"
 
 namespace espalier {
+namespace {
 
-constinit const Operator matmul_operator{.name = "MatMul", .fold = fold_matmul};
+// Either side may be packed; a left one only as a plain matrix (fold_matmul).
+bool takes_packed(const Node&, size_t input) { return input < 2; }
+
+std::vector<WeightProducts::Piece> part_by_part(const Fold& fold) {
+  std::vector<WeightProducts::Piece> pieces;
+  for (size_t part = 0; part < fold.parts; ++part) pieces.push_back({part, 1});
+  return pieces;
+}
+
+// NumPy's matmul: vectors become matrices for the product, leading axes broadcast.
+struct Extents {
+  Dims output, batch;
+  Strides a_batch, b_batch;  // in matrices
+  size_t m, k, n, batches;
+
+  Extents(const Dims& a, const Dims& b) {
+    if (a.rank() == 0 || b.rank() == 0) fail("a product of {} and {}", to_string(a), to_string(b));
+    const bool a_vector = a.rank() == 1, b_vector = b.rank() == 1;
+    m = a_vector ? 1 : static_cast<size_t>(a[a.rank() - 2]);
+    k = static_cast<size_t>(a[a.rank() - 1]);
+    n = b_vector ? 1 : static_cast<size_t>(b[b.rank() - 1]);
+    if (static_cast<size_t>(b[b_vector ? 0 : b.rank() - 2]) != k) {
+      fail("inner extents differ: {} times {}", to_string(a), to_string(b));
+    }
+    const Dims a_lead = leading(a), b_lead = leading(b);
+    batch = broadcast(a_lead, b_lead);
+    a_batch = broadcast_strides(a_lead, batch);
+    b_batch = broadcast_strides(b_lead, batch);
+    batches = checked_count(batch);
+    output = batch;
+    if (!a_vector) output.push_back(static_cast<int64_t>(m));
+    if (!b_vector) output.push_back(static_cast<int64_t>(n));
+  }
+
+  static Dims leading(const Dims& dims) {
+    Dims result;
+    for (size_t i = 0; i + 2 < dims.rank(); ++i) result.push_back(dims[i]);
+    return result;
+  }
+
+  // Which matrix of a side belongs to output matrix `index`.
+  size_t matrix(const Strides& strides, size_t index) const {
+    ptrdiff_t result = 0;
+    for (size_t i = batch.rank(); i-- > 0;) {
+      const auto extent = static_cast<size_t>(batch[i]);
+      result += static_cast<ptrdiff_t>(index % extent) * strides[i];
+      index /= extent;
+    }
+    return static_cast<size_t>(result);
+  }
+};
+
+// Whether all matrices of A meet the same one of B: then they are one tall matrix.
+bool is_tall(const Extents& extents, const Dims& a, const Dims& b) {
+  return Extents::leading(b).count() == 1 && Extents::leading(a).count() == extents.batches;
+}
+
+Run prepare_right(const PrepareContext& context) {
+  return [weight = WeightProducts(context, 1, part_by_part)](RunContext& run) {
+    const Dims &a = run.input(0).dims, &b = run.input(1).dims;
+    const Extents e(a, b);
+    const float* x = f32_of(run, 0);
+    float* y = f32_output(run, 0, e.output);
+    if (checked_count(e.output) == 0) return;
+    const auto made = weight.get(run);
+    if (is_tall(e, a, b)) {
+      made->products[0]->run(x, Features::kInner, e.batches * e.m, nullptr, y, run.pool());
+      return;
+    }
+    for (size_t i = 0; i < e.batches; ++i) {
+      const Product& product = made->products[e.matrix(e.b_batch, i)];
+      product->run(x + e.matrix(e.a_batch, i) * e.m * e.k, Features::kInner, e.m, nullptr,
+                   y + i * e.m * e.n, run.pool());
+    }
+  };
+}
+
+Run prepare_left(const PrepareContext& context) {
+  return [weight = WeightProducts(context, 0, part_by_part)](RunContext& run) {
+    const Extents e(run.input(0).dims, run.input(1).dims);
+    const float* x = f32_of(run, 1);
+    float* y = f32_output(run, 0, e.output);
+    if (checked_count(e.output) == 0) return;
+    const auto made = weight.get(run);
+    for (size_t i = 0; i < e.batches; ++i) {
+      made->products[0]->run(x + e.matrix(e.b_batch, i) * e.k * e.n, Features::kOuter, e.n, nullptr,
+                             y + i * e.m * e.n, run.pool());
+    }
+  };
+}
+
+Run prepare_both(const PrepareContext&) {
+  return [](RunContext& run) {
+    const Dims &a = run.input(0).dims, &b = run.input(1).dims;
+    const Extents e(a, b);
+    const float *left = f32_of(run, 0), *right = f32_of(run, 1);
+    float* y = f32_output(run, 0, e.output);
+    if (checked_count(e.output) == 0) return;
+    if (is_tall(e, a, b)) {
+      return multiply_matrices({left}, {right}, e.batches * e.m, e.k, e.n, y, run.pool());
+    }
+    for (size_t i = 0; i < e.batches; ++i) {
+      multiply_matrices({left + e.matrix(e.a_batch, i) * e.m * e.k},
+                        {right + e.matrix(e.b_batch, i) * e.k * e.n}, e.m, e.k, e.n,
+                        y + i * e.m * e.n, run.pool());
+    }
+  };
+}
+
+bool folds(const PrepareContext& context, size_t input) {
+  const Weight* weight = context.constant(input);
+  return weight != nullptr && fold_matmul(context.node, input, weight->shape()).has_value();
+}
+
+Run prepare(const PrepareContext& context) {
+  if (folds(context, 1)) return prepare_right(context);
+  if (folds(context, 0)) return prepare_left(context);
+  return prepare_both(context);
+}
+
+}  // namespace
+
+constinit const Operator matmul_operator{.name = "MatMul",
+                                         .fold = fold_matmul,
+                                         .takes_packed = takes_packed,
+                                         .prepare = prepare,
+                                         .half_as_f32 = true};
 
 }  // namespace espalier

@@ -1,0 +1,70 @@
+#include "lib/ops/weight_product.h"
+
+#include <utility>
+
+#include "lib/ops/op_util.h"
+
+namespace espalier {
+namespace {
+
+// oneDNN wants [outputs, inputs]; a transposed part is turned round.
+Product dense_product(const float* weight, const Fold& fold, size_t first, size_t count) {
+  const float* parts = weight + first * fold.rows * fold.cols;
+  if (!fold.transposed) return prepare_dense(parts, count * fold.rows, fold.cols);
+  std::vector<float> turned(count * fold.rows * fold.cols);
+  const auto rows = static_cast<int64_t>(fold.rows), cols = static_cast<int64_t>(fold.cols);
+  const Dims dims{static_cast<int64_t>(count), rows, cols};
+  copy_strided(sizeof(float), dims, reinterpret_cast<const std::byte*>(parts),
+               {rows * cols, 1, rows}, reinterpret_cast<std::byte*>(turned.data()),
+               row_major(dims));
+  return prepare_dense(turned.data(), count * fold.rows, fold.cols);
+}
+
+std::shared_ptr<const WeightProducts::Made> make(const Fold& fold, WeightProducts::Pieces pieces,
+                                                 const auto& weight) {
+  auto made = std::make_shared<WeightProducts::Made>();
+  made->fold = fold;
+  for (const auto& [first, count] : pieces(fold)) {
+    made->products.push_back(product_of(weight, fold, first, count));
+  }
+  return made;
+}
+
+}  // namespace
+
+Product product_of(const Weight& weight, const Fold& fold, size_t first, size_t count) {
+  if (weight.is_sparse()) return prepare_sparse_parts(weight.sparse(), first, count);
+  if (!is_float(weight.dtype()) || weight.dtype() == DType::kF64) unsupported_type(weight.dtype());
+  const Tensor values = as_f32(weight.dense());
+  return dense_product(values.data<float>().data(), fold, first, count);
+}
+
+Product product_of(const TensorView& weight, const Fold& fold, size_t first, size_t count) {
+  if (weight.dtype != DType::kF32) unsupported_type(weight.dtype);
+  return dense_product(weight.data<float>(), fold, first, count);
+}
+
+WeightProducts::WeightProducts(const PrepareContext& context, size_t input, Pieces pieces)
+    : node_(std::make_shared<Node>(context.node)),
+      entry_(find_operator(context.node.op, context.node.domain)),
+      input_(input),
+      pieces_(pieces) {
+  const Weight* weight = context.constant(input);
+  if (weight == nullptr) return;
+  const std::optional<Fold> fold = entry_->fold(*node_, input, weight->shape());
+  if (!fold) return;  // an empty or misshapen weight: get() says so when it runs
+  made_ = make(*fold, pieces_, *weight);
+  size_t bytes = 0;
+  for (const Product& product : made_->products) bytes += product->bytes();
+  context.replaces(input, bytes);
+}
+
+std::shared_ptr<const WeightProducts::Made> WeightProducts::get(const RunContext& run) const {
+  if (made_ != nullptr) return made_;
+  const TensorView& weight = run.input(input_);
+  const std::optional<Fold> fold = entry_->fold(*node_, input_, weight.dims.shape());
+  if (!fold) fail("a weight of shape {} does not fit", to_string(weight.dims));
+  return make(*fold, pieces_, weight);
+}
+
+}  // namespace espalier
