@@ -1,0 +1,196 @@
+#include "formats/onnx/decode_function.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "formats/onnx/data_type.h"
+#include "formats/onnx/read_attribute.h"
+
+namespace espalier {
+namespace {
+
+// What the nodes compute with: few of them take bf16 (Where from opset 16, ConstantOfShape from 20,
+// and runtimes lack more), so that such weights are decoded as f32, which loses nothing.
+DType working_type(const DecodeForm& form) {
+  return form.weight == DType::kBF16 ? DType::kF32 : form.weight;
+}
+
+std::string type_suffix(const DecodeForm& form) {
+  const auto upper = [](DType dtype) {
+    std::string name(name_of(dtype));
+    for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    return name;
+  };
+  if (form.values != form.weight) return upper(form.values) + "To" + upper(form.weight);
+  return form.weight == DType::kF32 ? "" : upper(form.weight);
+}
+
+Attribute cast_to(DType dtype) { return {"to", static_cast<int64_t>(onnx_from_dtype(dtype)), {}}; }
+Attribute permutation(std::vector<int64_t> axes) { return {"perm", std::move(axes), {}}; }
+Attribute zero(DType dtype) { return {"value", Tensor::zeros(dtype, {1}), {}}; }
+Attribute integers(std::array<int64_t, 2> values) {
+  return {"value", Tensor::of<int64_t>({2}, values), {}};
+}
+
+class StepWriter {
+ public:
+  explicit StepWriter(const DecodeForm& form) : form_(form) {}
+
+  std::vector<DecodeStep> write() {
+    const DType type = working_type(form_);
+    add("Cast", "place", {"index"}, {cast_to(DType::kI64)});
+    if (form_.first_element) add("Add", "places", {"place", "within"});
+    add("ConstantOfShape", "zeros", {form_.first_element ? "count" : "grid"}, {zero(type)});
+    add("ScatterND", "tiles",
+        {"zeros", form_.first_element ? "places" : "place", widened("values")});
+    if (!form_.first_element) add("Transpose", "lines", {"tiles"}, {permutation({0, 2, 1, 3})});
+    if (form_.stacked()) add("Reshape", "stacked", {last(), "padded"});
+    if (form_.ragged) cut();
+    if (form_.diagonal) set_diagonal();
+    if (form_.transposed) add("Transpose", "turned", {last()}, {permutation({0, 2, 1})});
+    if (form_.weight == type) {
+      add("Reshape", "weight", {last(), "shape"});
+    } else {
+      add("Reshape", "wide", {last(), "shape"});
+      add("Cast", "weight", {"wide"}, {cast_to(form_.weight)});
+    }
+    return std::move(steps_);
+  }
+
+ private:
+  void add(std::string op, std::string output, std::vector<std::string> inputs,
+           std::vector<Attribute> attributes = {}) {
+    steps_.push_back({std::move(op), std::move(output), std::move(inputs), std::move(attributes)});
+  }
+  const std::string& last() const { return steps_.back().output; }
+
+  std::string widened(const std::string& name) {
+    if (form_.values == working_type(form_)) return name;
+    add("Cast", name + "_cast", {name}, {cast_to(working_type(form_))});
+    return name + "_cast";
+  }
+
+  void cut() {
+    const std::string from = last();
+    add("Constant", "origin", {}, {integers({0, 0})});
+    add("Constant", "axes", {}, {integers({1, 2})});
+    add("Slice", "cut", {from, "origin", "extent", "axes"});
+  }
+
+  // A choice, no sum: exact for zeros of either sign and for infinities.
+  void set_diagonal() {
+    const std::string from = last();
+    add("ConstantOfShape", "square", {"extent"}, {zero(DType::kF32)});
+    add("EyeLike", "eye", {"square"});
+    add("Cast", "on_diagonal", {"eye"}, {cast_to(DType::kBool)});
+    const std::string diagonal = widened("diagonal");
+    add("Where", "whole", {"on_diagonal", diagonal, from});
+  }
+
+  const DecodeForm& form_;
+  std::vector<DecodeStep> steps_;
+};
+
+}  // namespace
+
+DecodeForm decode_form(const SparseMatrix& matrix, bool first_element) {
+  DecodeForm form;
+  form.transposed = matrix.fold.transposed;
+  form.ragged =
+      matrix.fold.rows % matrix.block.rows != 0 || matrix.fold.cols % matrix.block.cols != 0;
+  form.diagonal = matrix.has_diagonal();
+  form.parts = matrix.fold.parts != 1 && !form.transposed && !form.ragged && !form.diagonal;
+  form.first_element = first_element;
+  form.values = matrix.values.dtype();
+  form.weight = matrix.dtype;
+  return form;
+}
+
+const std::vector<DecodeForm>& all_decode_forms() {
+  static const std::vector<DecodeForm> kForms = [] {
+    constexpr std::array kTypes{DType::kF32, DType::kF16, DType::kBF16};
+    std::vector<DecodeForm> forms;
+    for (unsigned bits = 0; bits < 32; ++bits) {
+      DecodeForm form;
+      form.transposed = (bits & 1) != 0, form.ragged = (bits & 2) != 0;
+      form.diagonal = (bits & 4) != 0, form.parts = (bits & 8) != 0;
+      form.first_element = (bits & 16) != 0;
+      if (form.parts && (bits & 7) != 0) continue;
+      for (const DType values : kTypes) {
+        for (const DType weight : kTypes) {
+          form.values = values, form.weight = weight;
+          forms.push_back(form);
+        }
+      }
+    }
+    return forms;
+  }();
+  return kForms;
+}
+
+std::string decode_name(const DecodeForm& form) {
+  std::string name = "BlockSparseDecode";
+  if (form.transposed) name += "Transposed";
+  if (form.parts) name += "Parts";
+  if (form.ragged) name += "Ragged";
+  if (form.diagonal) name += "WithDiagonal";
+  if (form.first_element) name += "FirstElement";
+  return name + type_suffix(form);
+}
+
+std::vector<std::string> decode_inputs(const DecodeForm& form) {
+  std::vector<std::string> inputs{"values", "index"};
+  if (form.first_element) {
+    inputs.insert(inputs.end(), {"within", "count"});
+  } else {
+    inputs.push_back("grid");
+  }
+  if (form.stacked()) inputs.push_back("padded");
+  if (form.ragged || form.diagonal) inputs.push_back("extent");
+  if (form.diagonal) inputs.push_back("diagonal");
+  inputs.push_back("shape");
+  return inputs;
+}
+
+std::vector<DecodeStep> decode_steps(const DecodeForm& form) { return StepWriter(form).write(); }
+
+pb::FunctionProto decode_function(const DecodeForm& form, int64_t opset) {
+  pb::FunctionProto function;
+  function.set_name(decode_name(form));
+  function.set_domain(std::string(kDecodeDomain));
+  function.set_doc_string("Unpacks the kept blocks of a weight into the dense weight.");
+  for (std::string& input : decode_inputs(form)) function.add_input(std::move(input));
+  function.add_output("weight");
+  for (const DecodeStep& step : decode_steps(form)) {
+    pb::NodeProto& node = *function.add_node();
+    node.set_op_type(step.op);
+    for (const std::string& input : step.inputs) node.add_input(input);
+    node.add_output(step.output);
+    for (const Attribute& attribute : step.attributes)
+      *node.add_attribute() = put_attribute(attribute, false);
+  }
+  pb::OperatorSetIdProto& import = *function.add_opset_import();
+  import.set_domain("");
+  import.set_version(opset);
+  return function;
+}
+
+bool same_function(const pb::FunctionProto& a, const pb::FunctionProto& b) {
+  const auto body = [](const pb::FunctionProto& function) {
+    pb::FunctionProto body;
+    *body.mutable_input() = function.input();
+    *body.mutable_output() = function.output();
+    *body.mutable_node() = function.node();
+    *body.mutable_attribute() = function.attribute();
+    *body.mutable_attribute_proto() = function.attribute_proto();
+    return body.SerializeAsString();
+  };
+  return body(a) == body(b);
+}
+
+int64_t decode_opset(const DecodeForm& form) {
+  return form.values == DType::kBF16 || form.weight == DType::kBF16 ? 13 : 11;
+}
+
+}  // namespace espalier

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "formats/onnx/proto.h"
+#include "lib/ir/model.h"
+
+namespace espalier {
+
+inline constexpr std::string_view kDecodeDomain = "ai.espalier";
+inline constexpr int64_t kDecodeVersion = 1;
+
+/// Which of the decode functions a packed weight needs: each does one thing more than the plain one
+/// and says so in its name. docs/formats/sparse-onnx.md has them all.
+struct DecodeForm {
+  bool transposed = false;     ///< the weight is stored [inputs, outputs]
+  bool parts = false;          ///< several matrices, stacked
+  bool ragged = false;         ///< blocks stick out and are cut off
+  bool diagonal = false;       ///< kept apart
+  bool first_element = false;  ///< the index names a block's first element, not its grid place
+  DType values = DType::kF32, weight = DType::kF32;
+
+  /// Whether the matrices are there one by one, [parts, rows, cols], before the weight's own shape.
+  bool stacked() const { return transposed || parts || ragged || diagonal || first_element; }
+  bool operator==(const DecodeForm&) const = default;
+};
+
+/// One node of a decode. Names are those of the function's own values; "weight" is the result.
+struct DecodeStep {
+  std::string op, output;
+  std::vector<std::string> inputs;
+  std::vector<Attribute> attributes;
+};
+
+DecodeForm decode_form(const SparseMatrix& matrix, bool first_element);
+const std::vector<DecodeForm>& all_decode_forms();
+std::string decode_name(const DecodeForm& form);  ///< "BlockSparseDecodeTransposed"
+std::vector<std::string> decode_inputs(const DecodeForm& form);
+std::vector<DecodeStep> decode_steps(const DecodeForm& form);
+pb::FunctionProto decode_function(const DecodeForm& form, int64_t opset);
+/// Whether a function of that name computes what ours does: equal inputs, outputs and nodes.
+bool same_function(const pb::FunctionProto& a, const pb::FunctionProto& b);
+/// The lowest opset of the default domain that has all nodes.
+int64_t decode_opset(const DecodeForm& form);
+
+/// The tensors that the decode reads, by input name.
+using DecodeParts = std::map<std::string, Tensor>;
+DecodeParts decode_parts(const SparseMatrix& matrix, const DecodeForm& form);
+
+/// Errors  Fault::kFormat naming the part and what is wrong with it; all invariants of SparseMatrix
+/// are checked, and sizes before anything is allocated.
+SparseMatrix matrix_from_parts(const DecodeForm& form, const DecodeParts& parts);
+
+}  // namespace espalier

@@ -1,0 +1,295 @@
+// The tensors of a packed weight as its decode function takes them, and back.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "formats/onnx/decode_function.h"
+#include "formats/onnx/sparse_tensor.h"
+#include "lib/sparse/pack_rules.h"
+
+namespace espalier {
+namespace {
+
+Tensor integers(const std::vector<int64_t>& values) {
+  return Tensor::of<int64_t>({static_cast<int64_t>(values.size())}, values);
+}
+
+int64_t as_i64(size_t value) { return static_cast<int64_t>(value); }
+
+// Extents of all parts before they are cut.
+struct Padded {
+  size_t rows, cols;
+  explicit Padded(const SparseMatrix& m)
+      : rows(m.grid_rows() * m.block.rows), cols(m.grid_cols() * m.block.cols) {}
+};
+
+// Calls visit(block, block row, block column).
+template <typename Visit>
+void for_each_block(const SparseMatrix& matrix, const Visit& visit) {
+  for (size_t row = 0; row + 1 < matrix.row_start.size(); ++row) {
+    for (size_t b = matrix.row_start[row]; b < matrix.row_start[row + 1]; ++b)
+      visit(b, row, matrix.col[b]);
+  }
+}
+
+template <typename T>
+Tensor grid_index(const SparseMatrix& matrix) {
+  Tensor index = Tensor::zeros(dtype_of<T>(), {as_i64(matrix.blocks()), 2});
+  auto data = index.mutable_data<T>();
+  for_each_block(matrix, [&](size_t block, size_t row, size_t col) {
+    data[2 * block] = static_cast<T>(row);
+    data[2 * block + 1] = static_cast<T>(col);
+  });
+  return index;
+}
+
+template <typename T>
+Tensor element_index(const SparseMatrix& matrix) {
+  const Padded padded(matrix);
+  Tensor index = Tensor::zeros(dtype_of<T>(), {as_i64(matrix.blocks()), 1, 1, 1});
+  auto data = index.mutable_data<T>();
+  for_each_block(matrix, [&](size_t block, size_t row, size_t col) {
+    data[block] = static_cast<T>(row * matrix.block.rows * padded.cols + col * matrix.block.cols);
+  });
+  return index;
+}
+
+Tensor index_of(const SparseMatrix& matrix, bool first_element) {
+  if (!first_element) {
+    const bool narrow = index_bytes(matrix.fold, matrix.block) == 2 * sizeof(uint16_t);
+    return narrow ? grid_index<uint16_t>(matrix) : grid_index<uint32_t>(matrix);
+  }
+  const Padded padded(matrix);
+  const size_t count = matrix.fold.parts * padded.rows * padded.cols;
+  if (count <= size_t{1} << 16) return element_index<uint16_t>(matrix);
+  if (count <= size_t{1} << 32) return element_index<uint32_t>(matrix);
+  return element_index<int64_t>(matrix);
+}
+
+// Distance of each element of a block from the block's first.
+Tensor within_block(BlockShape block, size_t padded_cols) {
+  Tensor within = Tensor::zeros(DType::kI64, {block.rows, block.cols, 1});
+  auto data = within.mutable_data<int64_t>();
+  for (size_t i = 0; i < data.size(); ++i)
+    data[i] = as_i64(i / block.cols * padded_cols + i % block.cols);
+  return within;
+}
+
+template <typename... Args>
+void require(bool holds, fmt::format_string<Args...> text, Args&&... args) {
+  if (!holds) throw Error(Fault::kFormat, fmt::format(text, std::forward<Args>(args)...));
+}
+
+class MatrixReader {
+ public:
+  MatrixReader(const DecodeForm& form, const DecodeParts& parts) : form_(form), parts_(parts) {}
+
+  SparseMatrix read() {
+    read_block();
+    read_shape();
+    if (form_.stacked()) read_padded();
+    if (!form_.first_element) read_grid();
+    read_extent();
+    check_volume();
+    if (form_.first_element) {
+      read_element_index();
+    } else {
+      read_grid_index();
+    }
+    if (form_.diagonal) read_diagonal();
+    validate(m_);
+    return std::move(m_);
+  }
+
+ private:
+  const Tensor& part(const std::string& name) const { return parts_.at(name); }
+
+  // `count` integers from 1 to 2^40: products of four cannot be trusted, but of two.
+  std::vector<size_t> extents(const std::string& name, size_t count) const {
+    const Tensor& tensor = part(name);
+    require(tensor.dtype() == DType::kI64 && tensor.shape() == Shape{as_i64(count)},
+            "{} is {} of shape {}, i64 of shape [{}] was wanted", name, name_of(tensor.dtype()),
+            to_string(tensor.shape()), count);
+    std::vector<size_t> result;
+    for (const int64_t value : to_i64(tensor)) {
+      require(value >= 1 && value <= int64_t{1} << 40, "{} holds {}, 1 to 2^40 was wanted", name,
+              value);
+      result.push_back(static_cast<size_t>(value));
+    }
+    return result;
+  }
+
+  void read_block() {
+    const Tensor& values = part("values");
+    require(values.dtype() == form_.values, "values are {}, {} was wanted", name_of(values.dtype()),
+            name_of(form_.values));
+    const Shape& shape = values.shape();
+    require(shape.size() == 3 && shape[1] >= 1 && shape[2] >= 1 && shape[1] < 1 << 16 &&
+                shape[2] < 1 << 16 && shape[0] <= UINT32_MAX,
+            "values have shape {}, [blocks, rows, columns] was wanted", to_string(shape));
+    m_.values = values;
+    m_.dtype = form_.weight;
+    m_.diagonal = Tensor::zeros(form_.values, {0});
+    m_.block = {static_cast<uint32_t>(shape[1]), static_cast<uint32_t>(shape[2])};
+  }
+
+  void read_shape() {
+    const Tensor& shape = part("shape");
+    require(shape.dtype() == DType::kI64 && shape.shape().size() == 1 && shape.count() <= 64,
+            "shape is {} of shape {}, a list of i64 was wanted", name_of(shape.dtype()),
+            to_string(shape.shape()));
+    m_.shape = to_i64(shape);
+    check_expansion(m_.values.bytes().size() + part("index").bytes().size(),
+                    byte_count(m_.dtype, m_.shape));
+  }
+
+  void read_padded() {
+    const auto padded = extents("padded", 3);
+    m_.fold.parts = padded[0];
+    rows_ = padded[1], cols_ = padded[2];
+    require(rows_ % m_.block.rows == 0 && cols_ % m_.block.cols == 0,
+            "padded matrices are [{}, {}], whole blocks of {} were wanted", rows_, cols_,
+            to_string(m_.block));
+  }
+
+  void read_grid() {
+    const auto grid = extents("grid", 4);
+    require(grid[2] == m_.block.rows && grid[3] == m_.block.cols,
+            "grid is of blocks {}x{}, values are blocks {}", grid[2], grid[3], to_string(m_.block));
+    if (!form_.stacked()) {
+      m_.fold.parts = 1;
+      rows_ = grid[0] * m_.block.rows, cols_ = grid[1] * m_.block.cols;
+    }
+    const auto block_rows = checked_mul(m_.fold.parts, rows_ / m_.block.rows);
+    require(block_rows && grid[0] == *block_rows && grid[1] == cols_ / m_.block.cols,
+            "grid is {} x {} blocks, {} x {} were wanted", grid[0], grid[1], block_rows.value_or(0),
+            cols_ / m_.block.cols);
+  }
+
+  void read_extent() {
+    m_.fold.rows = rows_, m_.fold.cols = cols_;
+    m_.fold.transposed = form_.transposed;
+    if (!form_.ragged && !form_.diagonal) return;
+    const auto extent = extents("extent", 2);
+    const bool fits = form_.ragged ? round_up(extent[0], m_.block.rows) == rows_ &&
+                                         round_up(extent[1], m_.block.cols) == cols_
+                                   : extent[0] == rows_ && extent[1] == cols_;
+    require(fits, "extent is [{}, {}], padded to blocks [{}, {}]", extent[0], extent[1], rows_,
+            cols_);
+    m_.fold.rows = extent[0], m_.fold.cols = extent[1];
+  }
+
+  void check_volume() {
+    const auto area = checked_mul(m_.fold.rows, m_.fold.cols);
+    const auto volume = area ? checked_mul(*area, m_.fold.parts) : std::nullopt;
+    require(volume && *volume == element_count(m_.shape),
+            "{} matrices [{}, {}] do not fill the shape {}", m_.fold.parts, m_.fold.rows,
+            m_.fold.cols, to_string(m_.shape));
+    m_.row_start.assign(m_.fold.parts * m_.grid_rows() + 1, 0);
+  }
+
+  std::vector<int64_t> index(const Shape& wanted) const {
+    const Tensor& tensor = part("index");
+    require(tensor.shape() == wanted, "index has shape {}, {} was wanted",
+            to_string(tensor.shape()), to_string(wanted));
+    try {
+      return to_i64(tensor);
+    } catch (Error& error) {
+      error.add_context("index");
+      throw;
+    }
+  }
+
+  // Blocks come in order of their rows; SparseMatrix's own check sees to the columns.
+  void add_block(size_t block, int64_t row, int64_t col) {
+    const auto rows = as_i64(m_.row_start.size() - 1);
+    require(row >= 0 && row < rows, "block {} lies in block row {}, the grid has {}", block, row,
+            rows);
+    require(row >= last_row_, "block {} lies in block row {}, after {}: ascending was wanted",
+            block, row, last_row_);
+    require(col >= 0 && col < as_i64(m_.grid_cols()),
+            "block {} lies in block column {}, the grid has {}", block, col, m_.grid_cols());
+    last_row_ = row;
+    m_.col.push_back(static_cast<uint32_t>(col));
+    ++m_.row_start[static_cast<size_t>(row) + 1];
+  }
+  void sum_rows() {
+    for (size_t i = 1; i < m_.row_start.size(); ++i) m_.row_start[i] += m_.row_start[i - 1];
+  }
+
+  void read_grid_index() {
+    const auto blocks = static_cast<size_t>(m_.values.shape()[0]);
+    const std::vector<int64_t> pairs = index({as_i64(blocks), 2});
+    m_.col.reserve(blocks);
+    for (size_t b = 0; b < blocks; ++b) add_block(b, pairs[2 * b], pairs[2 * b + 1]);
+    sum_rows();
+  }
+
+  void read_element_index() {
+    const auto blocks = static_cast<size_t>(m_.values.shape()[0]);
+    require(same_bits(part("within"), within_block(m_.block, cols_)),
+            "within is not that of blocks {} in {} columns", to_string(m_.block), cols_);
+    const auto count = extents("count", 1);
+    require(count[0] == m_.fold.parts * rows_ * cols_, "count is {}, {} was wanted", count[0],
+            m_.fold.parts * rows_ * cols_);
+    m_.col.reserve(blocks);
+    const std::vector<int64_t> firsts = index({as_i64(blocks), 1, 1, 1});
+    for (size_t b = 0; b < blocks; ++b) {
+      require(firsts[b] >= 0, "block {} starts at element {}", b, firsts[b]);
+      const auto at = static_cast<size_t>(firsts[b]);
+      const size_t row = at / cols_, col = at % cols_;
+      if (row % m_.block.rows != 0 || col % m_.block.cols != 0) {
+        throw Error(Fault::kUnsupported,
+                    fmt::format("block {} starts at row {}, column {}: off the grid of {}", b, row,
+                                col, to_string(m_.block)));
+      }
+      add_block(b, as_i64(row / m_.block.rows), as_i64(col / m_.block.cols));
+    }
+    sum_rows();
+  }
+
+  void read_diagonal() {
+    const Tensor& diagonal = part("diagonal");
+    const Shape wanted{as_i64(m_.fold.parts), as_i64(m_.fold.rows), 1};
+    require(diagonal.shape() == wanted, "diagonal has shape {}, {} was wanted",
+            to_string(diagonal.shape()), to_string(wanted));
+    m_.diagonal = diagonal.reshaped({as_i64(diagonal.count())});
+  }
+
+  const DecodeForm& form_;
+  const DecodeParts& parts_;
+  SparseMatrix m_;
+  size_t rows_ = 0, cols_ = 0;  // of one part, padded to whole blocks
+  int64_t last_row_ = 0;
+};
+
+}  // namespace
+
+DecodeParts decode_parts(const SparseMatrix& matrix, const DecodeForm& form) {
+  const Padded padded(matrix);
+  const Fold& fold = matrix.fold;
+  DecodeParts parts;
+  parts["values"] = matrix.values;
+  parts["index"] = index_of(matrix, form.first_element);
+  if (form.first_element) {
+    parts["within"] = within_block(matrix.block, padded.cols);
+    parts["count"] = integers({as_i64(fold.parts * padded.rows * padded.cols)});
+  } else {
+    parts["grid"] = integers({as_i64(fold.parts * matrix.grid_rows()), as_i64(matrix.grid_cols()),
+                              matrix.block.rows, matrix.block.cols});
+  }
+  if (form.stacked())
+    parts["padded"] = integers({as_i64(fold.parts), as_i64(padded.rows), as_i64(padded.cols)});
+  if (form.ragged || form.diagonal)
+    parts["extent"] = integers({as_i64(fold.rows), as_i64(fold.cols)});
+  if (form.diagonal)
+    parts["diagonal"] = matrix.diagonal.reshaped({as_i64(fold.parts), as_i64(fold.rows), 1});
+  parts["shape"] = integers(matrix.shape);
+  return parts;
+}
+
+SparseMatrix matrix_from_parts(const DecodeForm& form, const DecodeParts& parts) {
+  return MatrixReader(form, parts).read();
+}
+
+}  // namespace espalier

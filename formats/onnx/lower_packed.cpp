@@ -1,0 +1,216 @@
+#include "formats/onnx/lower_packed.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "formats/onnx/read_graph.h"
+#include "formats/onnx/sparse_tensor.h"
+#include "lib/base/log.h"
+#include "lib/sparse/pack.h"
+
+namespace espalier {
+namespace {
+
+enum class Spelling { kAsItIs, kDense, kFunction, kInline, kSparseValue, kSparseInitializer };
+
+class Lowering {
+ public:
+  Lowering(const WriteOptions& options, PackedNeeds& needs) : options_(options), needs_(needs) {}
+
+  Graph lower(const Graph& root) {
+    for_each_graph(root, [&](const Graph& graph, const std::string&) {
+      for (const Value& value : graph.values) taken_.insert(value.name);
+    });
+    return transformed(root, [&](Graph& graph, const std::string&) { lower_graph(graph); });
+  }
+
+ private:
+  Spelling spelling(const Weight& weight) const {
+    const char origin = origin_of(weight);
+    const bool sparse_tensor = origin == kSparseInitializerOrigin || origin == kSparseValueOrigin;
+    if (options_.profile == "dense") return Spelling::kDense;
+    if (!weight.is_sparse()) return Spelling::kAsItIs;
+    if (options_.profile == "function") return Spelling::kFunction;
+    if (options_.profile == "inline") return Spelling::kInline;
+    if (options_.profile == "sparse-value") return Spelling::kSparseValue;
+    if (options_.profile == "sparse-initializer") return Spelling::kSparseInitializer;
+    if (sparse_tensor) return Spelling::kAsItIs;
+    return origin == kInlineOrigin ? Spelling::kInline : Spelling::kFunction;
+  }
+
+  void lower_graph(Graph& graph) {
+    std::unordered_map<ValueId, size_t> constants;  // value -> its Constant node
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+      if (is_constant(graph.nodes[i])) constants.emplace(graph.nodes[i].outputs[0], i);
+    }
+    front_.clear();
+    in_place_.clear();
+    std::vector<ValueId> ids;
+    for (const auto& [id, weight] : graph.weights) {
+      if (weight.is_sparse() || origin_of(weight) == kSparseInitializerOrigin ||
+          origin_of(weight) == kSparseValueOrigin)
+        ids.push_back(id);
+    }
+    for (const ValueId id : ids) {
+      const auto constant = constants.find(id);
+      lower_weight(graph, id, constant == constants.end() ? nullptr : &constant->second);
+    }
+    splice(graph);
+  }
+
+  void lower_weight(Graph& graph, ValueId id, const size_t* constant) {
+    Weight& weight = graph.weights.at(id);
+    Spelling how = spelling(weight);
+    if ((how == Spelling::kSparseValue || how == Spelling::kSparseInitializer) &&
+        !shrinks(weight, graph.values[id].name))
+      how = Spelling::kDense;
+    switch (how) {
+      case Spelling::kAsItIs:
+        if (origin_of(weight) == kSparseInitializerOrigin) need(0, 5);
+        if (origin_of(weight) == kSparseValueOrigin) need(11, 5);
+        return;
+      case Spelling::kDense:
+        weight.extra.clear();
+        if (constant != nullptr) in_place_[*constant] = {constant_node(graph, *constant, "value")};
+        return;
+      case Spelling::kFunction:
+      case Spelling::kInline:
+        return decode(graph, id, constant, how);
+      case Spelling::kSparseValue:
+        need(11, 5);
+        if (origin_of(weight) != kSparseValueOrigin) weight.extra = kSparseValueOrigin;
+        if (constant != nullptr) {
+          in_place_[*constant] = {constant_node(graph, *constant, "sparse_value")};
+        } else {
+          drop_input(graph, id);
+          Node node{"Constant", "", graph.values[id].name + "/sparse", {}, {id}, {}, {}};
+          node.attributes.push_back({"sparse_value", std::monostate{}, {}});
+          front_.push_back(std::move(node));
+        }
+        return;
+      case Spelling::kSparseInitializer:
+        need(0, 5);
+        drop_input(graph, id);
+        if (origin_of(weight) != kSparseInitializerOrigin) weight.extra = kSparseInitializerOrigin;
+        if (constant != nullptr) in_place_[*constant] = {};
+        return;
+    }
+  }
+
+  void need(int64_t opset, int64_t ir_version) {
+    needs_.opset = std::max(needs_.opset, opset);
+    needs_.ir_version = std::max(needs_.ir_version, ir_version);
+  }
+
+  // An int64 index for each value: worth it from about two thirds of zeros on, for f32.
+  static bool shrinks(const Weight& weight, const std::string& name) {
+    const SparseMatrix& matrix = weight.sparse();
+    const size_t kept = count_nonzero(espalier::decode(matrix));
+    const size_t sparse = kept * (bytes_of(matrix.dtype) + sizeof(int64_t));
+    const size_t dense = byte_count(matrix.dtype, matrix.shape);
+    if (sparse < dense) return true;
+    warn(
+        fmt::format("{}: {} values with their indices take {} bytes, the dense weight {}: stored "
+                    "dense",
+                    name, kept, sparse, dense));
+    return false;
+  }
+
+  static Node constant_node(const Graph& graph, size_t index, std::string attribute) {
+    Node node = graph.nodes[index];
+    const auto old = std::ranges::find_if(
+        node.attributes, [](const Attribute& a) { return is_constant_attribute(a.name); });
+    if (old != node.attributes.end() && old->name == attribute) return node;
+    std::erase_if(node.attributes,
+                  [](const Attribute& a) { return is_constant_attribute(a.name); });
+    node.attributes.push_back({std::move(attribute), std::monostate{}, {}});
+    return node;
+  }
+
+  // What a node makes cannot be an input as well; before IR 4 every initializer was one.
+  static void drop_input(Graph& graph, ValueId id) { std::erase(graph.inputs, id); }
+
+  std::string unique(std::string name) {
+    for (int i = 1; taken_.contains(name); ++i) name = fmt::format("{}_{}", name, i);
+    taken_.insert(name);
+    return name;
+  }
+
+  void decode(Graph& graph, ValueId id, const size_t* constant, Spelling how) {
+    const SparseMatrix matrix = graph.weights.at(id).sparse();
+    graph.weights.erase(id);
+    drop_input(graph, id);
+    const DecodeForm form = decode_form(matrix, options_.index == "first-element");
+    const std::string name = graph.values[id].name;
+    std::unordered_map<std::string, ValueId> ids{{"weight", id}};
+    DecodeParts parts = decode_parts(matrix, form);
+    for (const std::string& input : decode_inputs(form)) {
+      Tensor& part = parts.at(input);
+      ids[input] = add_value(graph, unique(name + "/" + input), part.dtype(), part.shape());
+      graph.weights.emplace(ids[input], Weight{std::move(part), {}});
+    }
+    std::vector<Node> nodes;
+    if (how == Spelling::kFunction) {
+      needs_.functions.emplace(decode_name(form), form);
+      need(decode_opset(form), 8);
+      Node call{decode_name(form), std::string(kDecodeDomain), name + "/decode", {}, {id}, {}, {}};
+      for (const std::string& input : decode_inputs(form)) call.inputs.push_back(ids.at(input));
+      nodes.push_back(std::move(call));
+    } else {
+      need(decode_opset(form), 4);
+      for (DecodeStep& step : decode_steps(form)) nodes.push_back(node_of(graph, name, step, ids));
+    }
+    if (constant != nullptr) {
+      in_place_[*constant] = std::move(nodes);
+    } else {
+      std::ranges::move(nodes, std::back_inserter(front_));
+    }
+  }
+
+  Node node_of(Graph& graph, const std::string& weight, DecodeStep& step,
+               std::unordered_map<std::string, ValueId>& ids) {
+    Node node{step.op, "", weight + "/" + step.output, {}, {}, {}, {}};
+    for (const std::string& input : step.inputs) node.inputs.push_back(ids.at(input));
+    if (!ids.contains(step.output))
+      ids[step.output] = add_value(graph, unique(weight + "/" + step.output));
+    node.outputs = {ids.at(step.output)};
+    node.attributes = std::move(step.attributes);
+    if (is_constant(node)) {  // as the reader would have it
+      graph.weights.emplace(node.outputs[0],
+                            Weight{std::get<Tensor>(node.attributes[0].value), {}});
+      node.attributes[0].value = std::monostate{};
+    }
+    return node;
+  }
+
+  void splice(Graph& graph) {
+    if (front_.empty() && in_place_.empty()) return;
+    std::vector<Node> nodes = std::move(front_);
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+      const auto replaced = in_place_.find(i);
+      if (replaced == in_place_.end()) {
+        nodes.push_back(std::move(graph.nodes[i]));
+      } else {
+        std::ranges::move(replaced->second, std::back_inserter(nodes));
+      }
+    }
+    graph.nodes = std::move(nodes);
+  }
+
+  const WriteOptions& options_;
+  PackedNeeds& needs_;
+  std::unordered_set<std::string> taken_;
+  std::vector<Node> front_;                                 // of the graph at hand
+  std::unordered_map<size_t, std::vector<Node>> in_place_;  // of Constant nodes
+};
+
+}  // namespace
+
+Graph lowered(const Graph& graph, const WriteOptions& options, PackedNeeds& needs) {
+  return Lowering(options, needs).lower(graph);
+}
+
+}  // namespace espalier

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <map>
+
+#include "formats/onnx/decode_function.h"
+
+namespace espalier {
+
+/// The decode functions that a model defines as espalier does, by name.
+using DecodeFunctions = std::map<std::string, DecodeForm>;
+
+/// Puts packed weights where `graph` and its subgraphs call one of `functions`, or spell such a
+/// function's nodes out, on constants; drops the calls and the parts that nothing else reads.
+/// Errors  Fault::kFormat naming the weight, where a call's parts break an invariant. Spelled-out
+/// nodes that do are left as they are: they are plain ONNX.
+Graph with_packed_weights(Graph graph, const DecodeFunctions& functions);
+
+}  // namespace espalier
