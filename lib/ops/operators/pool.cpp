@@ -1,0 +1,212 @@
+// MaxPool, AveragePool and their global forms.
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "lib/kernels/elementwise.h"
+#include "lib/ops/op_util.h"
+#include "lib/ops/window.h"
+
+namespace espalier {
+namespace {
+
+using Axes = std::array<WindowAxis, 3>;  // fewer spatial axes: extents of 1 in front
+
+// First tap inside the input, one past the last, for output place `place`.
+struct Taps {
+  int64_t start;  // input place of tap 0
+  size_t begin, end;
+
+  Taps(const WindowAxis& axis, size_t place)
+      : start(static_cast<int64_t>(place * axis.stride) - static_cast<int64_t>(axis.pad_begin)) {
+    const auto dilation = static_cast<int64_t>(axis.dilation);
+    const int64_t before = start < 0 ? (-start + dilation - 1) / dilation : 0;
+    const int64_t inside = static_cast<int64_t>(axis.input) - start;
+    const int64_t after = inside <= 0 ? 0 : (inside + dilation - 1) / dilation;
+    end = std::min(axis.kernel, static_cast<size_t>(after));
+    begin = std::min(static_cast<size_t>(before), end);
+  }
+  size_t at(const WindowAxis& axis, size_t tap) const {
+    return static_cast<size_t>(start + static_cast<int64_t>(tap * axis.dilation));
+  }
+};
+
+struct Geometry {
+  Axes axes;
+  Dims output;
+  size_t planes, input_places, output_places;
+};
+
+Geometry geometry_of(const WindowAttributes& window, const Dims& x) {
+  const size_t spatial = x.rank() < 2 ? 0 : x.rank() - 2;
+  if (spatial < 1 || spatial > 3) unsupported("pooling over {} axes is not supported", spatial);
+  if (window.kernel.size() != spatial) {
+    fail("kernel_shape has {} values for {} axes", window.kernel.size(), spatial);
+  }
+  Geometry g{.axes = {},
+             .output = {x[0], x[1]},
+             .planes = x.product(0, 2),
+             .input_places = 1,
+             .output_places = 1};
+  for (size_t i = 0; i < spatial; ++i) {
+    WindowAxis& axis = g.axes[3 - spatial + i];
+    axis = window.resolve(i, spatial, static_cast<size_t>(x[2 + i]),
+                          static_cast<size_t>(window.kernel[i]));
+    g.output.push_back(static_cast<int64_t>(axis.output));
+    g.input_places *= axis.input;
+    g.output_places *= axis.output;
+  }
+  return g;
+}
+
+// Calls visit(output place, taps of the three axes) for each place of a plane.
+template <typename Visit>
+void for_places(const Axes& axes, const Visit& visit) {
+  size_t place = 0;
+  for (size_t i = 0; i < axes[0].output; ++i) {
+    const Taps a(axes[0], i);
+    for (size_t j = 0; j < axes[1].output; ++j) {
+      const Taps b(axes[1], j);
+      for (size_t k = 0; k < axes[2].output; ++k) visit(place++, a, b, Taps(axes[2], k));
+    }
+  }
+}
+
+template <typename T>
+void max_plane(const Axes& axes, const T* from, T* to, int64_t* places, int64_t offset,
+               bool column_major) {
+  for_places(axes, [&](size_t place, const Taps& a, const Taps& b, const Taps& c) {
+    T most = std::numeric_limits<T>::lowest();
+    if constexpr (std::is_floating_point_v<T>) most = -std::numeric_limits<T>::infinity();
+    size_t best = 0;
+    bool found = false;
+    for (size_t i = a.begin; i < a.end; ++i) {
+      for (size_t j = b.begin; j < b.end; ++j) {
+        const size_t row = a.at(axes[0], i) * axes[1].input + b.at(axes[1], j);
+        for (size_t k = c.begin; k < c.end; ++k) {
+          const size_t at = row * axes[2].input + c.at(axes[2], k);
+          if (found && !(most < from[at]) && from[at] == from[at]) continue;
+          most = from[at];
+          best = at;
+          found = true;
+        }
+      }
+    }
+    to[place] = most;
+    if (places == nullptr) return;
+    if (column_major) {  // of the spatial axes
+      const size_t w = axes[2].input, h = axes[1].input;
+      best = (best % w * h + best / w % h) * axes[0].input + best / (w * h);
+    }
+    places[place] = offset + static_cast<int64_t>(best);
+  });
+}
+
+Run prepare_max(const PrepareContext& context) {
+  const bool column_major = int_attribute(context.node, "storage_order", 0) != 0;
+  return [window = WindowAttributes(context.node), column_major](RunContext& run) {
+    const TensorView& x = run.input(0);
+    const Geometry g = geometry_of(window, x.dims);
+    const TensorView y = run.output(0, x.dtype, g.output);
+    int64_t* places = nullptr;
+    if (run.wants_output(1)) places = run.output(1, DType::kI64, g.output).data<int64_t>();
+    const auto pool_as = [&](auto zero) {
+      using T = decltype(zero);
+      const size_t taps = g.axes[0].kernel * g.axes[1].kernel * g.axes[2].kernel;
+      parallel(run.pool(), g.planes, g.output_places * taps, [&](size_t begin, size_t end) {
+        for (size_t p = begin; p < end; ++p) {
+          max_plane<T>(g.axes, x.data<T>() + p * g.input_places, y.data<T>() + p * g.output_places,
+                       places == nullptr ? nullptr : places + p * g.output_places,
+                       static_cast<int64_t>(p * g.input_places), column_major);
+        }
+      });
+    };
+    switch (x.dtype) {
+      case DType::kF32:
+        return pool_as(float{});
+      case DType::kF64:
+        return pool_as(double{});
+      case DType::kI8:
+        return pool_as(int8_t{});
+      case DType::kU8:
+        return pool_as(uint8_t{});
+      default:
+        unsupported_type(x.dtype);
+    }
+  };
+}
+
+// Taps that count for the divisor: inside the input, or inside input and pads.
+size_t counted(const WindowAxis& axis, const Taps& taps, bool with_pads) {
+  if (!with_pads) return taps.end - taps.begin;
+  const int64_t room = static_cast<int64_t>(axis.input + axis.pad_end) - taps.start;
+  const auto dilation = static_cast<int64_t>(axis.dilation);
+  return std::min(axis.kernel,
+                  static_cast<size_t>(std::max<int64_t>((room + dilation - 1) / dilation, 0)));
+}
+
+void average_plane(const Axes& axes, const float* from, float* to, bool with_pads) {
+  for_places(axes, [&](size_t place, const Taps& a, const Taps& b, const Taps& c) {
+    float sum = 0;
+    for (size_t i = a.begin; i < a.end; ++i) {
+      for (size_t j = b.begin; j < b.end; ++j) {
+        const size_t row = a.at(axes[0], i) * axes[1].input + b.at(axes[1], j);
+        for (size_t k = c.begin; k < c.end; ++k) {
+          sum += from[row * axes[2].input + c.at(axes[2], k)];
+        }
+      }
+    }
+    const size_t count = counted(axes[0], a, with_pads) * counted(axes[1], b, with_pads) *
+                         counted(axes[2], c, with_pads);
+    to[place] = count == 0 ? 0 : sum / static_cast<float>(count);
+  });
+}
+
+Run prepare_average(const PrepareContext& context) {
+  const bool with_pads = int_attribute(context.node, "count_include_pad", 0) != 0;
+  return [window = WindowAttributes(context.node), with_pads](RunContext& run) {
+    const Dims& x = run.input(0).dims;
+    const Geometry g = geometry_of(window, x);
+    const float* from = f32_of(run, 0);
+    float* to = f32_output(run, 0, g.output);
+    const size_t taps = g.axes[0].kernel * g.axes[1].kernel * g.axes[2].kernel;
+    parallel(run.pool(), g.planes, g.output_places * taps, [&](size_t begin, size_t end) {
+      for (size_t p = begin; p < end; ++p) {
+        average_plane(g.axes, from + p * g.input_places, to + p * g.output_places, with_pads);
+      }
+    });
+  };
+}
+
+template <bool average>
+Run prepare_global(const PrepareContext&) {
+  return [](RunContext& run) {
+    const Dims& x = run.input(0).dims;
+    if (x.rank() < 2) fail("shape is {}, wanted [N, C, ...]", to_string(x));
+    const size_t planes = x.product(0, 2), places = x.product(2, x.rank());
+    Dims dims{x[0], x[1]};
+    for (size_t i = 2; i < x.rank(); ++i) dims.push_back(1);
+    const float* from = f32_of(run, 0);
+    float* to = f32_output(run, 0, dims);
+    parallel(run.pool(), planes, places, [&](size_t begin, size_t end) {
+      for (size_t p = begin; p < end; ++p) {
+        const std::span<const float> plane(from + p * places, places);
+        to[p] = average ? sum_of(plane) / static_cast<float>(places) : max_of(plane);
+      }
+    });
+  };
+}
+
+}  // namespace
+
+constinit const Operator max_pool_operator{
+    .name = "MaxPool", .prepare = prepare_max, .half_as_f32 = true};
+constinit const Operator average_pool_operator{
+    .name = "AveragePool", .prepare = prepare_average, .half_as_f32 = true};
+constinit const Operator global_average_pool_operator{
+    .name = "GlobalAveragePool", .prepare = prepare_global<true>, .half_as_f32 = true};
+constinit const Operator global_max_pool_operator{
+    .name = "GlobalMaxPool", .prepare = prepare_global<false>, .half_as_f32 = true};
+
+}  // namespace espalier
