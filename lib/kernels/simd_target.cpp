@@ -25,7 +25,8 @@ int64_t lowest_bit(int64_t mask) { return mask & -mask; }
 void limit_dnnl(std::string_view name) {
   dnnl_cpu_isa_t limit = dnnl_cpu_isa_all;
   if (name == "AVX2") limit = dnnl_cpu_isa_avx2;
-  if (name == "SSE4" || name == "SSSE3" || name == "EMU128" || name == "SCALAR") limit = dnnl_cpu_isa_sse41;
+  if (name == "SSE4" || name == "SSSE3" || name == "EMU128" || name == "SCALAR")
+    limit = dnnl_cpu_isa_sse41;
   static_cast<void>(dnnl_set_max_cpu_isa(limit));
 }
 

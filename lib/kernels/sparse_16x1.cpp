@@ -26,10 +26,16 @@ HWY_EXPORT(outer_16x1);
 
 constexpr BlockKernel kLoops{
     .name = "16x1",
-    .inner = [](const InnerTask& task) { HWY_DYNAMIC_DISPATCH(inner_16x1)
-                                         (task); },
-    .outer = [](const OuterTask& task) { HWY_DYNAMIC_DISPATCH(outer_16x1)
-                                         (task); },
+    .inner =
+        [](const InnerTask& task) {
+          HWY_DYNAMIC_DISPATCH(inner_16x1)
+          (task);
+        },
+    .outer =
+        [](const OuterTask& task) {
+          HWY_DYNAMIC_DISPATCH(outer_16x1)
+          (task);
+        },
 };
 
 std::unique_ptr<const SparseProduct> prepare(const SparseMatrix& weight) {

@@ -26,10 +26,16 @@ HWY_EXPORT(outer_16x4);
 
 constexpr BlockKernel kLoops{
     .name = "16x4",
-    .inner = [](const InnerTask& task) { HWY_DYNAMIC_DISPATCH(inner_16x4)
-                                         (task); },
-    .outer = [](const OuterTask& task) { HWY_DYNAMIC_DISPATCH(outer_16x4)
-                                         (task); },
+    .inner =
+        [](const InnerTask& task) {
+          HWY_DYNAMIC_DISPATCH(inner_16x4)
+          (task);
+        },
+    .outer =
+        [](const OuterTask& task) {
+          HWY_DYNAMIC_DISPATCH(outer_16x4)
+          (task);
+        },
 };
 
 std::unique_ptr<const SparseProduct> prepare(const SparseMatrix& weight) {

@@ -26,10 +26,16 @@ HWY_EXPORT(outer_8x1);
 
 constexpr BlockKernel kLoops{
     .name = "8x1",
-    .inner = [](const InnerTask& task) { HWY_DYNAMIC_DISPATCH(inner_8x1)
-                                         (task); },
-    .outer = [](const OuterTask& task) { HWY_DYNAMIC_DISPATCH(outer_8x1)
-                                         (task); },
+    .inner =
+        [](const InnerTask& task) {
+          HWY_DYNAMIC_DISPATCH(inner_8x1)
+          (task);
+        },
+    .outer =
+        [](const OuterTask& task) {
+          HWY_DYNAMIC_DISPATCH(outer_8x1)
+          (task);
+        },
 };
 
 std::unique_ptr<const SparseProduct> prepare(const SparseMatrix& weight) {

@@ -26,10 +26,16 @@ HWY_EXPORT(outer_8x4);
 
 constexpr BlockKernel kLoops{
     .name = "8x4",
-    .inner = [](const InnerTask& task) { HWY_DYNAMIC_DISPATCH(inner_8x4)
-                                         (task); },
-    .outer = [](const OuterTask& task) { HWY_DYNAMIC_DISPATCH(outer_8x4)
-                                         (task); },
+    .inner =
+        [](const InnerTask& task) {
+          HWY_DYNAMIC_DISPATCH(inner_8x4)
+          (task);
+        },
+    .outer =
+        [](const OuterTask& task) {
+          HWY_DYNAMIC_DISPATCH(outer_8x4)
+          (task);
+        },
 };
 
 std::unique_ptr<const SparseProduct> prepare(const SparseMatrix& weight) {
