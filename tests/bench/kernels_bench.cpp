@@ -1,0 +1,158 @@
+// Every sparse kernel against oneDNN's packed dense product of the same shape, in turns within one
+// run, so that both see the same machine. Names: kernel/block/MxK/zeros/n/layout/threads. Counters:
+//   ratio      dense time over sparse time (medians)
+//   gflops_nz  2 * stored values * n over the sparse time
+//   dense      2 * M * K * n over the dense time, in GFLOP/s
+//
+//   kernels_bench --benchmark_filter='16x1/.*/1152x384/zeros90/n4/'
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "lib/kernels/sparse_product.h"
+
+namespace espalier {
+namespace {
+
+struct Setting {
+  const SparseKernel* kernel;
+  BlockShape block;
+  size_t m, k;
+  int zeros;  // percent
+  size_t n;
+  Features features;
+  size_t threads;
+};
+
+std::vector<float> random_values(size_t count) {
+  std::mt19937 random(1);
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(random()) / 2147483648.0F - 1.0F;
+  return values;
+}
+
+// Blocks kept at random, each with the same chance.
+SparseMatrix random_matrix(const Setting& s) {
+  std::mt19937 random(2);
+  SparseMatrix matrix;
+  matrix.shape = {static_cast<int64_t>(s.m), static_cast<int64_t>(s.k)};
+  matrix.fold = {.parts = 1, .rows = s.m, .cols = s.k};
+  matrix.block = s.block;
+  matrix.row_start.push_back(0);
+  for (size_t row = 0; row < matrix.grid_rows(); ++row) {
+    for (uint32_t col = 0; col < matrix.grid_cols(); ++col)
+      if (random() % 100 >= static_cast<uint32_t>(s.zeros)) matrix.col.push_back(col);
+    matrix.row_start.push_back(static_cast<uint32_t>(matrix.col.size()));
+  }
+  matrix.values =
+      Tensor::of<float>({static_cast<int64_t>(matrix.blocks()), s.block.rows, s.block.cols},
+                        random_values(matrix.blocks() * s.block.area()));
+  return matrix;
+}
+
+// Seconds of one call, over as many calls as take about 20 us.
+class Stopwatch {
+ public:
+  template <class Body>
+  double operator()(const Body& body) {
+    const auto start = std::chrono::steady_clock::now();
+    for (size_t i = 0; i < calls_; ++i) body();
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+    const double seconds = passed.count() / static_cast<double>(calls_);
+    if (seconds * static_cast<double>(calls_) < 20e-6 && calls_ < 1000) calls_ *= 2;
+    seconds_.push_back(seconds);
+    return seconds;
+  }
+  double median() {
+    const auto middle = seconds_.begin() + static_cast<std::ptrdiff_t>(seconds_.size() / 2);
+    std::nth_element(seconds_.begin(), middle, seconds_.end());
+    return *middle;
+  }
+
+ private:
+  size_t calls_ = 1;
+  std::vector<double> seconds_;
+};
+
+void run(benchmark::State& state, const Setting& s) {
+  const SparseMatrix matrix = random_matrix(s);
+  const auto sparse = s.kernel->prepare(matrix);
+  const auto dense = prepare_dense(random_values(s.m * s.k).data(), s.m, s.k);
+  const std::vector<float> x = random_values(s.k * s.n);
+  std::vector<float> y(s.m * s.n);
+  ThreadPool pool(s.threads);
+  const auto call = [&](const SparseProduct& product) {
+    product.run(x.data(), s.features, s.n, nullptr, y.data(), pool);
+  };
+  for (size_t warm = 0; warm < 3; ++warm) {
+    call(*dense);
+    call(*sparse);
+  }
+  Stopwatch sparse_time, dense_time;
+  for (auto _ : state) {
+    dense_time([&] { call(*dense); });
+    call(*sparse);  // its weights are in the cache again, as if it ran alone
+    state.SetIterationTime(sparse_time([&] { call(*sparse); }));
+  }
+  const double n = static_cast<double>(s.n), sparse_seconds = sparse_time.median();
+  const double stored = static_cast<double>(matrix.values.count());
+  const double all = static_cast<double>(s.m * s.k);
+  state.counters["ratio"] = dense_time.median() / sparse_seconds;
+  state.counters["gflops_nz"] = 2e-9 * stored * n / sparse_seconds;
+  state.counters["dense"] = 2e-9 * all * n / dense_time.median();
+}
+
+std::string name_of(const Setting& s) {
+  return fmt::format("{}/{}/{}x{}/zeros{}/n{}/{}/threads{}", s.kernel->name, to_string(s.block),
+                     s.m, s.k, s.zeros, s.n, s.features == Features::kInner ? "inner" : "outer",
+                     s.threads);
+}
+
+void add(const Setting& setting) {
+  benchmark::RegisterBenchmark(name_of(setting).c_str(), run, setting)
+      ->UseManualTime()
+      ->Unit(benchmark::kMicrosecond)
+      ->MinTime(0.05);
+}
+
+// The shapes of two GRU steps, then those that sparse libraries are compared on.
+constexpr size_t kShapes[][2] = {{576, 192}, {576, 128},  {1152, 384},
+                                 {768, 768}, {3072, 768}, {4096, 4096}};
+
+void add_kernel(const SparseKernel* kernel, BlockShape block) {
+  for (const auto& [m, k] : kShapes)
+    for (const int zeros : {50, 75, 90, 95})
+      for (const size_t n : {1, 4, 8, 16, 64, 256})
+        for (const Features features : {Features::kInner, Features::kOuter})
+          for (const size_t threads : {1, 2})
+            add({kernel, block, m, k, zeros, n, features, threads});
+}
+
+void add_all() {
+  for (const SparseKernel* kernel : sparse_kernels()) {
+    if (kernel->block != BlockShape{0, 0}) {
+      add_kernel(kernel, kernel->block);
+      continue;
+    }
+    for (const BlockShape block : {BlockShape{1, 1}, BlockShape{4, 8}}) add_kernel(kernel, block);
+    for (const SparseKernel* other : sparse_kernels())
+      if (other != kernel) add_kernel(kernel, other->block);
+  }
+}
+
+}  // namespace
+}  // namespace espalier
+
+int main(int argc, char** argv) {
+  espalier::add_all();
+  benchmark::AddCustomContext("instruction set", espalier::simd_target());
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
