@@ -1,1 +1,73 @@
-int main(){return 0;}
+#include <csignal>
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <new>
+#include <vector>
+
+#include "apps/espalier/command.h"
+#include "lib/base/error.h"
+#include "lib/base/output_file.h"
+
+namespace espalier {
+namespace {
+
+int fail(std::string_view text, ExitCode code) {
+  constexpr size_t kLongest = 900;  // one line that a terminal still shows whole
+  fmt::print(stderr, "error: {}\n", printable(text, kLongest));
+  return code;
+}
+
+// CLI11 asks for --help by an exception; its own errors may have several lines.
+int parse_failed(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == 0) return app.exit(error);
+  std::string text = error.what();
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return fail(text + " (--help says what there is)", kWrongUsage);
+}
+
+struct Entry {
+  CLI::App* app;
+  std::function<int()> run;
+};
+
+int run(int argc, char** argv) {
+  CLI::App app("Prunes neural networks in blocks, packs, runs and verifies them.", "espalier");
+  app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
+  app.require_subcommand(1);
+  app.failure_message(CLI::FailureMessage::simple);
+  app.footer("espalier SUBCOMMAND --help shows its options and an example.");
+  std::vector<Entry> entries;
+  for (const Command* command : commands()) {
+    CLI::App* sub = app.add_subcommand(std::string(command->name), std::string(command->summary));
+    entries.push_back({sub, command->add(*sub)});
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return parse_failed(app, error);
+  }
+  for (const Entry& entry : entries) {
+    if (entry.app->parsed()) return entry.run();
+  }
+  return kWrongUsage;
+}
+
+}  // namespace
+}  // namespace espalier
+
+int main(int argc, char** argv) {
+  using namespace espalier;
+  std::signal(SIGPIPE, SIG_IGN);  // a reader of stdout that goes away is seen by print()
+  remove_outputs_on_signals();
+  try {
+    return espalier::run(argc, argv);
+  } catch (const Error& error) {
+    return fail(error.what(), error.fault() == Fault::kUsage ? kWrongUsage : kFailed);
+  } catch (const std::bad_alloc&) {
+    return fail("not enough memory", kFailed);
+  } catch (const std::exception& error) {
+    return fail(error.what(), kFailed);
+  }
+}

@@ -19,6 +19,7 @@ struct FileInfo {
 /// not looked at; empty where it was.
 struct LayerResult {
   std::string name, weight, op, type, block;
+  std::string pattern;  ///< what paper shows for block: also "2:4"; "" = block
   Shape shape;
   size_t matrix_rows = 0, matrix_cols = 0;  ///< all parts stacked
   size_t weights = 0;
@@ -42,16 +43,17 @@ struct InspectResults {
   std::vector<LayerResult> layers;
 };
 
+struct MetricPair {
+  std::string name;
+  double a = 0, b = 0;
+};
+
 /// prune, convert and mask apply
 struct PackResults {
   FileInfo input, output;
   std::vector<std::pair<std::string, Cell>> options;
   std::vector<LayerResult> layers;
-};
-
-struct MetricPair {
-  std::string name;
-  double a = 0, b = 0;
+  std::optional<MetricPair> metric;
 };
 
 struct WeightDifference {

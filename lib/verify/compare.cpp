@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "lib/verify/model_runner.h"
 #include "lib/verify/verify.h"
 
 namespace espalier {
@@ -119,20 +120,11 @@ Comparison compare_outputs(const std::vector<Feed>& a, const std::vector<Feed>& 
 Comparison compare_models(const Model& a, const Model& b, const DataSet& data,
                           const std::vector<Feed>& feeds, Tolerance tolerance,
                           const ExecutorOptions& options_a, const ExecutorOptions& options_b) {
-  const auto inputs = match_names(input_names(a), input_names(b), "inputs");
-  const auto outputs = match_names(output_names(a), output_names(b), "outputs");
-  std::map<std::string, std::string> back, states;
-  for (const auto& [from, to] : outputs) back.emplace(to, from);
-  for (const auto& [input, output] : data.states) {
-    if (inputs.contains(input) && outputs.contains(output))
-      states.emplace(inputs.at(input), outputs.at(output));
-  }
-  Executor executor_a(a, options_a), executor_b(b, options_b);
-  FeedRunner runner_a(executor_a, a, data.states), runner_b(executor_b, b, states);
+  ModelRunner runner_a(a, a, data, options_a), runner_b(b, a, data, options_b);
   Comparer comparer(tolerance);
   for (const Feed& feed : feeds) {
     const Feed from_a = runner_a.run(feed);
-    comparer.add(from_a, renamed(runner_b.run(renamed(feed, inputs)), back));
+    comparer.add(from_a, runner_b.run(feed));
   }
   return comparer.result();
 }

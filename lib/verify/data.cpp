@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <optional>
 #include <random>
@@ -278,52 +277,6 @@ std::vector<Cut> make_cuts(const Model& model, const DataSet& data) {
 
 }  // namespace
 
-std::vector<std::string> input_names(const Model& model) {
-  std::vector<std::string> names;
-  for (const ValueId id : fed_inputs(model.graph)) names.push_back(model.graph.values[id].name);
-  return names;
-}
-
-std::vector<std::string> output_names(const Model& model) {
-  std::vector<std::string> names;
-  for (const ValueId id : model.graph.outputs) names.push_back(model.graph.values[id].name);
-  return names;
-}
-
-std::map<std::string, std::string> match_names(const std::vector<std::string>& from,
-                                               const std::vector<std::string>& to,
-                                               const std::string& what) {
-  std::map<std::string, std::string> result;
-  const bool by_name = std::ranges::all_of(
-      from, [&](const std::string& name) { return std::ranges::count(to, name) != 0; });
-  if (!by_name && from.size() != to.size()) {
-    throw Error(Fault::kFormat, fmt::format("the models cannot be compared: {} {} and {}",
-                                            from.size(), what, to.size()));
-  }
-  for (size_t i = 0; i < from.size(); ++i) result.emplace(from[i], by_name ? from[i] : to[i]);
-  return result;
-}
-
-Feed renamed(const Feed& feed, const std::map<std::string, std::string>& names) {
-  Feed result;
-  for (const auto& [name, tensor] : feed) {
-    const auto found = names.find(name);
-    result.emplace(found == names.end() ? name : found->second, tensor);
-  }
-  return result;
-}
-
-bool same_name_mangled(const std::string& a, const std::string& b) {
-  const auto mangled = [](const std::string& name) {
-    std::string result;
-    for (const char c : name) {
-      result += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
-    }
-    return result;
-  };
-  return mangled(a) == mangled(b);
-}
-
 std::vector<Feed> make_feeds(const Model& model, const DataSet& data) {
   check_options(model, data);
   if (!data.feeds.empty()) return ready_feeds(model, data);
@@ -349,40 +302,6 @@ std::vector<Feed> make_feeds(const Model& model, const DataSet& data) {
 bool stacks_samples(const Model& model, const DataSet& data) {
   const std::vector<Cut> cuts = data.feeds.empty() ? make_cuts(model, data) : std::vector<Cut>();
   return std::ranges::any_of(cuts, &Cut::stacked);
-}
-
-Feed join_outputs(const std::vector<Feed>& outputs, bool stacked) {
-  Feed result;
-  if (outputs.empty()) return result;
-  for (const auto& [name, first] : outputs.front()) {
-    // A scalar per feed can only be stacked.
-    const bool new_axis = stacked || first.shape().empty();
-    Shape shape = first.shape();
-    if (new_axis) shape.insert(shape.begin(), 0);
-    shape[0] = 0;
-    for (const Feed& feed : outputs) {
-      const Tensor& part = feed.at(name);
-      Shape rest = part.shape();
-      if (new_axis) rest.insert(rest.begin(), 1);
-      const bool fits = part.dtype() == first.dtype() && rest.size() == shape.size() &&
-                        std::equal(rest.begin() + 1, rest.end(), shape.begin() + 1);
-      if (!fits) {
-        throw Error(Fault::kUnsupported,
-                    fmt::format("output {}: one array cannot hold the shapes {} and {}",
-                                quoted(name), to_string(first.shape()), to_string(part.shape())));
-      }
-      shape[0] += rest[0];
-    }
-    Tensor joined = Tensor::zeros(first.dtype(), shape);
-    std::span<std::byte> rest = joined.mutable_bytes();
-    for (const Feed& feed : outputs) {
-      const Bytes bytes = feed.at(name).bytes();
-      std::ranges::copy(bytes, rest.begin());
-      rest = rest.subspan(bytes.size());
-    }
-    result.emplace(name, std::move(joined));
-  }
-  return result;
 }
 
 FeedRunner::FeedRunner(Executor& executor, const Model& model,

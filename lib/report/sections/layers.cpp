@@ -89,7 +89,8 @@ void add_packed(const PackResults& pack, Report& report) {
                {"operator", ""},
                {"shape", "shape"},
                {"matrix", ""},
-               {"block", "block"},
+               {"block", ""},
+               {"", "block"},
                {"weights", "", Unit::kCount},
                {"zeros", "zeros", Unit::kShare},
                {"blocks", "", Unit::kCount},
@@ -104,16 +105,19 @@ void add_packed(const PackResults& pack, Report& report) {
               {},
               {}};
   for (const LayerResult& layer : pack.layers) {
-    table.rows.push_back(
-        {layer.name, layer.weight, layer.op, layer.shape, matrix_of(layer),
-         cell_or_null(layer.block), count_cell(layer.weights), layer.zeros,
-         count_cell(layer.blocks), count_cell(layer.blocks_kept), count_cell(layer.diagonal),
-         count_cell(layer.bytes_before), count_cell(layer.bytes_after), cell(layer.output_error),
-         cell(layer.ms_dense), cell(layer.ms_sparse), cell_or_null(layer.left_out)});
+    table.rows.push_back({layer.name, layer.weight, layer.op, layer.shape, matrix_of(layer),
+                          cell_or_null(layer.block),
+                          cell_or_null(layer.pattern.empty() ? layer.block : layer.pattern),
+                          count_cell(layer.weights), layer.zeros, count_cell(layer.blocks),
+                          count_cell(layer.blocks_kept), count_cell(layer.diagonal),
+                          count_cell(layer.bytes_before), count_cell(layer.bytes_after),
+                          cell(layer.output_error), cell(layer.ms_dense), cell(layer.ms_sparse),
+                          cell_or_null(layer.left_out)});
   }
   const Total total = total_of(pack.layers);
   table.total = {{},
                  std::string("total"),
+                 {},
                  {},
                  {},
                  {},

@@ -24,6 +24,10 @@ void add(const Results& results, Report& report) {
   report.parts.emplace_back(file_record("input", pack.input));
   report.parts.emplace_back(file_record("output", pack.output));
   report.parts.emplace_back(Record{"options", pack.options});
+  if (pack.metric) {
+    const MetricPair& m = *pack.metric;
+    report.parts.emplace_back(Record{"metric", {{"name", m.name}, {"a", m.a}, {"b", m.b}}});
+  }
   report.head.push_back(fmt::format("{} -> {}", named(pack.input), named(pack.output)));
   std::string line;
   for (const auto& [key, value] : pack.options) {

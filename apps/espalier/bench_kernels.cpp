@@ -1,0 +1,148 @@
+#include "apps/espalier/bench_kernels.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <random>
+
+#include "lib/base/log.h"
+#include "lib/kernels/sparse_product.h"
+#include "lib/sparse/pack.h"
+
+namespace espalier {
+namespace {
+
+template <typename T>
+T number(const char* option, const std::string& text, T least, T most) {
+  T value{};
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (fault != std::errc() || end != text.data() + text.size() || !(value >= least) ||
+      !(value <= most)) {
+    throw Error(Fault::kUsage, fmt::format("{} {}: a number from {} to {} wanted", option,
+                                           printable(text), least, most));
+  }
+  return value;
+}
+
+struct Size {
+  size_t m, k;
+};
+
+Size parse_size(const std::string& text) {
+  const size_t place = text.find('x');
+  if (place == std::string::npos)
+    throw Error(Fault::kUsage, fmt::format("--shape {}: MxK wanted", printable(text)));
+  constexpr size_t kMost = 32768;
+  return {number<size_t>("--shape", text.substr(0, place), 1, kMost),
+          number<size_t>("--shape", text.substr(place + 1), 1, kMost)};
+}
+
+std::vector<float> random_values(size_t count, std::mt19937_64& generator) {
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+// Exactly the rounded share of blocks is kept, at random places.
+SparseMatrix random_weight(const std::vector<float>& dense, Size size, BlockShape block,
+                           double sparsity, std::mt19937_64& generator) {
+  const Fold fold{.parts = 1, .rows = size.m, .cols = size.k};
+  BlockMask mask(block, fold, false);
+  const auto keep = static_cast<size_t>((1 - sparsity) * static_cast<double>(mask.blocks()) + 0.5);
+  std::fill_n(mask.kept.begin(), keep, true);
+  std::shuffle(mask.kept.begin(), mask.kept.end(), generator);
+  const Shape shape{static_cast<int64_t>(size.m), static_cast<int64_t>(size.k)};
+  return pack_blocks(Tensor::of<float>(shape, dense), fold, mask, false);
+}
+
+std::vector<BlockShape> blocks_of(const KernelBenchOptions& options) {
+  std::vector<BlockShape> result;
+  for (const std::string& text : options.blocks) result.push_back(parse_block_shape(text));
+  if (!result.empty()) return result;
+  for (const SparseKernel* kernel : sparse_kernels()) {
+    if (kernel->block.rows != 0) result.push_back(kernel->block);
+  }
+  return result;
+}
+
+std::vector<std::string> or_default(const std::vector<std::string>& list,
+                                    std::vector<std::string> fallback) {
+  return list.empty() ? std::move(fallback) : list;
+}
+
+void check_values(const KernelBenchOptions& options) {
+  for (const std::string& type : options.values) {
+    if (type != "f32")
+      throw Error(Fault::kUsage,
+                  fmt::format("--values {}: kernels compute with f32", printable(type)));
+  }
+}
+
+struct Case {
+  Size size;
+  size_t n;
+  BlockShape block;
+  double sparsity;
+};
+
+std::vector<Case> cases_of(const KernelBenchOptions& options) {
+  std::vector<Case> cases;
+  for (const std::string& shape : or_default(options.shapes, {"768x768"})) {
+    for (const std::string& n : or_default(options.samples, {"1", "64"})) {
+      for (const BlockShape block : blocks_of(options)) {
+        for (const std::string& s : or_default(options.sparsities, {"0.5", "0.8", "0.9"})) {
+          cases.push_back({parse_size(shape), number<size_t>("--n", n, 1, 1 << 20), block,
+                           number("--sparsity", s, 0.0, 1.0)});
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+KernelResult measure(const Case& c, double seconds, ThreadPool& pool, uint64_t seed) {
+  std::mt19937_64 generator(seed);
+  const std::vector<float> dense_weight = random_values(c.size.m * c.size.k, generator);
+  const SparseMatrix weight = random_weight(dense_weight, c.size, c.block, c.sparsity, generator);
+  const auto sparse = prepare_sparse(weight);
+  const auto dense = prepare_dense(dense_weight.data(), c.size.m, c.size.k);
+  const std::vector<float> x = random_values(c.size.k * c.n, generator);
+  std::vector<float> y(c.size.m * c.n);
+  const auto body = [&](const SparseProduct& product) {
+    return [&] { product.run(x.data(), Features::kInner, c.n, nullptr, y.data(), pool); };
+  };
+  const std::array<std::function<void()>, 2> bodies{body(*dense), body(*sparse)};
+  const std::vector<Timing> times =
+      time_interleaved(bodies, {.warmup = seconds / 10, .seconds = seconds / 2});
+  const double operations = 2.0 * static_cast<double>(c.size.m * c.size.k * c.n) * (1 - c.sparsity);
+  return {.kernel = std::string(sparse->kernel()),
+          .block = to_string(c.block),
+          .dtype = "f32",
+          .m = c.size.m,
+          .k = c.size.k,
+          .n = c.n,
+          .sparsity = c.sparsity,
+          .threads = pool.threads(),
+          .gflops_nonzero = operations / (times[1].median_ms * 1e6),
+          .speedup_vs_dense = times[0].median_ms / times[1].median_ms};
+}
+
+}  // namespace
+
+KernelResults bench_kernels(const KernelBenchOptions& options, double seconds,
+                            const CommonOptions& common) {
+  check_values(options);
+  const std::vector<Case> cases = cases_of(options);
+  ThreadPool pool(common.threads);
+  KernelResults results{this_machine(common.threads), {}};
+  Progress progress("kernels", cases.size());
+  for (const Case& c : cases) {
+    results.kernels.push_back(measure(c, seconds, pool, common.seed));
+    progress.step();
+  }
+  return results;
+}
+
+}  // namespace espalier

@@ -1,0 +1,167 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+
+#include "apps/espalier/bench_kernels.h"
+#include "apps/espalier/command.h"
+#include "apps/espalier/data_options.h"
+#include "formats/format.h"
+#include "lib/verify/model_runner.h"
+
+namespace espalier {
+namespace {
+
+struct Args {
+  CommonOptions common;
+  DataOptions data;
+  std::vector<std::string> models;
+  double interval = 0;
+  std::optional<double> warmup, seconds;
+  bool profile = false, kernels = false;
+  KernelBenchOptions kernel;
+};
+
+// A model ready to be timed, and the feed that it gets each time.
+struct Contender {
+  std::string file;
+  Model model;
+  std::unique_ptr<ModelRunner> runner;
+};
+
+std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
+  std::vector<Contender> result;
+  for (const std::string& file : args.models) {
+    Contender& one = result.emplace_back(Contender{file, read_model(file), nullptr});
+    if (result.size() == 1) {
+      data = data_set(args.data.inputs, one.model, args.data);
+      feed = args.data.inputs.empty() ? random_feed(one.model, args.common.seed, data)
+                                      : make_feeds(one.model, data).front();
+    }
+  }
+  for (Contender& one : result) {
+    try {
+      one.runner = std::make_unique<ModelRunner>(one.model, result.front().model, data,
+                                                 ExecutorOptions{.threads = args.common.threads});
+    } catch (Error& error) {
+      error.add_context(printable(one.file));
+      throw;
+    }
+  }
+  return result;
+}
+
+std::vector<OperatorTime> profile(const Args& args, const Contender& one, const Model& first,
+                                  const DataSet& data, const Feed& feed) {
+  ModelRunner runner(one.model, first, data, {.threads = args.common.threads, .profile = true});
+  const std::array<std::function<void()>, 1> body{[&] { runner.run(feed); }};
+  runner.run(feed);
+  const std::vector<NodeTime> before = runner.executor().times();  // the first run plans memory
+  const size_t runs = time_interleaved(body, {.warmup = 0, .seconds = 0.5}).front().runs;
+  std::vector<NodeTime> after = runner.executor().times();
+  double total = 0;
+  for (size_t i = 0; i < after.size(); ++i) {
+    after[i].seconds -= before[i].seconds;
+    total += after[i].seconds;
+  }
+  std::ranges::stable_sort(after, std::greater(), &NodeTime::seconds);
+  std::vector<OperatorTime> result;
+  for (const NodeTime& time : after) {
+    // time_interleaved warms up with one run more
+    result.push_back({time.op, time.name, 1000 * time.seconds / static_cast<double>(runs + 1),
+                      total == 0 ? 0 : time.seconds / total});
+  }
+  return result;
+}
+
+std::map<std::string, Shape> shapes(const Feed& feed) {
+  std::map<std::string, Shape> result;
+  for (const auto& [name, tensor] : feed) result.emplace(name, tensor.shape());
+  return result;
+}
+
+int bench_models(const Args& args) {
+  if (args.models.empty()) throw Error(Fault::kUsage, "a MODEL is missing (or --kernels)");
+  DataSet data;
+  Feed feed;
+  const std::vector<Contender> all = contenders(args, data, feed);
+  std::vector<std::function<void()>> bodies;
+  for (const Contender& one : all) bodies.emplace_back([&] { one.runner->run(feed); });
+  const std::vector<Timing> times = time_interleaved(bodies, {.warmup = args.warmup.value_or(2),
+                                                              .seconds = args.seconds.value_or(10),
+                                                              .interval_ms = args.interval});
+  Results results;
+  results.command = "bench";
+  BenchResults& bench = results.bench.emplace();
+  bench.machine = this_machine(args.common.threads);
+  bench.interval_ms = args.interval;
+  for (size_t i = 0; i < all.size(); ++i) {
+    Executor& executor = all[i].runner->executor();
+    BenchModel model;
+    model.file = printable(all[i].file, 4096);
+    model.inputs = shapes(all[i].runner->own_names(feed));
+    model.timing = times[i];
+    model.peak_bytes = executor.weight_bytes() + executor.activation_bytes();
+    model.speedup = times[0].median_ms / times[i].median_ms;
+    if (args.profile) model.operators = profile(args, all[i], all[0].model, data, feed);
+    bench.models.push_back(std::move(model));
+  }
+  emit(results, args.common);
+  return kDone;
+}
+
+int run(const Args& args) {
+  apply_common(args.common);
+  for (const double value : {args.warmup.value_or(0), args.seconds.value_or(0), args.interval}) {
+    if (!(value >= 0 && value <= 86400))
+      throw Error(Fault::kUsage, "--warmup, --seconds and --interval: 0 to 86400");
+  }
+  if (!args.kernels) return bench_models(args);
+  if (!args.models.empty()) throw Error(Fault::kUsage, "--kernels takes no MODEL");
+  Results results;
+  results.command = "bench";
+  results.kernels = bench_kernels(args.kernel, args.seconds.value_or(0.2), args.common);
+  emit(results, args.common);
+  return kDone;
+}
+
+std::function<int()> add(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  app.add_option("MODEL", args->models, "models to time in turns");
+  app.add_option("--warmup", args->warmup, "seconds per model before it is timed (2)")
+      ->type_name("S");
+  app.add_option("--seconds", args->seconds, "seconds per model (10), per row of --kernels (0.2)")
+      ->type_name("S");
+  app.add_option("--interval", args->interval, "begin a run every MS, with cold caches")
+      ->type_name("MS");
+  app.add_flag("--profile-ops", args->profile, "time of each node");
+  add_data_options(app, args->data, "inputs (the first sample; else random ones)");
+  app.add_flag("--kernels", args->kernels, "time the kernels alone, without a model")
+      ->group("Kernels");
+  const auto list = [&](const char* name, std::vector<std::string>& target, const char* type,
+                        const char* what) {
+    app.add_option(name, target, what)
+        ->type_name(type)
+        ->delimiter(',')
+        ->allow_extra_args(false)
+        ->group("Kernels");
+  };
+  list("--shape", args->kernel.shapes, "MxK,..", "outputs x inputs (768x768)");
+  list("--n", args->kernel.samples, "N,..", "samples (1,64)");
+  list("--block", args->kernel.blocks, "LIST", "block shapes (those with a kernel)");
+  list("--sparsity", args->kernel.sparsities, "LIST", "shares of zero blocks (0.5,0.8,0.9)");
+  list("--values", args->kernel.values, "LIST", "value types (f32)");
+  add_common(app, args->common);
+  add_footer(app,
+             "  espalier bench model.onnx packed.nnef.tgz --inputs test_data_set_0 --threads 1\n"
+             "  espalier bench --kernels --shape 384x384 --n 1 --sparsity 0.9");
+  return [args] { return run(*args); };
+}
+
+}  // namespace
+
+constinit const Command bench_command{"bench", "time models side by side, or the kernels alone",
+                                      add};
+
+}  // namespace espalier

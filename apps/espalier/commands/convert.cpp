@@ -1,0 +1,112 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "apps/espalier/command.h"
+#include "apps/espalier/options.h"
+#include "apps/espalier/pack_job.h"
+
+namespace espalier {
+namespace {
+
+struct Args {
+  CommonOptions common;
+  DataOptions data;
+  std::string input, output, eval, pack = "auto", profile, index;
+  std::vector<std::string> shapes;
+  bool dry_run = false;
+};
+
+std::string why_dense(const Layer& layer, const Weight& weight, const Args& args, double zeros) {
+  if (!is_float(weight.dtype())) return layer.left_out;
+  if (args.profile == "dense") return "stored dense, as asked";
+  if (args.pack == "none") return "not packed, as asked";
+  return zeros == 0 ? "no zeros" : "packed it would not be smaller";
+}
+
+LayerResult row_of(const PackJob& job, const Layer& layer, const Args& args) {
+  const Weight& before = weight_of(job.before, layer);
+  const Weight& after = weight_of(job.packed, layer);
+  LayerResult row = layer_row(layer, before, after);
+  row.left_out.clear();
+  const bool diagonal = after.is_sparse() && after.sparse().has_diagonal();
+  if (after.is_sparse() || is_float(after.dtype()))
+    row.zeros = zero_share(after, layer.fold, diagonal);
+  if (!after.is_sparse()) row.left_out = why_dense(layer, after, args, row.zeros);
+  return row;
+}
+
+// Dense where the profile stores no packed weights; else what is there already stays, and zeros
+// are packed as asked.
+Model packed_of(const Model& model, const Args& args, const std::string& profile,
+                ThreadPool& pool) {
+  const Stage stage("pack");
+  if (profile == "dense") return decode_weights(model);
+  if (args.pack == "none") return model;
+  if (args.pack == "auto") return pack_existing(model, std::nullopt, pool);
+  return pack_existing(model, parse_block_shape(args.pack), pool);
+}
+
+int run(Args args) {
+  apply_common(args.common);
+  if (args.output.empty() && !args.dry_run)
+    throw Error(Fault::kUsage, "OUT is missing: the file to write, or --dry-run");
+  if (args.pack != "auto" && args.pack != "none") parse_block_shape(args.pack);
+  ThreadPool pool(args.common.threads);
+  PackJob job;
+  job.command = "convert";
+  job.input = args.input;
+  job.output = args.output;
+  job.dry_run = args.dry_run;
+  job.pruned = false;
+  args.profile = job.write.profile = resolved_profile(args.output, args.profile);
+  if (!args.index.empty()) job.write.index = args.index;
+  job.write.shapes = input_shapes(args.shapes);
+  job.data = args.data;
+  job.data_path = args.eval.empty() ? args.data.inputs : args.eval;
+  if (!args.data.labels.empty() && job.data_path.empty())
+    throw Error(Fault::kUsage, "--labels wants --eval DATA, which it labels");
+  {
+    const Stage stage("read");
+    job.before = read_model(args.input);
+  }
+  job.packed = packed_of(job.before, args, args.profile, pool);
+  job.masked = decode_weights(job.before);
+  job.options = {{"pack", args.profile == "dense" ? std::string("none") : args.pack},
+                 {"profile", cell_or_null(args.profile)}};
+  for (const Layer& layer : select_layers(job.before, {})) {
+    job.rows.push_back(row_of(job, layer, args));
+    job.layers.push_back(layer);
+  }
+  return finish(std::move(job), args.common);
+}
+
+std::function<int()> add(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  app.add_option("IN", args->input, "model to convert")->required();
+  app.add_option("OUT,-o,--output", args->output, "model to write, format by its ending");
+  app.add_option("--pack", args->pack,
+                 "auto, RxC, none: how zeros that are there are packed (auto: the smallest)")
+      ->type_name("B")
+      ->group("What is written");
+  add_write_options(app, args->profile, args->index, args->shapes);
+  app.add_flag("--dry-run", args->dry_run, "everything but writing OUT")->group("What is written");
+  app.add_option("--eval", args->eval, "inputs that the metric is measured on")
+      ->type_name("DATA")
+      ->group("Data");
+  add_data_options(app, args->data, "inputs that the result is verified with (random ones)");
+  add_metric_options(app, args->data, true);
+  add_common(app, args->common);
+  add_footer(app,
+             "  espalier convert trained_sparse.onnx packed.nnef.tgz\n"
+             "  espalier convert packed.nnef.tgz dense.onnx --profile dense");
+  return [args] { return run(*args); };
+}
+
+}  // namespace
+
+constinit const Command convert_command{
+    "convert", "translate between ONNX, NNEF, dense and sparse, without losing a bit", add};
+
+}  // namespace espalier

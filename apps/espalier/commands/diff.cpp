@@ -1,0 +1,151 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "apps/espalier/command.h"
+#include "apps/espalier/common_options.h"
+#include "apps/espalier/weights.h"
+#include "formats/format.h"
+
+namespace espalier {
+namespace {
+
+struct Args {
+  CommonOptions common;
+  std::string a, b;
+};
+
+using Weights = std::map<std::string, const Weight*>;
+
+Weights weights_of(const Model& model) {
+  const auto list = named_weights(model);
+  return {list.begin(), list.end()};
+}
+
+std::optional<double> zeros_of(const Tensor& tensor) {
+  if (!is_float(tensor.dtype()) || tensor.count() == 0) return std::nullopt;
+  const std::vector<float> values = to_f32(tensor);
+  return static_cast<double>(std::ranges::count(values, 0.0F)) / static_cast<double>(values.size());
+}
+
+DiffWeight one_side(const std::string& name, const Weight& weight, bool in_a) {
+  DiffWeight row;
+  row.name = name;
+  row.state = in_a ? "only in a" : "only in b";
+  (in_a ? row.shape_a : row.shape_b) = weight.shape();
+  (in_a ? row.bytes_a : row.bytes_b) = stored_bytes(weight);
+  (in_a ? row.zeros_a : row.zeros_b) = zeros_of(dense_of(weight));
+  return row;
+}
+
+// Nothing where the two are the same values, stored the same way.
+std::optional<DiffWeight> compare(const std::string& name, const Weight& a, const Weight& b) {
+  const Tensor x = dense_of(a), y = dense_of(b);
+  DiffWeight row;
+  row.name = name;
+  row.shape_a = a.shape();
+  row.shape_b = b.shape();
+  row.bytes_a = stored_bytes(a);
+  row.bytes_b = stored_bytes(b);
+  row.zeros_a = zeros_of(x);
+  row.zeros_b = zeros_of(y);
+  if (a.shape() != b.shape()) {
+    row.state = "shape";
+  } else if (a.dtype() != b.dtype()) {
+    row.state = "type";
+  } else if (!same_bits(x, y)) {
+    row.state = "values";
+    if (is_float(x.dtype())) {
+      row.max_abs = compare_outputs({{{name, x}}}, {{{name, y}}}, {}).outputs.front().max_abs;
+    }
+  } else if (a.is_sparse() != b.is_sparse() || row.bytes_a != row.bytes_b) {
+    row.state = "storage";
+  } else {
+    return std::nullopt;
+  }
+  return row;
+}
+
+std::map<std::string, size_t> operators_of(const Model& model) {
+  std::map<std::string, size_t> counts;
+  for_each_graph(model.graph, [&](const Graph& graph, const std::string&) {
+    for (const Node& node : graph.nodes) ++counts[full_op_name(node)];
+  });
+  return counts;
+}
+
+// Operators and names of inputs and outputs, node by node in order.
+std::vector<std::string> structure_of(const Model& model) {
+  std::vector<std::string> result;
+  for_each_graph(model.graph, [&](const Graph& graph, const std::string& prefix) {
+    for (const Node& node : graph.nodes) {
+      std::string text = prefix + full_op_name(node);
+      for (const auto* values : {&node.inputs, &node.outputs}) {
+        text += '\n';
+        for (const ValueId value : *values)
+          text += value == kNoValue ? "\n-" : "\n" + graph.values[value].name;
+      }
+      result.push_back(std::move(text));
+    }
+  });
+  return result;
+}
+
+DiffResults diff(const Args& args, const Model& a, const Model& b) {
+  DiffResults result;
+  result.a = {printable(args.a, 4096), a.origin.format, a.origin.bytes};
+  result.b = {printable(args.b, 4096), b.origin.format, b.origin.bytes};
+  result.same_structure = structure_of(a) == structure_of(b);
+  const auto in_a = operators_of(a), in_b = operators_of(b);
+  std::set<std::string> operators;
+  for (const auto& [op, count] : in_a) operators.insert(op);
+  for (const auto& [op, count] : in_b) operators.insert(op);
+  for (const std::string& op : operators) {
+    const auto x = in_a.find(op), y = in_b.find(op);
+    const std::pair counts{x == in_a.end() ? 0 : x->second, y == in_b.end() ? 0 : y->second};
+    if (counts.first != counts.second) result.operators.emplace_back(op, counts);
+  }
+  const Weights weights_a = weights_of(a), weights_b = weights_of(b);
+  for (const auto& [name, weight] : weights_a) {
+    const auto other = weights_b.find(name);
+    const auto row = other == weights_b.end() ? one_side(name, *weight, true)
+                                              : compare(name, *weight, *other->second);
+    if (row) {
+      result.weights.push_back(*row);
+    } else {
+      ++result.same_weights;
+    }
+  }
+  for (const auto& [name, weight] : weights_b) {
+    if (!weights_a.contains(name)) result.weights.push_back(one_side(name, *weight, false));
+  }
+  return result;
+}
+
+int run(const Args& args) {
+  apply_common(args.common);
+  const Model a = read_model(args.a), b = read_model(args.b);
+  Results results;
+  results.command = "diff";
+  results.diff = diff(args, a, b);
+  emit(results, args.common);
+  return kDone;
+}
+
+std::function<int()> add(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  app.add_option("A", args->a, "a model")->required();
+  app.add_option("B", args->b, "another one")->required();
+  add_common(app, args->common);
+  add_footer(app, "  espalier diff model.onnx pruned.onnx");
+  return [args] { return run(*args); };
+}
+
+}  // namespace
+
+constinit const Command diff_command{
+    "diff", "show how two models differ: structure, weights, zeros, sizes", add};
+
+}  // namespace espalier

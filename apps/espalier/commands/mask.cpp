@@ -1,0 +1,209 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+
+#include "apps/espalier/command.h"
+#include "apps/espalier/options.h"
+#include "apps/espalier/pack_job.h"
+#include "formats/npy/npy.h"
+
+namespace espalier {
+namespace {
+
+using Masks = std::map<std::string, Tensor>;
+
+struct Args {
+  CommonOptions common;
+  DataOptions data;
+  std::string a, b, output, block, profile, index;
+  std::vector<std::string> shapes;
+};
+
+Masks read_masks(const std::string& file) {
+  Masks masks = read_npz_file(file);
+  for (const auto& [name, mask] : masks) {
+    if (mask.dtype() != DType::kBool) {
+      throw Error(Fault::kFormat,
+                  fmt::format("{}: {}: a mask of type {}, bool wanted", printable(file),
+                              printable(name), name_of(mask.dtype())));
+    }
+  }
+  return masks;
+}
+
+// Kept where any bit is set, so that files with bytes other than 0 and 1 mean the same everywhere.
+bool kept(const Tensor& mask, size_t i) { return mask.bytes()[i] != std::byte{0}; }
+
+std::optional<double> share(const Tensor& mask) {
+  if (mask.count() == 0) return std::nullopt;
+  size_t count = 0;
+  for (size_t i = 0; i < mask.count(); ++i) count += kept(mask, i) ? 1 : 0;
+  return static_cast<double>(count) / static_cast<double>(mask.count());
+}
+
+size_t differing(const Tensor& a, const Tensor& b) {
+  size_t count = 0;
+  for (size_t i = 0; i < a.count(); ++i) count += kept(a, i) != kept(b, i) ? 1 : 0;
+  return count;
+}
+
+// A weight that one file lacks is kept whole there.
+Tensor mask_or_all(const Masks& masks, const std::string& name, const Tensor& like) {
+  const auto found = masks.find(name);
+  if (found == masks.end()) {
+    Tensor all = Tensor::zeros(DType::kBool, like.shape());
+    std::ranges::fill(all.mutable_bytes(), std::byte{1});
+    return all;
+  }
+  if (found->second.shape() != like.shape()) {
+    throw Error(Fault::kFormat,
+                fmt::format("{}: masks of shape {} and {}", printable(name),
+                            to_string(like.shape()), to_string(found->second.shape())));
+  }
+  return found->second;
+}
+
+struct Pair {
+  std::string name;
+  Tensor a, b;
+};
+
+std::vector<Pair> pairs_of(const Masks& a, const Masks& b) {
+  Masks all = a;
+  all.insert(b.begin(), b.end());
+  std::vector<Pair> result;
+  for (const auto& [name, like] : all)
+    result.push_back({name, mask_or_all(a, name, like), mask_or_all(b, name, like)});
+  return result;
+}
+
+int report(const Args& args, const std::vector<MaskResult>& rows, bool two) {
+  Results results;
+  results.command = "mask";
+  results.masks = MaskResults{printable(args.a, 4096), two ? printable(args.b, 4096) : "", rows};
+  emit(results, args.common);
+  return kDone;
+}
+
+int export_masks(const Args& args) {
+  const Masks masks = masks_of_zeros(read_model(args.a), {});
+  std::vector<MaskResult> rows;
+  for (const auto& [name, mask] : masks) rows.push_back({name, mask.shape(), share(mask), {}, 0});
+  write_npz_file(args.output, masks);
+  return report(args, rows, false);
+}
+
+int combine(const Args& args, bool both) {
+  Masks result;
+  std::vector<MaskResult> rows;
+  for (const Pair& pair : pairs_of(read_masks(args.a), read_masks(args.b))) {
+    Tensor mask = Tensor::zeros(DType::kBool, pair.a.shape());
+    for (size_t i = 0; i < mask.count(); ++i) {
+      const bool a = kept(pair.a, i), b = kept(pair.b, i);
+      mask.mutable_bytes()[i] = std::byte{both ? a && b : a || b};
+    }
+    rows.push_back(
+        {pair.name, pair.a.shape(), share(pair.a), share(pair.b), differing(pair.a, pair.b)});
+    result.emplace(pair.name, std::move(mask));
+  }
+  write_npz_file(args.output, result);
+  return report(args, rows, true);
+}
+
+int diff_masks(const Args& args) {
+  std::vector<MaskResult> rows;
+  for (const Pair& pair : pairs_of(read_masks(args.a), read_masks(args.b))) {
+    rows.push_back(
+        {pair.name, pair.a.shape(), share(pair.a), share(pair.b), differing(pair.a, pair.b)});
+  }
+  return report(args, rows, true);
+}
+
+LayerResult row_of(const PackJob& job, const LayerPlan& plan) {
+  LayerResult row =
+      layer_row(plan.layer, weight_of(job.before, plan.layer), weight_of(job.packed, plan.layer));
+  row.zeros = zero_share(weight_of(job.masked, plan.layer), plan.layer.fold, plan.diagonal);
+  if (job.write.profile == "dense") row.bytes_after = row.bytes_before;
+  return row;
+}
+
+int apply(const Args& args) {
+  ThreadPool pool(args.common.threads);
+  PackJob job;
+  job.command = "mask apply";
+  job.input = args.a;
+  job.output = args.output;
+  job.write.profile = resolved_profile(args.output, args.profile);
+  if (!args.index.empty()) job.write.index = args.index;
+  job.write.shapes = input_shapes(args.shapes);
+  job.data = args.data;
+  job.data_path = args.data.inputs;
+  job.before = read_model(args.a);
+  const PrunePlan plan = plan_from_masks(job.before, {}, read_masks(args.b));
+  job.masked = apply_plan(job.before, plan, pool);
+  job.packed = pack_weights(job.masked, plan, pool);
+  job.options = {{"masks", printable(args.b, 4096)}, {"profile", job.write.profile}};
+  for (const LayerPlan& layer : plan.layers) {
+    job.layers.push_back(layer.layer);
+    job.rows.push_back(row_of(job, layer));
+  }
+  return finish(std::move(job), args.common);
+}
+
+// A subcommand of mask: two files in, maybe one out.
+CLI::App* add_sub(CLI::App& app, Args& args, const char* name, const char* what, const char* a,
+                  const char* b, bool writes, const char* example) {
+  CLI::App* sub = app.add_subcommand(name, what);
+  sub->add_option(a, args.a, "")->required();
+  if (b != nullptr) sub->add_option(b, args.b, "")->required();
+  if (writes) sub->add_option("-o,--output", args.output, "file to write")->required();
+  add_common(*sub, args.common);
+  add_footer(*sub, example);
+  return sub;
+}
+
+struct Sub {
+  CLI::App* app;
+  std::function<int()> run;
+};
+
+std::function<int()> add(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  app.require_subcommand(1);
+  std::vector<Sub> subs;
+  subs.push_back({add_sub(app, *args, "export", "masks of the zeros in a model", "MODEL", nullptr,
+                          true, "  espalier mask export pruned.onnx -o masks.npz"),
+                  [args] { return export_masks(*args); }});
+  CLI::App* apply_app =
+      add_sub(app, *args, "apply", "drop what the masks drop, pack and write", "MODEL", "MASKS",
+              true, "  espalier mask apply model.onnx masks.npz -o pruned.onnx");
+  add_write_options(*apply_app, args->profile, args->index, args->shapes);
+  add_data_options(*apply_app, args->data, "inputs that the result is verified with");
+  subs.push_back({apply_app, [args] { return apply(*args); }});
+  subs.push_back({add_sub(app, *args, "union", "keep what one of the two keeps", "A", "B", true,
+                          "  espalier mask union a.npz b.npz -o c.npz"),
+                  [args] { return combine(*args, false); }});
+  subs.push_back({add_sub(app, *args, "intersect", "keep what both keep", "A", "B", true,
+                          "  espalier mask intersect a.npz b.npz -o c.npz"),
+                  [args] { return combine(*args, true); }});
+  subs.push_back({add_sub(app, *args, "diff", "how two sets of masks differ", "A", "B", false,
+                          "  espalier mask diff a.npz b.npz"),
+                  [args] { return diff_masks(*args); }});
+  add_footer(app, "  espalier mask export pruned.onnx -o masks.npz");
+  return [args, subs] {
+    apply_common(args->common);
+    for (const Sub& sub : subs) {
+      if (sub.app->parsed()) return sub.run();
+    }
+    return static_cast<int>(kWrongUsage);
+  };
+}
+
+}  // namespace
+
+constinit const Command mask_command{"mask", "masks as .npz: export, apply, union, intersect, diff",
+                                     add};
+
+}  // namespace espalier

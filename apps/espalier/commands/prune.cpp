@@ -1,0 +1,242 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fstream>
+#include <memory>
+
+#include "apps/espalier/command.h"
+#include "apps/espalier/options.h"
+#include "apps/espalier/pack_job.h"
+#include "formats/npy/npy.h"
+#include "lib/base/mapped_file.h"
+#include "lib/base/output_file.h"
+#include "lib/prune/layer_rule.h"
+#include "lib/prune/plan_json.h"
+
+namespace espalier {
+namespace {
+
+struct Args {
+  CommonOptions common;
+  DataOptions data;
+  std::string input, output, calib, eval;
+  std::optional<double> sparsity;
+  std::string block, nm, method, scope, diagonal, values, profile, index;
+  std::vector<std::string> operators, exclude, force, layers, shapes;
+  std::optional<size_t> min_weights;
+  bool depthwise = false, keep_first_last = false, dry_run = false;
+  std::string mask_in, mask_out, rewind, recipe, save_recipe;
+  LaterOptions later;
+};
+
+void read_select(const Args& args, SelectOptions& select) {
+  if (!args.operators.empty()) select.operators = args.operators;
+  if (args.min_weights) select.min_weights = *args.min_weights;
+  select.depthwise |= args.depthwise;
+  select.keep_first_last |= args.keep_first_last;
+  select.exclude.insert(select.exclude.end(), args.exclude.begin(), args.exclude.end());
+  select.force.insert(select.force.end(), args.force.begin(), args.force.end());
+}
+
+PruneOptions recipe_of(const Args& args) {
+  if (args.recipe.empty()) return {};
+  try {
+    return read_recipe(as_text(MappedFile::open(args.recipe)->bytes()));
+  } catch (Error& error) {
+    error.add_context(printable(args.recipe));
+    throw;
+  }
+}
+
+// Defaults, the recipe over them, the command line over both.
+PruneOptions options_of(const Args& args) {
+  PruneOptions options = recipe_of(args);
+  read_select(args, options.select);
+  if (args.sparsity) options.sparsity = *args.sparsity;
+  if (!args.block.empty()) {
+    options.block = parse_block_shape(args.block);
+    options.nm.reset();
+  }
+  if (!args.nm.empty()) options.nm = parse_nm(args.nm);
+  if (!args.method.empty()) options.method = args.method;
+  if (!args.scope.empty()) options.scope = args.scope;
+  if (!args.diagonal.empty()) options.keep_diagonal = args.diagonal == "keep";
+  if (!args.values.empty()) options.values = args.values;
+  if (!args.profile.empty()) options.profile = args.profile;
+  if (!args.index.empty()) options.index = args.index;
+  if (args.common.seed != 0) options.seed = args.common.seed;
+  for (const std::string& text : args.layers) options.rules.push_back(parse_layer_rule(text));
+  return options;
+}
+
+PrunePlan plan_of(const Args& args, const Model& model, const PruneOptions& options,
+                  ThreadPool& pool) {
+  const Stage stage("score and choose");
+  if (args.mask_in.empty()) return make_plan(model, options, pool);
+  return plan_from_masks(model, options, read_npz_file(args.mask_in));
+}
+
+std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& options,
+                                                       const std::string& profile) {
+  const std::string block = options.nm ? "1x1" : to_string(options.block);
+  return {{"block", block},
+          {"nm", options.nm ? Cell(to_string(*options.nm)) : Cell()},
+          {"sparsity", options.nm ? 1.0 - static_cast<double>(options.nm->keep) / options.nm->of
+                                  : options.sparsity},
+          {"method", options.method},
+          {"scope", options.scope},
+          {"values", cell_or_null(options.values)},
+          {"profile", cell_or_null(profile)},
+          {"seed", count_cell(options.seed)}};
+}
+
+LayerResult row_of(const PackJob& job, const LayerPlan& plan) {
+  const Weight& after = weight_of(job.packed, plan.layer);
+  LayerResult row = layer_row(plan.layer, weight_of(job.before, plan.layer), after);
+  row.zeros = zero_share(weight_of(job.masked, plan.layer), plan.layer.fold, plan.diagonal);
+  if (!row.left_out.empty()) {
+    row.bytes_after = row.bytes_before;
+    return row;
+  }
+  row.block = to_string(plan.block);
+  row.pattern = plan.nm ? to_string(*plan.nm) : row.block;
+  row.blocks = plan.mask.blocks();
+  row.blocks_kept = plan.mask.kept_blocks();
+  row.diagonal = plan.diagonal ? plan.layer.fold.parts * plan.layer.fold.rows : 0;
+  if (job.write.profile == "dense") row.bytes_after = row.bytes_before;
+  return row;
+}
+
+// Which of --eval, --calib and --inputs the runs take.
+std::string run_data(const Args& args) {
+  return !args.eval.empty() ? args.eval : !args.calib.empty() ? args.calib : args.data.inputs;
+}
+
+void check(const Args& args) {
+  if (args.output.empty() && !args.dry_run)
+    throw Error(Fault::kUsage, "OUT is missing: the file to write, or --dry-run");
+  if (!args.block.empty() && !args.nm.empty())
+    throw Error(Fault::kUsage, "--block and --nm exclude each other");
+  if (!args.data.labels.empty() && args.eval.empty())
+    throw Error(Fault::kUsage, "--labels wants --eval DATA, which it labels");
+  check_later(args.later);
+  check_available(args.method, args.scope, args.values);
+}
+
+int run(const Args& args) {
+  apply_common(args.common);
+  check(args);
+  const PruneOptions options = options_of(args);
+  check_options(options);
+  ThreadPool pool(args.common.threads);
+  PackJob job;
+  job.command = "prune";
+  job.input = args.rewind.empty() ? args.input : args.rewind;
+  job.output = args.output;
+  job.dry_run = args.dry_run;
+  job.write.profile = resolved_profile(args.output, options.profile);
+  if (!options.index.empty()) job.write.index = options.index;
+  job.write.shapes = input_shapes(args.shapes);
+  job.data = args.data;
+  job.data_path = run_data(args);
+  {
+    const Stage stage("read");
+    job.before = read_model(args.input);
+  }
+  PrunePlan plan = plan_of(args, job.before, options, pool);
+  if (!args.rewind.empty()) {
+    job.before = read_model(args.rewind);
+    plan = retarget(plan, job.before);
+    job.notes.push_back(fmt::format("masks found in {}", printable(args.input)));
+  }
+  {
+    const Stage stage("apply and pack");
+    job.masked = apply_plan(job.before, plan, pool);
+    job.packed = pack_weights(job.masked, plan, pool);
+  }
+  job.options = option_cells(options, job.write.profile);
+  for (const LayerPlan& layer : plan.layers) {
+    job.layers.push_back(layer.layer);
+    job.rows.push_back(row_of(job, layer));
+  }
+  if (!args.mask_out.empty()) write_npz_file(args.mask_out, masks_of(plan));
+  if (!args.save_recipe.empty()) write_file(args.save_recipe, as_bytes(recipe_json(options)));
+  return finish(std::move(job), args.common);
+}
+
+void add_what(CLI::App& app, Args& a) {
+  app.add_option("--sparsity", a.sparsity, "share of pruned weights over the selected layers (0.5)")
+      ->type_name("S")
+      ->group("What is pruned");
+  const auto text = [&](const char* name, std::string& target, const char* type, const char* what) {
+    return app.add_option(name, target, what)->type_name(type)->group("What is pruned");
+  };
+  const auto list = [&](const char* name, std::vector<std::string>& target, const char* type,
+                        const char* what) {
+    return app.add_option(name, target, what)
+        ->type_name(type)
+        ->allow_extra_args(false)
+        ->group("What is pruned");
+  };
+  text("--block", a.block, "RxC", "outputs x inputs of a block (16x1)");
+  text("--nm", a.nm, "N:M", "N kept of each M along the inputs, instead of --block");
+  text("--method", a.method, "M", method_help().c_str());
+  text("--scope", a.scope, "S", "layer, global: how sparsity is shared out (layer)");
+  text("--diagonal", a.diagonal, "D", "keep, prune: diagonals of square recurrent matrices (keep)")
+      ->check(CLI::IsMember({"keep", "prune"}));
+  list("--op", a.operators, "LIST", "operators whose weights are pruned (all prunable)")
+      ->delimiter(',');
+  app.add_option("--min-weights", a.min_weights, "smaller weights stay dense (1024)")
+      ->type_name("N")
+      ->group("What is pruned");
+  app.add_flag("--depthwise", a.depthwise, "depthwise convolutions too")->group("What is pruned");
+  app.add_flag("--keep-first-last", a.keep_first_last, "first and last layer stay dense")
+      ->group("What is pruned");
+  list("--force", a.force, "REGEX", "prune fixed transforms of that name too; repeatable");
+  list("--exclude", a.exclude, "REGEX", "never touch these weights; repeatable");
+  list("--layer", a.layers, "REGEX:key=value,...",
+       "block, sparsity, method, nm, gate-density or skip for some weights; repeatable");
+  text("--mask-in", a.mask_in, "FILE", "use these masks (.npz) instead of scores");
+  text("--mask-out", a.mask_out, "FILE", "save the masks");
+  text("--rewind", a.rewind, "MODEL", "apply the masks found in IN to this checkpoint");
+  text("--recipe", a.recipe, "FILE", "options from a JSON file; the command line wins");
+  text("--save-recipe", a.save_recipe, "FILE", "write the options that were used");
+}
+
+void add_how(CLI::App& app, Args& a) {
+  const auto text = [&](const char* name, std::string& target, const char* type, const char* what,
+                        const char* group) {
+    return app.add_option(name, target, what)->type_name(type)->group(group);
+  };
+  text("--values", a.values, "T", "f32, f16: stored type of kept values (the weight's own)",
+       "What is written");
+  add_write_options(app, a.profile, a.index, a.shapes);
+  app.add_flag("--dry-run", a.dry_run, "everything but writing OUT")->group("What is written");
+  text("--eval", a.eval, "DATA", "inputs that the metric is measured on", "Data");
+  text("--calib", a.calib, "DATA", "inputs that the result is verified with", "Data");
+  add_data_options(app, a.data, "inputs that the result is verified with (random ones)");
+  add_metric_options(app, a.data, true);
+}
+
+std::function<int()> add(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  app.add_option("IN", args->input, "model to prune")->required();
+  app.add_option("OUT,-o,--output", args->output, "model to write, format by its ending");
+  add_what(app, *args);
+  add_how(app, *args);
+  add_later_options(app, args->later);
+  add_common(app, args->common);
+  add_footer(
+      app,
+      "  espalier prune model.onnx pruned.nnef.tgz --block 16x1 --sparsity 0.8\n"
+      "  espalier prune model.onnx pruned.onnx --nm 2:4 --exclude '^head' --json report.json");
+  return [args] { return run(*args); };
+}
+
+}  // namespace
+
+constinit const Command prune_command{
+    "prune", "drop the weakest blocks, pack what is left, verify and report", add};
+
+}  // namespace espalier

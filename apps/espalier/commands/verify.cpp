@@ -1,0 +1,140 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+
+#include "apps/espalier/command.h"
+#include "apps/espalier/common_options.h"
+#include "apps/espalier/data_options.h"
+#include "apps/espalier/options.h"
+#include "apps/espalier/weights.h"
+#include "formats/format.h"
+#include "lib/verify/model_runner.h"
+
+namespace espalier {
+namespace {
+
+struct Args {
+  CommonOptions common;
+  DataOptions data;
+  Tolerance tolerance;
+  std::string a, b;
+};
+
+WeightDifference compare_weight(const std::string& name, const Weight& a, const Weight& b,
+                                Tolerance tolerance) {
+  const Comparison compared =
+      compare_outputs({{{name, dense_of(a)}}}, {{{name, dense_of(b)}}}, tolerance);
+  const OutputDifference& d = compared.outputs.front();
+  return {name, a.shape(), d.max_abs, d.max_rel, d.ok};
+}
+
+bool is_number(DType dtype) {
+  return is_float(dtype) || (dtype >= DType::kI8 && dtype <= DType::kBool);
+}
+
+// Without data nothing is run: weights of the same name, type and shape are compared.
+void verify_weights(const Args& args, const Model& a, const Model& b, VerifyResults& found,
+                    std::vector<std::string>& notes) {
+  std::map<std::string, const Weight*> in_b;
+  for (const auto& [name, weight] : named_weights(b)) in_b.emplace(name, weight);
+  size_t total = 0;
+  for (const auto& [name, weight] : named_weights(a)) {
+    ++total;
+    const auto other = in_b.find(name);
+    if (other == in_b.end() || other->second->shape() != weight->shape() ||
+        other->second->dtype() != weight->dtype() || !is_number(weight->dtype())) {
+      continue;
+    }
+    found.weights.push_back(compare_weight(name, *weight, *other->second, args.tolerance));
+  }
+  if (found.weights.empty() && total != 0) {
+    throw Error(Fault::kUsage,
+                "no weight has the same name, type and shape in both models: give --inputs DATA");
+  }
+  found.ok = std::ranges::all_of(found.weights, &WeightDifference::ok);
+  if (found.weights.size() < total) {
+    notes.push_back(
+        fmt::format("{} of {} weights compared; the others have another name, type or "
+                    "shape in b",
+                    found.weights.size(), total));
+  }
+}
+
+// b against a, and packed b against decoded b, feed by feed.
+void verify_outputs(const Args& args, const Model& a, const Model& b, VerifyResults& found) {
+  const DataSet data = data_set(args.data.inputs, a, args.data);
+  const std::vector<Feed> feeds = make_feeds(a, data);
+  const std::optional<LabelledMetric> wanted = labelled_metric(args.data);
+  const ExecutorOptions options{.threads = args.common.threads};
+  ExecutorOptions decoding = options;
+  decoding.decode_weights = true;
+  ModelRunner runner_a(a, a, data, options), runner_b(b, a, data, options);
+  std::optional<ModelRunner> decoded_b;
+  if (any_packed(b)) decoded_b.emplace(b, a, data, decoding);
+  Comparer outputs(args.tolerance), packed(args.tolerance);
+  const std::string first_output = output_names(a).at(0);
+  std::vector<Feed> first_a, first_b;
+  for (const Feed& feed : feeds) {
+    const Feed from_a = runner_a.run(feed), from_b = runner_b.run(feed);
+    outputs.add(from_a, from_b);
+    if (decoded_b) packed.add(decoded_b->run(feed), from_b);
+    if (!wanted) continue;
+    first_a.push_back({{first_output, from_a.at(first_output)}});
+    first_b.push_back({{first_output, from_b.at(first_output)}});
+  }
+  found.samples = feeds.size();
+  found.outputs = outputs.result().outputs;
+  found.packed = packed.result().outputs;
+  found.ok = outputs.result().ok() && packed.result().ok();
+  if (wanted) {
+    found.metric =
+        MetricPair{wanted->name, metric(wanted->name, first_a, first_output, wanted->labels),
+                   metric(wanted->name, first_b, first_output, wanted->labels)};
+  }
+}
+
+int run(const Args& args) {
+  apply_common(args.common);
+  const bool has_data = !args.data.inputs.empty();
+  if (!has_data && (!args.data.labels.empty() || !args.data.metric.empty()))
+    throw Error(Fault::kUsage, "--labels and --metric want --inputs DATA");
+  const Model a = read_model(args.a), b = read_model(args.b);
+  Results results;
+  results.command = "verify";
+  VerifyResults& found = results.verify.emplace();
+  found.a = printable(args.a, 4096);
+  found.b = printable(args.b, 4096);
+  found.tolerance = args.tolerance;
+  if (has_data) {
+    verify_outputs(args, a, b, found);
+  } else {
+    verify_weights(args, a, b, found, results.notes);
+  }
+  emit(results, args.common);
+  return found.ok ? kDone : kOutOfTolerance;
+}
+
+std::function<int()> add(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  app.add_option("A", args->a, "model that is right")->required();
+  app.add_option("B", args->b, "model that is to compute the same")->required();
+  add_tolerance(app, args->tolerance.abs, args->tolerance.rel);
+  add_data_options(app, args->data, "inputs to run both on; without them weights are compared");
+  add_metric_options(app, args->data, false);
+  add_common(app, args->common);
+  add_footer(app,
+             "  espalier verify model.onnx packed.nnef.tgz --inputs test_data_set_0\n"
+             "  espalier verify model.onnx packed.onnx");
+  return [args] { return run(*args); };
+}
+
+}  // namespace
+
+constinit const Command verify_command{
+    "verify", "does B compute what A computes, and packed B what decoded B computes", add};
+
+}  // namespace espalier

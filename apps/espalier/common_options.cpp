@@ -1,0 +1,117 @@
+#include "apps/espalier/common_options.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+
+#include "lib/base/log.h"
+#include "lib/base/output_file.h"
+#include "lib/kernels/sparse_product.h"
+
+namespace espalier {
+namespace {
+
+size_t terminal_width() {
+  constexpr size_t kDefault = 110, kNarrowest = 60, kWidest = 200;
+  winsize size{};
+  size_t width = kDefault;
+  if (isatty(STDOUT_FILENO) != 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 &&
+      size.ws_col != 0) {
+    width = size.ws_col;
+  } else if (const char* columns = std::getenv("COLUMNS"); columns != nullptr) {
+    width = std::strtoul(columns, nullptr, 10);
+    if (width == 0) width = kDefault;
+  }
+  return std::clamp(width, kNarrowest, kWidest);
+}
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+void add_common(CLI::App& app, CommonOptions& options, bool reports) {
+  app.add_flag("-v,--verbose", options.verbose, "say more on stderr: stages and their times")
+      ->group("Common");
+  app.add_flag("-q,--quiet", options.quiet, "no table and no warnings")->group("Common");
+  app.add_option("--threads", options.threads, "threads (0: all processors)")
+      ->type_name("N")
+      ->group("Common");
+  app.add_option("--simd", options.simd, "instruction set of the kernels (the best there is)")
+      ->type_name("NAME")
+      ->group("Common");
+  app.add_option("--seed", options.seed, "seed of all random numbers (0)")
+      ->type_name("N")
+      ->group("Common");
+  if (!reports) return;
+  const auto file = [&](const char* name, std::string& target, const char* what) {
+    app.add_option(name, target, what)->type_name("FILE")->group("Report");
+  };
+  file("--json", options.json, "the report as JSON; - is stdout, in place of the table");
+  file("--html", options.html, "the report as one HTML page");
+  file("--md", options.markdown, "the report as Markdown");
+  file("--csv", options.csv, "the tables as CSV");
+}
+
+void apply_common(const CommonOptions& options) {
+  set_log_level(options.quiet     ? LogLevel::kQuiet
+                : options.verbose ? LogLevel::kVerbose
+                                  : LogLevel::kNormal);
+  constexpr size_t kMostThreads = 1024;
+  if (options.threads > kMostThreads) {
+    throw Error(Fault::kUsage,
+                fmt::format("--threads {}: at most {}", options.threads, kMostThreads));
+  }
+  if (!options.simd.empty()) set_simd_target(options.simd);
+}
+
+void add_footer(CLI::App& app, std::string_view example) {
+  app.footer(
+      fmt::format("Example:\n{}\n\nExit codes: 0 done, 1 input or output failed, 2 wrong "
+                  "command line, 3 out of tolerance.",
+                  example));
+}
+
+void print(std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (written >= 0) {
+      text.remove_prefix(static_cast<size_t>(written));
+    } else if (errno == EPIPE) {
+      return;
+    } else if (errno != EINTR) {
+      throw Error(Fault::kFormat, fmt::format("standard output: {}", std::strerror(errno)));
+    }
+  }
+}
+
+void emit(const Results& results, const CommonOptions& options) {
+  const Report report = make_report(results);
+  const RenderOptions render{.width = terminal_width()};
+  bool printed = false;
+  for (const auto& [name, file] :
+       {std::pair("json", options.json), std::pair("html", options.html),
+        std::pair("markdown", options.markdown), std::pair("csv", options.csv)}) {
+    if (file.empty()) continue;
+    const std::string text = find_renderer(name)->render(report, render);
+    if (file == "-") {
+      print(text);
+      printed = true;
+    } else {
+      write_file(file, as_bytes(text));
+    }
+  }
+  if (!printed && !options.quiet) print(find_renderer("text")->render(report, render));
+}
+
+Stage::Stage(std::string name) : name_(std::move(name)), start_(now()) {}
+Stage::~Stage() { note(fmt::format("{}: {:.3f} s", name_, now() - start_)); }
+
+}  // namespace espalier

@@ -1,0 +1,101 @@
+#include "apps/espalier/data_options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+
+#include "apps/espalier/load_data.h"
+#include "formats/npy/npy.h"
+
+namespace espalier {
+namespace {
+
+// Split at the last '=': names of tensors may hold one.
+std::pair<std::string, std::string> split(const std::string& option, const std::string& text,
+                                          const char* form) {
+  const size_t place = text.rfind('=');
+  if (place == std::string::npos || place == 0 || place + 1 == text.size()) {
+    throw Error(Fault::kUsage, fmt::format("{} {}: {} wanted", option, printable(text), form));
+  }
+  return {text.substr(0, place), text.substr(place + 1)};
+}
+
+double number(const std::string& text) {
+  double value = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (fault != std::errc() || end != text.data() + text.size()) {
+    throw Error(Fault::kUsage, fmt::format("--fill: '{}' is no number", printable(text)));
+  }
+  return value;
+}
+
+}  // namespace
+
+void add_data_options(CLI::App& app, DataOptions& options, const char* inputs) {
+  if (inputs != nullptr) {
+    app.add_option("--inputs", options.inputs, inputs)->type_name("DATA")->group("Data");
+  }
+  app.add_option("--batch", options.batch, "samples per feed where the first axis is free (1)")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->group("Data");
+  app.add_option(
+         "--state", options.states,
+         "input IN starts at zero and then gets output OUT of the sample before; repeatable")
+      ->type_name("IN=OUT")
+      ->allow_extra_args(false)
+      ->group("Data");
+  app.add_option("--fill", options.fills, "constant for an input that DATA lacks; repeatable")
+      ->type_name("IN=VALUE")
+      ->allow_extra_args(false)
+      ->group("Data");
+}
+
+void add_metric_options(CLI::App& app, DataOptions& options, bool command) {
+  app.add_option("--labels", options.labels,
+                 "labels or reference values, .npy, first axis = samples")
+      ->type_name("FILE")
+      ->group("Data");
+  app.add_option("--metric", options.metric,
+                 fmt::format("{} (top1)", fmt::join(metric_names(), ", ")))
+      ->type_name("M")
+      ->group("Data");
+  if (!command) return;
+  app.add_option("--metric-cmd", options.metric_command,
+                 "program that prints one number for the model file {model}")
+      ->type_name("CMD")
+      ->group("Data");
+}
+
+DataSet data_set(const std::string& path, const Model& model, const DataOptions& options) {
+  DataSet data;
+  if (!path.empty()) data = load_data(path, model);
+  data.batch = options.batch;
+  for (const std::string& text : options.states)
+    data.states.insert(split("--state", text, "IN=OUT"));
+  for (const std::string& text : options.fills) {
+    const auto [input, value] = split("--fill", text, "IN=VALUE");
+    data.fill.emplace(input, number(value));
+  }
+  return data;
+}
+
+std::optional<LabelledMetric> labelled_metric(const DataOptions& options) {
+  if (!options.metric.empty()) {
+    const std::vector<std::string> names = metric_names();
+    if (std::ranges::count(names, options.metric) == 0) {
+      throw Error(Fault::kUsage, fmt::format("--metric {}: there are {}", printable(options.metric),
+                                             fmt::join(names, ", ")));
+    }
+    if (options.labels.empty()) {
+      throw Error(Fault::kUsage, fmt::format("--metric {} wants --labels", options.metric));
+    }
+  }
+  if (options.labels.empty()) return std::nullopt;
+  return LabelledMetric{options.metric.empty() ? "top1" : options.metric,
+                        read_npy_file(options.labels)};
+}
+
+}  // namespace espalier

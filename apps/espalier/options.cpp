@@ -1,0 +1,119 @@
+#include "apps/espalier/options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+
+#include "lib/base/error.h"
+#include "lib/prune/criterion.h"
+
+namespace espalier {
+namespace {
+
+std::vector<std::string> methods() {
+  std::vector<std::string> names;
+  for (const Criterion* criterion : criteria()) names.emplace_back(criterion->name);
+  return names;
+}
+
+Shape parse_shape(const std::string& option, const std::string& text) {
+  Shape shape;
+  for (const std::string& part : CLI::detail::split(text, 'x')) {
+    int64_t extent = -1;
+    const auto [end, fault] = std::from_chars(part.data(), part.data() + part.size(), extent);
+    const bool number = fault == std::errc() && end == part.data() + part.size() && extent > 0;
+    if (!number && part != "?")
+      throw Error(Fault::kUsage, fmt::format("{}: '{}' is no extent", option, printable(part)));
+    shape.push_back(number ? extent : -1);
+  }
+  return shape;
+}
+
+void check_one(const char* option, const std::string& value,
+               const std::vector<std::string>& there) {
+  if (value.empty() || std::ranges::count(there, value) != 0) return;
+  throw Error(Fault::kUsage, fmt::format("{} {}: not there; there are {}", option, printable(value),
+                                         fmt::join(there, ", ")));
+}
+
+}  // namespace
+
+void add_write_options(CLI::App& app, std::string& profile, std::string& index,
+                       std::vector<std::string>& shapes) {
+  app.add_option("--profile", profile,
+                 "how packed weights are spelled (NNEF: tract; ONNX: function)")
+      ->type_name("P")
+      ->group("What is written");
+  app.add_option("--index", index, "grid, first-element: the index of a block (grid)")
+      ->type_name("I")
+      ->check(CLI::IsMember({"grid", "first-element"}))
+      ->group("What is written");
+  app.add_option("--input-shape", shapes,
+                 "bind the free dimensions of an input, ? leaves one free; repeatable")
+      ->type_name("NAME=DxDx...")
+      ->allow_extra_args(false)
+      ->group("What is written");
+}
+
+std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts) {
+  std::map<std::string, Shape> result;
+  for (const std::string& text : texts) {
+    const size_t place = text.rfind('=');
+    const std::string option = "--input-shape " + printable(text);
+    if (place == std::string::npos || place == 0)
+      throw Error(Fault::kUsage, option + ": NAME=DxDx... wanted");
+    result.insert_or_assign(text.substr(0, place), parse_shape(option, text.substr(place + 1)));
+  }
+  return result;
+}
+
+void add_later_options(CLI::App& app, LaterOptions& options) {
+  static constexpr std::array kLater{"--target-size", "--target-latency", "--max-drop",
+                                     "--machine",     "--schedule",       "--at-step"};
+  static constexpr std::array kLaterFlags{"--no-refit", "--sequential"};
+  options.given.reserve(kLater.size() + kLaterFlags.size());
+  for (const char* name : kLater) {
+    auto& entry = options.given.emplace_back(name, std::vector<std::string>());
+    app.add_option(name, entry.second)->allow_extra_args(false)->group("");  // not in --help
+  }
+  for (const char* name : kLaterFlags) {
+    auto& entry = options.given.emplace_back(name, std::vector<std::string>());
+    app.add_flag(name, entry.second)->group("");
+  }
+}
+
+void check_later(const LaterOptions& options) {
+  for (const auto& [name, values] : options.given) {
+    if (values.empty()) continue;
+    throw Error(Fault::kUsage,
+                fmt::format("{}: not there yet; sparsity is set by --sparsity and --layer, in one "
+                            "round and without refit",
+                            name));
+  }
+}
+
+void check_available(const std::string& method, const std::string& scope,
+                     const std::string& values) {
+  check_one("--method", method, methods());
+  check_one("--scope", scope, {"layer", "global"});
+  check_one("--values", values, {"f32", "f16"});
+}
+
+std::string method_help() {
+  return fmt::format("{}: how blocks are scored (l2)", fmt::join(methods(), ", "));
+}
+
+void add_tolerance(CLI::App& app, double& absolute, double& relative) {
+  // A NaN is no number in this range.
+  const CLI::Range range(0.0, 1e30);
+  app.add_option("--abs", absolute, "an element may differ by this much (1e-4)")
+      ->type_name("D")
+      ->check(range);
+  app.add_option("--rel", relative, "and by this share of its size (1e-4)")
+      ->type_name("D")
+      ->check(range);
+}
+
+}  // namespace espalier

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "apps/espalier/common_options.h"
+#include "apps/espalier/data_options.h"
+#include "formats/format.h"
+#include "lib/prune/plan.h"
+
+namespace espalier {
+
+/// What prune, convert and mask apply have in common: a model, what becomes of its weights, where
+/// it goes, and what it is checked with.
+struct PackJob {
+  std::string command;
+  std::filesystem::path input, output;  ///< output is empty for a dry run without one
+  bool dry_run = false;
+  WriteOptions write;
+
+  Model before;  ///< as it was read
+  Model masked;  ///< what the packed weights must decode to
+  Model packed;
+  bool pruned = true;  ///< masked differs from before on purpose
+
+  std::vector<Layer> layers;      ///< parallel to rows
+  std::vector<LayerResult> rows;  ///< as far as they are known before the run
+  std::vector<std::pair<std::string, Cell>> options;
+  std::vector<std::string> notes;
+
+  DataOptions data;
+  std::string data_path;  ///< inputs for the runs; "" = random ones
+};
+
+/// Checks in memory, writes, reads back, checks again, measures, reports.
+/// Returns kDone, or kOutOfTolerance where packed and decoded weights disagree (then no output is
+/// left).
+int finish(PackJob job, const CommonOptions& common);
+
+/// A row without what only a run tells. `after` is the weight as it will be stored.
+LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& after);
+
+/// The profile that will be used, "" where nothing is written.
+/// Errors  Fault::kUsage for a profile that the output's format has not.
+std::string resolved_profile(const std::filesystem::path& output, const std::string& profile);
+
+}  // namespace espalier

@@ -1,0 +1,210 @@
+#include "apps/espalier/run_checks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <new>
+#include <set>
+
+#include "lib/base/log.h"
+#include "lib/sparse/pack.h"
+
+namespace espalier {
+namespace {
+
+constexpr Tolerance kRounding{};
+constexpr size_t kMostFeeds = 256;  // enough to compare with; a metric takes them all
+constexpr size_t kErrorFeeds = 16;  // for output errors per layer
+constexpr size_t kReadBackFeeds = 4;
+
+// Calls body; an Error or a lack of memory becomes `why` where inputs are random: a model need not
+// take those.
+template <typename Body>
+void unless_random(bool random, std::string& why, const Body& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    if (!random) throw;
+    why = fmt::format("it does not run on random inputs: {}", error.what());
+  } catch (const std::bad_alloc&) {
+    if (!random) throw;
+    why = "it does not run on random inputs: not enough memory";
+  }
+}
+
+std::string lacking(const Model& model) {
+  const std::vector<std::string> list = unsupported_operators(model);
+  if (list.empty()) return "";
+  std::vector<std::string> names;
+  for (const std::string& entry : list) {
+    const std::string op = entry.substr(0, entry.find(" ("));
+    if (std::ranges::count(names, op) == 0) names.push_back(op);
+  }
+  constexpr size_t kShown = 5;
+  const size_t count = names.size();
+  names.resize(std::min(count, kShown));
+  return fmt::format("the runtime lacks {}{}", fmt::join(names, ", "),
+                     count > kShown ? fmt::format(" and {} more", count - kShown) : "");
+}
+
+// Only the output that a metric looks at is kept.
+Feed only(const Feed& outputs, const std::string& name) { return {{name, outputs.at(name)}}; }
+
+std::vector<Replacement> replacements(const PackJob& job, std::vector<size_t>& places) {
+  std::vector<Replacement> result;
+  for (size_t i = 0; i < job.layers.size(); ++i) {
+    const Layer& layer = job.layers[i];
+    if (!job.rows[i].left_out.empty() || !layer.prefix.empty()) continue;
+    const Weight& weight = weight_of(job.packed, layer);
+    result.push_back(
+        {layer.value, layer.input, weight.is_sparse() ? decode(weight.sparse()) : weight.dense()});
+    places.push_back(i);
+  }
+  return result;
+}
+
+void measure_output_errors(const PackJob& job, const CheckInputs& inputs,
+                           const ExecutorOptions& options, RunChecks& checks) {
+  std::vector<size_t> places;
+  const std::vector<Replacement> changed = replacements(job, places);
+  std::vector<Feed> feeds = inputs.feeds;
+  feeds.resize(std::min(feeds.size(), kErrorFeeds));
+  const auto errors = output_errors(job.before, changed, inputs.data, feeds, options);
+  checks.output_errors.resize(job.layers.size());
+  for (size_t i = 0; i < places.size(); ++i) checks.output_errors[places[i]] = errors[i];
+}
+
+std::optional<double> time_of(const Executor& executor, const Graph& graph, const Layer& layer,
+                              size_t runs) {
+  const std::optional<size_t> node = reader_of(graph, layer.value, layer.input);
+  const std::vector<NodeTime> times = executor.times();
+  if (!node || times.size() != graph.nodes.size() || runs == 0) return std::nullopt;
+  return 1000 * times[*node].seconds / static_cast<double>(runs);
+}
+
+}  // namespace
+
+bool agrees(const Comparison& comparison) {
+  return std::ranges::all_of(comparison.outputs, [](const OutputDifference& output) {
+    return output.ok || output.max_rel <= kRounding.rel;
+  });
+}
+
+bool RunChecks::agrees() const { return espalier::agrees(packed); }
+
+CheckInputs check_inputs(const PackJob& job, uint64_t seed) {
+  CheckInputs inputs;
+  inputs.data = data_set(job.data_path, job.before, job.data);
+  inputs.not_run = lacking(job.packed);
+  if (!job.data_path.empty()) {
+    inputs.feeds = make_feeds(job.before, inputs.data);
+    return inputs;
+  }
+  inputs.random = true;
+  if (!inputs.not_run.empty()) return inputs;
+  unless_random(true, inputs.not_run,
+                [&] { inputs.feeds.push_back(random_feed(job.before, seed, inputs.data)); });
+  return inputs;
+}
+
+RunChecks run_checks(const PackJob& job, const CheckInputs& inputs,
+                     const ExecutorOptions& options) {
+  RunChecks checks;
+  checks.random = inputs.random;
+  checks.not_run = inputs.not_run;
+  if (!checks.not_run.empty()) return checks;
+  const std::optional<LabelledMetric> wanted = labelled_metric(job.data);
+  const size_t count = wanted ? inputs.feeds.size() : std::min(inputs.feeds.size(), kMostFeeds);
+  const std::string first_output = output_names(job.before).at(0);
+  std::vector<Feed> dense_outputs, packed_outputs;
+  unless_random(inputs.random, checks.not_run, [&] {
+    std::optional<ModelRunner> dense;
+    if (job.pruned) dense.emplace(job.before, job.before, inputs.data, options);
+    ModelRunner decoded(job.masked, job.before, inputs.data, options);
+    ModelRunner packed(job.packed, job.before, inputs.data, options);
+    Comparer agreement(kRounding), cost(kRounding);
+    Progress progress("verify", count);
+    for (size_t i = 0; i < count; ++i) {
+      const Feed& feed = inputs.feeds[i];
+      const Feed from_decoded = decoded.run(feed);
+      const Feed from_packed = packed.run(feed);
+      const Feed from_dense = dense ? dense->run(feed) : from_decoded;
+      agreement.add(from_decoded, from_packed);
+      cost.add(from_dense, from_decoded);
+      if (wanted) {
+        dense_outputs.push_back(only(from_dense, first_output));
+        packed_outputs.push_back(only(from_packed, first_output));
+      }
+      progress.step();
+    }
+    checks.samples = count;
+    checks.packed = agreement.result();
+    if (job.pruned) checks.cost = cost.result();
+    if (job.pruned) measure_output_errors(job, inputs, options, checks);
+  });
+  if (wanted && checks.not_run.empty()) {
+    checks.metric =
+        MetricPair{wanted->name, metric(wanted->name, dense_outputs, first_output, wanted->labels),
+                   metric(wanted->name, packed_outputs, first_output, wanted->labels)};
+  }
+  return checks;
+}
+
+std::optional<Comparison> run_read_back(const PackJob& job, const Model& read,
+                                        const CheckInputs& inputs, const ExecutorOptions& options,
+                                        RunChecks& checks) {
+  if (!checks.not_run.empty() || !unsupported_operators(read).empty()) return std::nullopt;
+  const std::optional<LabelledMetric> wanted = labelled_metric(job.data);
+  const size_t count = wanted ? inputs.feeds.size() : std::min(inputs.feeds.size(), kReadBackFeeds);
+  const std::string first_output = output_names(job.before).at(0);
+  ModelRunner packed(job.packed, job.before, inputs.data, options);
+  ModelRunner back(read, job.before, inputs.data, options);
+  Comparer comparer(kRounding);
+  std::vector<Feed> outputs;
+  for (size_t i = 0; i < count; ++i) {
+    const Feed from_back = back.run(inputs.feeds[i]);
+    if (i < kReadBackFeeds) comparer.add(packed.run(inputs.feeds[i]), from_back);
+    if (wanted) outputs.push_back(only(from_back, first_output));
+  }
+  if (wanted) checks.metric->b = metric(wanted->name, outputs, first_output, wanted->labels);
+  return comparer.result();
+}
+
+SpeedChecks measure_speed(const PackJob& job, const CheckInputs& inputs,
+                          const ExecutorOptions& options) {
+  constexpr TimingOptions kWhole{.warmup = 0.05, .seconds = 0.35};
+  constexpr TimingOptions kLayers{.warmup = 0.02, .seconds = 0.15};
+  const Feed& feed = inputs.feeds.front();
+  SpeedChecks result;
+  {
+    ModelRunner dense(job.masked, job.before, inputs.data, options);
+    ModelRunner packed(job.packed, job.before, inputs.data, options);
+    const std::array<std::function<void()>, 2> bodies{[&] { dense.run(feed); },
+                                                      [&] { packed.run(feed); }};
+    const std::vector<Timing> times = time_interleaved(bodies, kWhole);
+    result.ms_dense = times[0].median_ms;
+    result.ms_packed = times[1].median_ms;
+  }
+  ExecutorOptions profiled = options;
+  profiled.profile = true;
+  ModelRunner dense(job.masked, job.before, inputs.data, profiled);
+  ModelRunner packed(job.packed, job.before, inputs.data, profiled);
+  size_t runs = 0;
+  const std::array<std::function<void()>, 2> bodies{[&] { dense.run(feed), ++runs; },
+                                                    [&] { packed.run(feed); }};
+  time_interleaved(bodies, kLayers);
+  std::set<size_t> seen;  // a node's time stands at its first weight
+  result.layer_dense.resize(job.layers.size());
+  result.layer_packed.resize(job.layers.size());
+  for (size_t i = 0; i < job.layers.size(); ++i) {
+    const Layer& layer = job.layers[i];
+    if (!layer.prefix.empty()) continue;
+    const auto node = reader_of(job.packed.graph, layer.value, layer.input);
+    if (!node || !job.rows[i].left_out.empty() || !seen.insert(*node).second) continue;
+    result.layer_dense[i] = time_of(dense.executor(), job.masked.graph, layer, runs);
+    result.layer_packed[i] = time_of(packed.executor(), job.packed.graph, layer, runs);
+  }
+  return result;
+}
+
+}  // namespace espalier

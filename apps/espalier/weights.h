@@ -1,0 +1,42 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/ir/model.h"
+
+namespace espalier {
+
+/// Every weight of the model with its full name ("node/branch/name" in subgraphs), in graph order.
+/// The pointers live as long as the model.
+std::vector<std::pair<std::string, const Weight*>> named_weights(const Model& model);
+
+/// The dense elements, decoded where packed.
+Tensor dense_of(const Weight& weight);
+
+/// What a file holds of it, headers apart.
+uint64_t stored_bytes(const Weight& weight);
+
+/// Bit for bit; with `zero_signs_free`, zeros of either sign are equal (weights with a diagonal
+/// kept apart).
+bool equal_elements(const Tensor& a, const Tensor& b, bool zero_signs_free);
+
+/// A packed weight against the dense one that it was made of: bit for bit where its values have the
+/// weight's own type, else the values rounded to theirs.
+bool decodes_to(const SparseMatrix& packed, const Tensor& dense);
+
+/// Names of the packed weights of `packed` that do not decode to those of `masked` (the same graph
+/// with dense weights).
+std::vector<std::string> wrongly_packed(const Model& masked, const Model& packed);
+
+/// Weights of a model that was written and read back, against those that were to be written.
+struct ReadBack {
+  size_t compared = 0, total = 0;  ///< total: weights to be written; others go by another name
+  std::vector<std::string> wrong;
+};
+ReadBack compare_read_back(const Model& wanted, const Model& read);
+
+bool any_packed(const Model& model);
+
+}  // namespace espalier

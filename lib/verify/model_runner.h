@@ -1,0 +1,28 @@
+#pragma once
+
+#include "lib/verify/data.h"
+
+namespace espalier {
+
+/// Runs a model with the input and output names of another, `reference` (same names, else by
+/// position), which are also those of the data set's states.
+class ModelRunner {
+ public:
+  /// Errors  as Executor, FeedRunner and match_names.
+  ModelRunner(const Model& model, const Model& reference, const DataSet& data,
+              const ExecutorOptions& options);
+  ModelRunner(const ModelRunner&) = delete;
+  ModelRunner& operator=(const ModelRunner&) = delete;
+
+  Feed run(const Feed& feed);
+  Executor& executor() { return executor_; }
+  /// `feed` with this model's own input names.
+  Feed own_names(const Feed& feed) const { return renamed(feed, inputs_); }
+
+ private:
+  std::map<std::string, std::string> inputs_, outputs_;  // reference's -> own; own -> reference's
+  Executor executor_;
+  FeedRunner runner_;
+};
+
+}  // namespace espalier
