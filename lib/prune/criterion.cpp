@@ -5,10 +5,6 @@
 
 namespace espalier {
 
-#define ESPALIER_CRITERION(name) extern constinit const Criterion name##_criterion;
-#include "lib/prune/criteria.def"
-#undef ESPALIER_CRITERION
-
 std::span<const Criterion* const> criteria() {
   static constexpr std::array kCriteria{
 #define ESPALIER_CRITERION(name) &name##_criterion,

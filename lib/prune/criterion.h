@@ -33,4 +33,8 @@ struct Criterion {
 std::span<const Criterion* const> criteria();
 const Criterion* find_criterion(std::string_view name);
 
+#define ESPALIER_CRITERION(name) extern const Criterion name##_criterion;
+#include "lib/prune/criteria.def"
+#undef ESPALIER_CRITERION
+
 }  // namespace espalier
