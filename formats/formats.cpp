@@ -1,0 +1,102 @@
+#include <fmt/format.h>
+
+#include <array>
+
+#include "formats/format.h"
+#include "lib/base/mapped_file.h"
+
+namespace espalier {
+
+namespace fs = std::filesystem;
+
+#define ESPALIER_FORMAT(name) extern constinit const Format name##_format;
+#include "formats/formats.def"
+
+namespace {
+
+// What the first bytes are, for a file that nobody knows.
+std::string first_bytes(Bytes bytes) {
+  if (bytes.empty()) return "it is empty";
+  std::string result = "it begins with";
+  for (const std::byte byte : bytes.first(std::min<size_t>(bytes.size(), 4)))
+    result += fmt::format(" {:02x}", static_cast<unsigned>(byte));
+  return result;
+}
+
+const Format& format_of(const fs::path& path) {
+  std::error_code error;
+  const bool folder = fs::is_directory(path, error);
+  // Refuses what is missing, a pipe or a device before any format looks at it.
+  const auto file = folder ? nullptr : MappedFile::open(path);
+  for (const Format* format : formats()) {
+    if (format->recognise(path)) return *format;
+  }
+  throw Error(Fault::kFormat,
+              fmt::format("is no ONNX and no NNEF model: {}",
+                          folder ? "a folder without graph.nnef" : first_bytes(file->bytes())));
+}
+
+uint64_t folder_bytes(const fs::path& folder) {
+  uint64_t bytes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file() && !entry.is_symlink()) bytes += entry.file_size();
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::span<const Format* const> formats() {
+  static constexpr std::array kFormats{
+#define ESPALIER_FORMAT(name) &name##_format,
+#include "formats/formats.def"
+  };
+  return kFormats;
+}
+
+Model read_model(const fs::path& path) {
+  try {
+    return format_of(path).read(path);
+  } catch (Error& error) {
+    error.add_context(printable(path.string()));
+    throw;
+  }
+}
+
+const Format& format_for_output(const fs::path& path) {
+  for (const Format* format : formats()) {
+    if (format->writes(path)) return *format;
+  }
+  throw Error(Fault::kUsage,
+              fmt::format("{}: no format has this ending", printable(path.string())));
+}
+
+void write_model(const Model& model, const fs::path& path, const WriteOptions& options) {
+  try {
+    format_for_output(path).write(model, path, options);
+  } catch (Error& error) {
+    const std::string name = printable(path.string());
+    if (!std::string_view(error.what()).starts_with(name)) error.add_context(name);
+    throw;
+  }
+}
+
+uint64_t size_on_disk(const Model& model) { return model.origin.bytes; }
+
+uint64_t size_on_disk(const fs::path& path) {
+  try {
+    if (fs::is_directory(path)) return folder_bytes(path);
+    const uint64_t bytes = fs::file_size(path);
+    // A file that keeps its weights beside it is bigger than it looks; reading maps them alone.
+    const Format& format = format_of(path);
+    return format.name == "onnx" ? format.read(path).origin.bytes : bytes;
+  } catch (const fs::filesystem_error& error) {
+    throw Error(Fault::kFormat,
+                fmt::format("{}: {}", printable(path.string()), error.code().message()));
+  } catch (Error& error) {
+    error.add_context(printable(path.string()));
+    throw;
+  }
+}
+
+}  // namespace espalier

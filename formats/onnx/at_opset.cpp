@@ -1,0 +1,73 @@
+// Raises a model's opset, for weights that are spelled with operators it does not have yet.
+#include <fmt/format.h>
+#include <onnx/checker.h>
+#include <onnx/version_converter/convert.h>
+
+#include <limits>
+
+#include "formats/onnx/onnx_model.h"
+#include "formats/onnx/proto.h"
+
+namespace espalier {
+namespace {
+
+// What onnx's converter loses or leaves as it was, silently.
+std::string obstacle(const Model& model) {
+  pb::ModelProto frame;
+  frame.ParseFromString(model.origin.extra);
+  if (frame.functions_size() != 0) return "it has functions of its own";
+  std::string result;
+  for (const Node& node : model.graph.nodes) {
+    for (const Attribute& attribute : node.attributes) {
+      if (std::holds_alternative<std::shared_ptr<const Graph>>(attribute.value))
+        result = "it has subgraphs";
+    }
+    if (!node.domain.empty())
+      result = fmt::format("it has operators of domain {}", printable(node.domain));
+  }
+  return result;
+}
+
+pb::ModelProto converted(const Model& model, int64_t opset) {
+  WriteOptions dense;
+  dense.profile = "dense";
+  const std::string bytes = onnx_bytes(model, dense);
+  pb::ModelProto proto;
+  if (!proto.ParseFromString(bytes)) throw std::runtime_error("it does not parse");
+  pb::ModelProto result = pb::version_conversion::ConvertVersion(proto, static_cast<int>(opset));
+  pb::checker::check_model(result);
+  return result;
+}
+
+std::string one_line(std::string_view text) {
+  std::string line(text.substr(0, text.find('\n')));
+  return printable(line);
+}
+
+}  // namespace
+
+std::optional<Model> at_opset(const Model& model, int64_t opset, std::string& why) {
+  why = obstacle(model);
+  if (!why.empty()) return std::nullopt;
+  try {
+    const auto bytes =
+        std::make_shared<const std::string>(converted(model, opset).SerializeAsString());
+    Model raised = read_onnx(as_bytes(*bytes), bytes, std::nullopt);
+    std::map<std::string, const Weight*> packed;
+    for (const auto& [id, weight] : model.graph.weights) {
+      if (weight.is_sparse()) packed.emplace(model.graph.values[id].name, &weight);
+    }
+    for (auto& [id, weight] : raised.graph.weights) {
+      const auto found = packed.find(raised.graph.values[id].name);
+      if (found != packed.end() && found->second->shape() == weight.shape())
+        weight = *found->second;
+    }
+    raised.origin.file = model.origin.file;
+    return raised;
+  } catch (const std::exception& error) {  // onnx throws its own kinds and std::runtime_error
+    why = one_line(error.what());
+    return std::nullopt;
+  }
+}
+
+}  // namespace espalier

@@ -1,0 +1,66 @@
+#include <algorithm>
+#include <array>
+
+#include "formats/format.h"
+#include "formats/onnx/onnx_model.h"
+#include "formats/onnx/wire.h"
+#include "lib/base/mapped_file.h"
+#include "lib/base/output_file.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array<std::string_view, 5> kProfiles{"function", "inline", "sparse-value",
+                                                    "sparse-initializer", "dense"};
+
+bool recognise(const fs::path& path) {
+  return !fs::is_directory(path) && looks_like_onnx(MappedFile::open(path)->bytes());
+}
+
+Model read(const fs::path& path) {
+  const auto file = MappedFile::open(path);
+  Model model = read_onnx(file->bytes(), file, path.parent_path());
+  model.origin.file = path.string();
+  return model;
+}
+
+bool writes(const fs::path& path) {
+  std::string ending = path.extension().string();
+  std::ranges::transform(ending, ending.begin(), [](unsigned char c) { return std::tolower(c); });
+  return ending == ".onnx";
+}
+
+void write(const Model& model, const fs::path& path, const WriteOptions& options) {
+  OutputFiles files;
+  fs::path data_path = path;
+  data_path += ".data";
+  OnnxOutput output;
+  bool data_started = false, model_started = false;
+  if (wants_data_file(model)) output.data_file = data_path.filename().string();
+  // Files start with their first byte: a model that cannot be written leaves nothing.
+  const auto sink = [&files](bool& started, const fs::path& target) {
+    return [&files, &started, target](Bytes bytes) {
+      if (!started) files.add(target);
+      started = true;
+      files.write(bytes);
+    };
+  };
+  output.data = sink(data_started, data_path);
+  output.model = sink(model_started, path);
+  write_onnx(model, options, output);
+  files.commit();
+}
+
+}  // namespace
+
+extern constinit const Format onnx_format{.name = "onnx",
+                                          .summary = "ONNX, opset 7 and up",
+                                          .profiles = kProfiles,
+                                          .recognise = recognise,
+                                          .read = read,
+                                          .writes = writes,
+                                          .write = write};
+
+}  // namespace espalier

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "formats/format.h"
+
+namespace espalier {
+
+/// A ModelProto. `owner` keeps `bytes` alive: large weights stay there. External data lie below
+/// `folder`; without one they are an error.
+/// Errors  Fault::kFormat / kUnsupported with what and where.
+Model read_onnx(Bytes bytes, std::shared_ptr<const void> owner,
+                std::optional<std::filesystem::path> folder);
+
+/// Hands the file's bytes out in order. With a `data_file` name, large weights go to `data`
+/// instead, in order too, and the model refers to them by that name.
+struct OnnxOutput {
+  std::string data_file;
+  std::function<void(Bytes)> data;
+  std::function<void(Bytes)> model;
+};
+/// Errors  Fault::kUnsupported, before anything is handed out: an operator that ONNX does not have,
+/// a model of 2 GiB and more without a data file.
+void write_onnx(const Model& model, const WriteOptions& options, const OnnxOutput& output);
+std::string onnx_bytes(const Model& model, const WriteOptions& options = {});
+
+/// Whether the weights should lie in a file of their own: over 1.9 GiB (protobuf ends at 2 GiB), or
+/// where they did in the file that was read and are over 1 MiB.
+bool wants_data_file(const Model& model);
+
+/// The model at that opset of the default domain, by onnx's version converter; its packed weights
+/// stay packed. Nothing, and `why`, where the converter cannot.
+std::optional<Model> at_opset(const Model& model, int64_t opset, std::string& why);
+
+}  // namespace espalier

@@ -1,0 +1,127 @@
+#include <fmt/format.h>
+#include <google/protobuf/stubs/logging.h>
+#include <onnx/defs/schema.h>
+
+#include <limits>
+
+#include "formats/onnx/onnx_model.h"
+#include "formats/onnx/read_graph.h"
+#include "formats/onnx/recognise_decode.h"
+#include "formats/onnx/wire.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kOldestOpset = 7;
+
+bool is_default(const std::string& domain) { return domain.empty() || domain == "ai.onnx"; }
+
+int64_t newest_opset() {
+  return pb::OpSchemaRegistry::DomainToVersionRange::Instance().Map().at("").second;
+}
+
+int64_t default_opset(const pb::ModelProto& proto) {
+  std::optional<int64_t> opset;
+  for (const auto& import : proto.opset_import()) {
+    if (!is_default(import.domain())) continue;
+    if (opset && *opset != import.version()) {
+      throw Error(Fault::kFormat, fmt::format("imports opset {} and opset {} of the default domain",
+                                              *opset, import.version()));
+    }
+    opset = import.version();
+  }
+  if (!opset) throw Error(Fault::kFormat, "imports no operator set of the default domain");
+  if (*opset < kOldestOpset || *opset > newest_opset()) {
+    throw Error(Fault::kUnsupported, fmt::format("opset {} is not supported, {} to {} are", *opset,
+                                                 kOldestOpset, newest_opset()));
+  }
+  return *opset;
+}
+
+pb::ModelProto parsed(const std::string& bytes) {
+  // protobuf would write to stderr; its failures are reported here.
+  static const auto kSilent = google::protobuf::SetLogHandler(nullptr);
+  static_cast<void>(kSilent);
+  if (bytes.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
+    throw Error(Fault::kUnsupported,
+                fmt::format("{} bytes beside the large weights, protobuf takes less than 2 GiB",
+                            bytes.size()));
+  }
+  pb::ModelProto proto;
+  if (!proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    throw Error(Fault::kFormat,
+                "is cut off or damaged inside its graph, or has graphs nested over 30 deep");
+  }
+  return proto;
+}
+
+// Functions that are ours and still what we would write.
+DecodeFunctions decode_functions(const pb::ModelProto& proto) {
+  DecodeFunctions result;
+  for (const auto& function : proto.functions()) {
+    if (function.domain() != kDecodeDomain) continue;
+    for (const DecodeForm& form : all_decode_forms()) {
+      if (decode_name(form) == function.name() && same_function(function, decode_function(form, 0)))
+        result.emplace(function.name(), form);
+    }
+  }
+  return result;
+}
+
+// What a call that was not recognised, or a function of the model, still needs stays.
+bool still_called(const Model& model, const pb::ModelProto& proto, const std::string& name) {
+  bool called = false;
+  for_each_graph(model.graph, [&](const Graph& graph, const std::string&) {
+    for (const Node& node : graph.nodes)
+      called = called || (node.domain == kDecodeDomain && node.op == name);
+  });
+  for (const auto& function : proto.functions()) {
+    for (const auto& node : function.node())
+      called = called || (node.domain() == kDecodeDomain && node.op_type() == name);
+  }
+  return called;
+}
+
+void drop_decode_functions(const Model& model, pb::ModelProto& proto,
+                           const DecodeFunctions& functions) {
+  auto* list = proto.mutable_functions();
+  for (int i = list->size() - 1; i >= 0; --i) {
+    const auto& function = list->Get(i);
+    if (function.domain() == kDecodeDomain && functions.contains(function.name()) &&
+        !still_called(model, proto, function.name()))
+      list->DeleteSubrange(i, 1);
+  }
+  for (const auto& function : *list) {
+    if (function.domain() == kDecodeDomain) return;
+  }
+  auto* imports = proto.mutable_opset_import();
+  for (int i = imports->size() - 1; i >= 0; --i) {
+    if (imports->Get(i).domain() == kDecodeDomain && !functions.empty())
+      imports->DeleteSubrange(i, 1);
+  }
+}
+
+}  // namespace
+
+Model read_onnx(Bytes bytes, std::shared_ptr<const void> owner,
+                std::optional<std::filesystem::path> folder) {
+  LeanModel lean = without_large_data(bytes);
+  pb::ModelProto proto = parsed(lean.bytes);
+  std::string().swap(lean.bytes);
+  if (!proto.has_graph()) throw Error(Fault::kFormat, "has no graph");
+  ExternalFiles external(std::move(folder));
+  Model model;
+  model.origin.format = "onnx";
+  model.origin.opset = default_opset(proto);
+  GraphSource source{external, std::move(owner), std::move(lean.initializer_data)};
+  model.graph = read_graph(*proto.mutable_graph(), source);
+  proto.clear_graph();
+  const DecodeFunctions functions = decode_functions(proto);
+  model.graph = with_packed_weights(std::move(model.graph), functions);
+  drop_decode_functions(model, proto, functions);
+  model.origin.extra = proto.SerializeAsString();
+  model.origin.bytes = bytes.size() + external.bytes();
+  return model;
+}
+
+}  // namespace espalier

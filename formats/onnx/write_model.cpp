@@ -1,0 +1,222 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "formats/onnx/lower_packed.h"
+#include "formats/onnx/onnx_model.h"
+#include "formats/onnx/read_graph.h"
+#include "formats/onnx/wire.h"
+#include "formats/onnx/write_graph.h"
+#include "lib/base/log.h"
+
+namespace espalier {
+namespace {
+
+constexpr uint64_t kProtobufLimit = uint64_t{1900} << 20;
+
+bool is_default(const std::string& domain) { return domain.empty() || domain == "ai.onnx"; }
+
+void import_opset(pb::ModelProto& proto, const std::string& domain, int64_t version) {
+  for (auto& import : *proto.mutable_opset_import()) {
+    if (import.domain() != domain && !(is_default(domain) && is_default(import.domain()))) continue;
+    import.set_version(version);
+    return;
+  }
+  auto* import = proto.add_opset_import();
+  import->set_domain(domain);
+  import->set_version(version);
+}
+
+// All but the graph.
+pb::ModelProto frame(const Model& model, const PackedNeeds& needs) {
+  pb::ModelProto proto;
+  if (model.origin.format == "onnx" && !model.origin.extra.empty()) {
+    proto.ParseFromString(model.origin.extra);
+  } else {
+    proto.set_ir_version(8);
+    proto.set_producer_name("espalier");
+  }
+  import_opset(proto, "", model.origin.opset);
+  if (proto.ir_version() < needs.ir_version) proto.set_ir_version(needs.ir_version);
+  for (const auto& [name, form] : needs.functions) {
+    const pb::FunctionProto function = decode_function(form, model.origin.opset);
+    for (const auto& other : proto.functions()) {
+      if (other.domain() != kDecodeDomain || other.name() != name) continue;
+      if (same_function(other, function)) continue;
+      throw Error(Fault::kUnsupported,
+                  fmt::format("the model has a function {}.{} of its own, which is not espalier's: "
+                              "write profile inline or dense",
+                              kDecodeDomain, name));
+    }
+    const auto is_there = std::ranges::any_of(proto.functions(), [&](const auto& other) {
+      return other.domain() == kDecodeDomain && other.name() == name;
+    });
+    if (!is_there) *proto.add_functions() = function;
+  }
+  if (!needs.functions.empty()) import_opset(proto, std::string(kDecodeDomain), kDecodeVersion);
+  return proto;
+}
+
+// A serialised message cut where the fields go that are written one by one.
+struct Cut {
+  std::string head, tail;
+  template <typename Message>
+  Cut(const Message& message, uint32_t field) {
+    if (message.ByteSizeLong() > kProtobufLimit) {
+      throw Error(Fault::kUnsupported,
+                  fmt::format("{} bytes beside the weights, a model file holds less than 2 GiB",
+                              message.ByteSizeLong()));
+    }
+    head = message.SerializeAsString();
+    const size_t at = wire_position(head, field);
+    tail = head.substr(at);
+    head.resize(at);
+  }
+  uint64_t size() const { return head.size() + tail.size(); }
+};
+
+// An initializer as the graph holds it, its elements still to come.
+struct PlacedTensor {
+  std::string head, tail;
+  StoredTensor tensor;
+
+  explicit PlacedTensor(StoredTensor stored) : tensor(std::move(stored)) {
+    Cut cut(tensor.proto, pb::TensorProto::kRawDataFieldNumber);
+    uint64_t size = cut.size();
+    if (tensor.data) {
+      cut.head += wire_header(pb::TensorProto::kRawDataFieldNumber, tensor.bytes);
+      size = cut.size() + tensor.bytes;
+    }
+    head = wire_header(pb::GraphProto::kInitializerFieldNumber, size) + cut.head;
+    tail = std::move(cut.tail);
+    tensor.proto.Clear();
+  }
+  uint64_t size() const { return head.size() + tail.size() + (tensor.data ? tensor.bytes : 0); }
+};
+
+// Packed values that are narrow, short of what a profile does with them: dense is the most they
+// take.
+uint64_t weight_bytes(const Weight& weight) {
+  return weight.is_sparse() ? packed_bytes(weight.sparse()) : weight.dense().bytes().size();
+}
+
+bool was_external(const Weight& weight) {
+  if (origin_of(weight) != kTensorOrigin) return false;
+  pb::TensorProto leftovers;
+  leftovers.ParseFromString(weight.extra.substr(1));
+  return leftovers.data_location() == pb::TensorProto::EXTERNAL;
+}
+
+void write_data(const ExternalWriter& external, const std::function<void(Bytes)>& sink) {
+  static constexpr std::array<std::byte, 4096> kPadding{};
+  uint64_t at = 0;
+  for (const ExternalWriter::Part& part : external.parts) {
+    sink(Bytes(kPadding).first(part.offset - at));
+    const Tensor data = part.data();
+    sink(data.bytes());
+    at = part.offset + data.bytes().size();
+  }
+}
+
+void check_options(const WriteOptions& options) {
+  constexpr std::array<std::string_view, 6> kProfiles{
+      "", "function", "inline", "sparse-value", "sparse-initializer", "dense"};
+  if (std::ranges::find(kProfiles, options.profile) == kProfiles.end()) {
+    throw Error(Fault::kUsage,
+                fmt::format("ONNX has no profile '{}', but function, inline, sparse-value, "
+                            "sparse-initializer and dense",
+                            printable(options.profile)));
+  }
+  if (options.index != "grid" && options.index != "first-element") {
+    throw Error(Fault::kUsage, fmt::format("index is '{}', grid or first-element was wanted",
+                                           printable(options.index)));
+  }
+}
+
+// The model spelled out, at an opset that has the operators for it.
+struct Lowered {
+  Model model;
+  PackedNeeds needs;
+};
+
+Lowered lowered_model(const Model& model, const WriteOptions& options) {
+  Lowered result{model, {}};
+  result.model.graph = lowered(model.graph, options, result.needs);
+  if (result.needs.opset <= model.origin.opset) return result;
+  std::string why;
+  const int64_t opset = result.needs.opset;
+  const std::optional<Model> raised = at_opset(model, opset, why);
+  if (!raised) {
+    warn(
+        fmt::format("packed weights want opset {}, the model has {} and cannot be raised ({}): "
+                    "stored dense",
+                    opset, model.origin.opset, why));
+  }
+  WriteOptions again = options;
+  if (!raised) again.profile = "dense";
+  result = {raised ? *raised : model, {}};
+  result.model.graph = lowered(raised ? raised->graph : model.graph, again, result.needs);
+  return result;
+}
+
+void write_model_bytes(const Lowered& what, const OnnxOutput& output) {
+  const bool own_extra = what.model.origin.format == "onnx";
+  ExternalWriter external{output.data_file, {}, 0};
+  std::vector<StoredTensor> initializers;
+  pb::GraphProto graph = graph_proto(what.model.graph, own_extra, external, initializers);
+  if (graph.name().empty() && !own_extra) graph.set_name("espalier");
+  const Cut model_cut(frame(what.model, what.needs), pb::ModelProto::kGraphFieldNumber);
+  const Cut graph_cut(graph, pb::GraphProto::kInitializerFieldNumber);
+  graph.Clear();
+  std::vector<PlacedTensor> placed;
+  uint64_t size = graph_cut.size();
+  for (StoredTensor& tensor : initializers) {
+    placed.emplace_back(std::move(tensor));
+    size += placed.back().size();
+  }
+  if (size + model_cut.size() >= uint64_t{1} << 31) {
+    throw Error(Fault::kUnsupported,
+                fmt::format("{} bytes in one message, protobuf takes less than 2 GiB", size));
+  }
+  write_data(external, output.data);
+  const auto put = [&](std::string_view text) { output.model(as_bytes(text)); };
+  put(model_cut.head);
+  put(wire_header(pb::ModelProto::kGraphFieldNumber, size));
+  put(graph_cut.head);
+  for (PlacedTensor& tensor : placed) {
+    put(tensor.head);
+    if (tensor.tensor.data) output.model(tensor.tensor.data().bytes());
+    put(tensor.tail);
+    tensor = PlacedTensor(StoredTensor{});  // lets go of what was decoded for it
+  }
+  put(graph_cut.tail);
+  put(model_cut.tail);
+}
+
+}  // namespace
+
+bool wants_data_file(const Model& model) {
+  constexpr uint64_t kWorthAFile = uint64_t{1} << 20;
+  uint64_t bytes = 0;
+  bool external = false;
+  for_each_graph(model.graph, [&](const Graph& graph, const std::string&) {
+    for (const auto& [id, weight] : graph.weights) {
+      bytes += weight_bytes(weight);
+      external = external || (model.origin.format == "onnx" && was_external(weight));
+    }
+  });
+  return bytes > kProtobufLimit || (external && bytes > kWorthAFile);
+}
+
+void write_onnx(const Model& model, const WriteOptions& options, const OnnxOutput& output) {
+  check_options(options);
+  write_model_bytes(lowered_model(model, options), output);
+}
+
+std::string onnx_bytes(const Model& model, const WriteOptions& options) {
+  std::string result;
+  write_onnx(model, options, {"", {}, [&](Bytes bytes) { result.append(as_text(bytes)); }});
+  return result;
+}
+
+}  // namespace espalier
