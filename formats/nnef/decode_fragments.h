@@ -23,7 +23,8 @@ enum class Decode {
   first,     ///< block_sparse_decode_first(values, index, offsets, count, places, size, shape):
              ///< index is [N], the place of each block's first element in the flat weight
   portable,  ///< block_sparse_decode_portable(values, index, row_ids, col_ids, flat, cells, shape)
-  gather,    ///< block_sparse_decode_gather(values, map, shape): map[R, C] counts blocks, 0 is none
+  gather,    ///< block_sparse_decode_gather(values, map, shape): map[R, C] says which block stands
+             ///< where, as often as it likes; one of them is all zeros
   diagonal,  ///< stacked_diagonal(diag, column, padding, flat, keep, shape): [parts * n] to
              ///< [parts * n, n]; added to the decoded weight
 };

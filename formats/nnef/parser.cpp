@@ -296,6 +296,7 @@ Expr Parser::single_target() {
     if (!list.items.empty()) expect(",");
     list.items.push_back(single_target());
   }
+  if (list.items.empty()) fail_at(list.at, "an empty list of targets");
   next();
   return finish(std::move(list));
 }

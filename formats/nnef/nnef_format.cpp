@@ -1,0 +1,75 @@
+#include <fmt/format.h>
+
+#include <array>
+
+#include "formats/archive/archive.h"
+#include "formats/format.h"
+#include "formats/nnef/read_dat.h"
+#include "formats/nnef/read_graph.h"
+#include "formats/nnef/write_graph.h"
+#include "lib/base/error.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kGraph = "graph.nnef";
+constexpr std::array<std::string_view, 2> kProfiles = {"tract", "dense"};
+
+// A folder with a graph.nnef, or any tar or tgz: no other format is one.
+bool recognise(const fs::path& path) {
+  const std::optional<ArchiveKind> kind = archive_kind(path);
+  if (!kind) return false;
+  std::error_code error;
+  return *kind != ArchiveKind::kFolder || fs::is_regular_file(path / kGraph, error);
+}
+
+Tensor load_tensor(const Archive& archive, std::string_view label) {
+  const std::string name = fmt::format("{}.dat", label);
+  const Member member = archive.read(name);
+  try {
+    return nnef::read_dat(member.bytes, member.owner);
+  } catch (Error& error) {
+    error.add_context(printable(name));
+    throw;
+  }
+}
+
+Model read(const fs::path& path) {
+  const Archive archive(path);
+  if (archive.contains("graph.quant") && !archive.read("graph.quant").bytes.empty()) {
+    throw Error(Fault::kUnsupported, "graph.quant: quantized models are not supported");
+  }
+  const Member graph = archive.read(kGraph);
+  Model model;
+  try {
+    const nnef::Document document = nnef::parse_document(as_text(graph.bytes));
+    model = nnef::translate(document,
+                            [&](std::string_view label) { return load_tensor(archive, label); });
+  } catch (Error& error) {
+    error.add_context(kGraph);
+    throw;
+  }
+  model.origin.file = path.string();
+  model.origin.bytes = size_on_disk(path);
+  return model;
+}
+
+// Every name that no other format wants: a .tar, a .tgz, else a folder.
+bool writes(const fs::path&) { return true; }
+
+}  // namespace
+
+extern constinit const Format nnef_format;
+constinit const Format nnef_format{
+    .name = "nnef",
+    .summary = "NNEF 1.0 with tract's operators: a folder, .tar or .tgz",
+    .profiles = kProfiles,
+    .recognise = recognise,
+    .read = read,
+    .writes = writes,
+    .write = nnef::write_nnef,
+};
+
+}  // namespace espalier

@@ -1,0 +1,305 @@
+// Operators that work element by element; NNEF aligns shapes at the front.
+#include <array>
+#include <cmath>
+
+#include "formats/nnef/call.h"
+#include "formats/nnef/data_type.h"
+#include "formats/nnef/sparse_variable.h"
+
+namespace espalier::nnef {
+namespace {
+
+EvalValue tensor(TensorRef value) { return EvalValue::of_tensor(std::move(value)); }
+
+// The operands of `names`; a literal takes the type of an operand that is none.
+std::vector<TensorRef> operands(const Call& call, std::initializer_list<std::string_view> names) {
+  DType like = DType::kUnknown;
+  for (const std::string_view name : names) {
+    if (!call.is_literal(name)) like = call.graph.dtype(call.tensor(name));
+  }
+  const bool numeric = like != DType::kBool;
+  std::vector<TensorRef> result;
+  for (const std::string_view name : names) {
+    result.push_back(call.tensor(name, numeric ? like : DType::kUnknown));
+  }
+  return result;
+}
+
+TensorRef elementwise(const Call& call, std::string op, std::vector<TensorRef> inputs,
+                      DType dtype = DType::kUnknown) {
+  align_ranks(call, inputs);
+  if (dtype == DType::kUnknown) dtype = call.graph.dtype(inputs[0]);
+  std::optional<Shape> shape = broadcast_shape(call.graph, inputs);
+  return call.graph.node(std::move(op), inputs, {dtype, std::move(shape)});
+}
+
+template <const char* op>
+EvalValue unary(const Call& call) {
+  return tensor(elementwise(call, op, {call.tensor("x", DType::kF32)}));
+}
+
+template <const char* op>
+EvalValue binary(const Call& call) {
+  return tensor(elementwise(call, op, operands(call, {"x", "y"})));
+}
+
+template <const char* op>
+EvalValue comparison(const Call& call) {
+  return tensor(elementwise(call, op, operands(call, {"x", "y"}), DType::kBool));
+}
+
+EvalValue add(const Call& call) {
+  const std::vector<TensorRef> inputs = operands(call, {"x", "y"});
+  if (auto packed = add_packed(inputs[0], inputs[1])) return *std::move(packed);
+  return tensor(elementwise(call, "Add", inputs));
+}
+
+EvalValue mul(const Call& call) {
+  const std::vector<TensorRef> inputs = operands(call, {"x", "y"});
+  if (auto packed = scale_packed(inputs[0], inputs[1])) return *std::move(packed);
+  return tensor(elementwise(call, "Mul", inputs));
+}
+
+bool is_single_zero(const TensorRef& tensor) {
+  return tensor.constant != nullptr && tensor.constant->dense() != nullptr &&
+         tensor.constant->dense()->count() == 1 && is_zero(*tensor.constant);
+}
+
+// tract writes relu as max with a zero of the same rank.
+EvalValue max(const Call& call) {
+  const std::vector<TensorRef> inputs = operands(call, {"x", "y"});
+  for (size_t i = 0; i < 2; ++i) {
+    const TensorRef& other = inputs[1 - i];
+    const std::optional<size_t> rank = call.graph.rank(other);
+    const bool same_rank = rank && is_single_zero(inputs[i]) && call.graph.rank(inputs[i]) <= *rank;
+    if (same_rank) {
+      return tensor(
+          call.graph.node("Relu", {other}, {call.graph.dtype(other), call.graph.shape(other)}));
+    }
+  }
+  return tensor(elementwise(call, "Max", inputs));
+}
+
+EvalValue not_equal(const Call& call) {
+  const TensorRef equal = elementwise(call, "Equal", operands(call, {"x", "y"}), DType::kBool);
+  return tensor(elementwise(call, "Not", {equal}));
+}
+
+EvalValue square(const Call& call) {
+  const TensorRef x = call.tensor("x", DType::kF32);
+  return tensor(elementwise(call, "Mul", {x, x}));
+}
+
+// To nearest, halves away from zero; ONNX's Round goes to even.
+EvalValue round(const Call& call) {
+  const TensorRef x = call.tensor("x", DType::kF32);
+  const ConstantPtr half = literal_constant(EvalValue::of_scalar(0.5), call.graph.dtype(x));
+  if (half == nullptr) throw NotTranslated{};
+  const TensorRef magnitude = elementwise(call, "Abs", {x});
+  const TensorRef raised = elementwise(call, "Add", {magnitude, {kNoValue, half}});
+  const TensorRef whole = elementwise(call, "Floor", {raised});
+  return tensor(elementwise(call, "Mul", {elementwise(call, "Sign", {x}), whole}));
+}
+
+EvalValue select(const Call& call) {
+  const TensorRef condition = call.tensor("condition", DType::kBool);
+  std::vector<TensorRef> inputs = operands(call, {"true_value", "false_value"});
+  const DType dtype = call.graph.dtype(inputs[0]);
+  inputs.insert(inputs.begin(), condition);
+  return tensor(elementwise(call, "Where", inputs, dtype));
+}
+
+EvalValue clamp(const Call& call) {
+  const TensorRef x = call.tensor("x", DType::kF32);
+  const DType dtype = call.graph.dtype(x);
+  std::vector<TensorRef> inputs = {x};
+  for (const std::string_view name : {"a", "b"}) {
+    const TensorRef bound = call.tensor(name, dtype);
+    const bool single = bound.constant != nullptr && bound.constant->dense() != nullptr &&
+                        bound.constant->dense()->count() == 1 && bound.constant->dtype() == dtype;
+    if (!single) throw NotTranslated{};
+    inputs.push_back({kNoValue, reshaped(bound.constant, {})});
+  }
+  return tensor(call.graph.node("Clip", inputs, {dtype, call.graph.shape(x)}));
+}
+
+EvalValue activation(const Call& call, std::string op, std::vector<Attribute> attributes) {
+  const TensorRef x = call.tensor("x", DType::kF32);
+  return tensor(call.graph.node(std::move(op), {x}, {call.graph.dtype(x), call.graph.shape(x)},
+                                std::move(attributes)));
+}
+
+EvalValue elu(const Call& call) {
+  return activation(call, "Elu", {attribute("alpha", static_cast<float>(call.scalar("alpha")))});
+}
+
+EvalValue selu(const Call& call) {
+  return activation(call, "Selu",
+                    {attribute("alpha", static_cast<float>(call.scalar("alpha"))),
+                     attribute("gamma", static_cast<float>(call.scalar("lambda")))});
+}
+
+EvalValue leaky_relu(const Call& call) {
+  return activation(call, "LeakyRelu",
+                    {attribute("alpha", static_cast<float>(call.scalar("alpha")))});
+}
+
+EvalValue softmax(const Call& call) {
+  const TensorRef x = call.tensor("x", DType::kF32);
+  const std::vector<int64_t> axes = call.integers("axes");
+  if (axes.size() != 1) throw NotTranslated{};
+  if (const std::optional<size_t> rank = call.graph.rank(x)) call.axis(axes[0], *rank);
+  return tensor(call.graph.node("Softmax", {x}, {call.graph.dtype(x), call.graph.shape(x)},
+                                {attribute("axis", axes[0])}));
+}
+
+EvalValue prelu(const Call& call) {
+  std::vector<TensorRef> inputs = operands(call, {"x", "alpha"});
+  const std::optional<size_t> rank = call.graph.rank(inputs[0]);
+  if (!rank || call.graph.rank(inputs[1]).value_or(9) > *rank) throw NotTranslated{};
+  return tensor(elementwise(call, "PRelu", std::move(inputs)));
+}
+
+EvalValue add_n(const Call& call) {
+  const std::vector<TensorRef> inputs = call.tensors("x");
+  if (inputs.empty()) throw NotTranslated{};
+  if (inputs.size() == 1) return tensor(inputs[0]);
+  return tensor(elementwise(call, "Sum", inputs));
+}
+
+EvalValue copy(const Call& call) { return call.argument("x"); }
+
+EvalValue cast_to(const Call& call, const TensorRef& input, DType dtype) {
+  if (call.graph.dtype(input) == dtype) return tensor(input);
+  if (input.constant != nullptr) {
+    if (ConstantPtr wide = widened(input.constant, dtype)) return tensor({kNoValue, wide});
+  }
+  return tensor(call.graph.node("Cast", {input}, {dtype, call.graph.shape(input)},
+                                {attribute("to", onnx_type(dtype))}));
+}
+
+EvalValue cast(const Call& call) {
+  const TensorRef input = call.tensor("input");
+  if (call.generic == "scalar") return cast_to(call, input, DType::kF32);
+  if (call.generic == "integer") return cast_to(call, input, DType::kI64);
+  if (call.generic == "logical") return cast_to(call, input, DType::kBool);
+  call.fail("the type to cast to is missing");
+}
+
+EvalValue tract_cast(const Call& call) {
+  const DType dtype = tract_type(call, call.text("to"));
+  if (call.is_literal("input")) return tensor(call.tensor("input", dtype));
+  return cast_to(call, call.tensor("input"), dtype);
+}
+
+#define ESPALIER_NNEF_NAME(op) constexpr char k##op[] = #op
+ESPALIER_NNEF_NAME(Sub);
+ESPALIER_NNEF_NAME(Div);
+ESPALIER_NNEF_NAME(Pow);
+ESPALIER_NNEF_NAME(Min);
+ESPALIER_NNEF_NAME(Less);
+ESPALIER_NNEF_NAME(Greater);
+ESPALIER_NNEF_NAME(LessOrEqual);
+ESPALIER_NNEF_NAME(GreaterOrEqual);
+ESPALIER_NNEF_NAME(Equal);
+ESPALIER_NNEF_NAME(And);
+ESPALIER_NNEF_NAME(Or);
+ESPALIER_NNEF_NAME(Xor);
+ESPALIER_NNEF_NAME(Not);
+ESPALIER_NNEF_NAME(Exp);
+ESPALIER_NNEF_NAME(Log);
+ESPALIER_NNEF_NAME(Sin);
+ESPALIER_NNEF_NAME(Cos);
+ESPALIER_NNEF_NAME(Tan);
+ESPALIER_NNEF_NAME(Sinh);
+ESPALIER_NNEF_NAME(Cosh);
+ESPALIER_NNEF_NAME(Tanh);
+ESPALIER_NNEF_NAME(Asin);
+ESPALIER_NNEF_NAME(Acos);
+ESPALIER_NNEF_NAME(Atan);
+ESPALIER_NNEF_NAME(Asinh);
+ESPALIER_NNEF_NAME(Acosh);
+ESPALIER_NNEF_NAME(Atanh);
+ESPALIER_NNEF_NAME(Abs);
+ESPALIER_NNEF_NAME(Sign);
+ESPALIER_NNEF_NAME(Reciprocal);
+ESPALIER_NNEF_NAME(Neg);
+ESPALIER_NNEF_NAME(Floor);
+ESPALIER_NNEF_NAME(Ceil);
+ESPALIER_NNEF_NAME(Sqrt);
+ESPALIER_NNEF_NAME(Relu);
+ESPALIER_NNEF_NAME(Sigmoid);
+ESPALIER_NNEF_NAME(Softplus);
+ESPALIER_NNEF_NAME(Round);
+ESPALIER_NNEF_NAME(Erf);
+ESPALIER_NNEF_NAME(HardSwish);
+#undef ESPALIER_NNEF_NAME
+
+constexpr std::array kTranslators = {
+    Translator{"add", add},
+    Translator{"sub", binary<kSub>},
+    Translator{"mul", mul},
+    Translator{"div", binary<kDiv>},
+    Translator{"pow", binary<kPow>},
+    Translator{"min", binary<kMin>},
+    Translator{"max", max},
+    Translator{"lt", comparison<kLess>},
+    Translator{"gt", comparison<kGreater>},
+    Translator{"le", comparison<kLessOrEqual>},
+    Translator{"ge", comparison<kGreaterOrEqual>},
+    Translator{"eq", comparison<kEqual>},
+    Translator{"ne", not_equal},
+    Translator{"and", binary<kAnd>},
+    Translator{"or", binary<kOr>},
+    Translator{"tract_core_xor", binary<kXor>},
+    Translator{"not", unary<kNot>},
+    Translator{"exp", unary<kExp>},
+    Translator{"log", unary<kLog>},
+    Translator{"sin", unary<kSin>},
+    Translator{"cos", unary<kCos>},
+    Translator{"tan", unary<kTan>},
+    Translator{"sinh", unary<kSinh>},
+    Translator{"cosh", unary<kCosh>},
+    Translator{"tanh", unary<kTanh>},
+    Translator{"asin", unary<kAsin>},
+    Translator{"acos", unary<kAcos>},
+    Translator{"atan", unary<kAtan>},
+    Translator{"asinh", unary<kAsinh>},
+    Translator{"acosh", unary<kAcosh>},
+    Translator{"atanh", unary<kAtanh>},
+    Translator{"abs", unary<kAbs>},
+    Translator{"sign", unary<kSign>},
+    Translator{"rcp", unary<kReciprocal>},
+    Translator{"recip", unary<kReciprocal>},
+    Translator{"neg", unary<kNeg>},
+    Translator{"floor", unary<kFloor>},
+    Translator{"ceil", unary<kCeil>},
+    Translator{"round", round},
+    Translator{"tract_core_round_even", unary<kRound>},
+    Translator{"sqr", square},
+    Translator{"square", square},
+    Translator{"sqrt", unary<kSqrt>},
+    Translator{"relu", unary<kRelu>},
+    Translator{"sigmoid", unary<kSigmoid>},
+    Translator{"softplus", unary<kSoftplus>},
+    Translator{"tract_core_erf", unary<kErf>},
+    Translator{"tract_core_hard_swish", unary<kHardSwish>},
+    Translator{"elu", elu},
+    Translator{"selu", selu},
+    Translator{"leaky_relu", leaky_relu},
+    Translator{"prelu", prelu},
+    Translator{"clamp", clamp},
+    Translator{"select", select},
+    Translator{"softmax", softmax},
+    Translator{"tract_core_softmax", softmax},
+    Translator{"add_n", add_n},
+    Translator{"copy", copy},
+    Translator{"cast", cast},
+    Translator{"tract_core_cast", tract_cast},
+};
+
+}  // namespace
+
+std::span<const Translator> elementwise_translators() { return kTranslators; }
+
+}  // namespace espalier::nnef

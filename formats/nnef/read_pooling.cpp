@@ -1,0 +1,127 @@
+// Pools: size, stride, padding and dilation have entries for batch and channels in front.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "formats/nnef/call.h"
+#include "formats/nnef/window.h"
+#include "lib/base/checked_math.h"
+#include "lib/base/error.h"
+
+namespace espalier::nnef {
+namespace {
+
+struct Pool {
+  TensorRef input;
+  Window window;
+  OutputInfo output;
+  int64_t area = 1;
+};
+
+Pool pool_of(const Call& call) {
+  Pool pool;
+  pool.input = call.tensor("input", DType::kF32);
+  const Shape from = call.shape(pool.input);
+  std::vector<int64_t> size = call.integers("size");
+  if (size.size() != from.size()) {
+    call.fail(fmt::format("size has {} values for rank {}", size.size(), from.size()));
+  }
+  // Over batch or channels is no pool that ONNX knows.
+  if (size.size() < 3 || size[0] != 1 || size[1] != 1) throw NotTranslated{};
+  size.erase(size.begin(), size.begin() + 2);
+  pool.window = window_of(call, from, size, 2);
+  Shape to = {from[0], from[1]};
+  for (size_t i = 0; i < size.size(); ++i) {
+    to.push_back(pool.window.output_extent(i, from[i + 2]));
+    pool.area = checked_mul(pool.area, size[i]).value_or(0);
+  }
+  pool.output = {call.graph.dtype(pool.input), to};
+  return pool;
+}
+
+// With border 'constant' the zeros around the input take part in the maximum.
+EvalValue max_pool(const Call& call) {
+  Pool pool = pool_of(call);
+  const std::string& border = call.text("border");
+  const bool unpadded = pool.window.is_unpadded();
+  if (!unpadded && border == "constant" && !pool.window.pads_like_same) {
+    std::vector<int64_t> pads = {0, 0};
+    pads.insert(pads.end(), pool.window.before.begin(), pool.window.before.end());
+    pads.insert(pads.end(), {0, 0});
+    pads.insert(pads.end(), pool.window.after.begin(), pool.window.after.end());
+    Shape padded = call.shape(pool.input);
+    for (size_t i = 0; i < pool.window.kernel.size(); ++i) {
+      if (padded[i + 2] >= 0) padded[i + 2] += pool.window.before[i] + pool.window.after[i];
+    }
+    pool.input =
+        call.graph.node("Pad", {pool.input, call.graph.integers("pads", pads)},
+                        {pool.output.dtype, padded}, {attribute("mode", std::string("constant"))});
+    std::ranges::fill(pool.window.before, 0);
+    std::ranges::fill(pool.window.after, 0);
+  } else if (!unpadded && border != "ignore") {
+    throw NotTranslated{};
+  }
+  return EvalValue::of_tensor(
+      call.graph.node("MaxPool", {pool.input}, pool.output, pool.window.attributes()));
+}
+
+// A sum over the window, or its mean: over the whole window with border 'constant', over what lies
+// inside the input with 'ignore'.
+EvalValue box(const Call& call) {
+  const Pool pool = pool_of(call);
+  const bool normalize = call.logical("normalize");
+  const std::string& border = call.text("border");
+  if (!pool.window.is_unpadded() && border != "constant" && border != "ignore") {
+    throw NotTranslated{};
+  }
+  const bool whole_window = !normalize || border == "constant";
+  ConstantPtr factor;
+  if (!normalize) {
+    factor = literal_constant(EvalValue::of_integer(pool.area), pool.output.dtype);
+    if (factor == nullptr || pool.area == 0) throw NotTranslated{};
+  }
+  std::vector<Attribute> attributes = pool.window.attributes();
+  const auto dilated = [](int64_t dilation) { return dilation != 1; };
+  if (std::ranges::any_of(pool.window.dilations, dilated)) {
+    throw NotTranslated{};  // AveragePool learns dilations in opset 19
+  }
+  std::erase_if(attributes, [](const Attribute& one) { return one.name == "dilations"; });
+  attributes.push_back(attribute("count_include_pad", int64_t{whole_window ? 1 : 0}));
+  const TensorRef mean =
+      call.graph.node("AveragePool", {pool.input}, pool.output, std::move(attributes));
+  if (normalize) return EvalValue::of_tensor(mean);
+  return EvalValue::of_tensor(call.graph.node("Mul", {mean, {kNoValue, factor}}, pool.output));
+}
+
+EvalValue nearest_upsample(const Call& call) {
+  const TensorRef input = call.tensor("input", DType::kF32);
+  const Shape from = call.shape(input);
+  const std::vector<int64_t> factor = call.integers("factor");
+  if (factor.size() + 2 != from.size()) call.fail("as many factors as spatial axes are wanted");
+  std::vector<float> scales = {1, 1};
+  Shape to = {from[0], from[1]};
+  for (size_t i = 0; i < factor.size(); ++i) {
+    if (factor[i] < 1 || factor[i] > INT32_MAX) call.fail(fmt::format("a factor of {}", factor[i]));
+    scales.push_back(static_cast<float>(factor[i]));
+    to.push_back(from[i + 2] < 0 ? -1 : checked_mul(from[i + 2], factor[i]).value_or(-1));
+  }
+  const Shape count = {static_cast<int64_t>(scales.size())};
+  const TensorRef by{kNoValue, make_constant("scales", from_f32(scales, DType::kF32, count))};
+  return EvalValue::of_tensor(call.graph.node(
+      "Resize", {input, {}, by}, {call.graph.dtype(input), to},
+      {attribute("mode", std::string("nearest")), attribute("nearest_mode", std::string("floor")),
+       attribute("coordinate_transformation_mode", std::string("asymmetric"))}));
+}
+
+constexpr std::array kTranslators = {
+    Translator{"max_pool", max_pool},
+    Translator{"box", box},
+    Translator{"nearest_upsample", nearest_upsample},
+};
+
+}  // namespace
+
+std::span<const Translator> pooling_translators() { return kTranslators; }
+
+}  // namespace espalier::nnef

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <optional>
+
+#include "formats/nnef/call.h"
+#include "formats/nnef/decode_fragments.h"
+
+namespace espalier::nnef {
+
+/// What the fragment `kind` gives for constant arguments: a packed weight, or a Diagonal. Blocks of
+/// integers (int8) become f32, which loses nothing.
+/// Blocks of a first-element index that lie off the grid are packed anew, in the smallest way; the
+/// weight is dense where that is smaller. NotTranslated where an argument is no constant.
+///
+/// Errors  Fault::kFormat: a block outside of the grid, a place taken twice, shapes that do not
+/// fit.
+EvalValue decode_variable(Decode kind, const Call& call);
+
+/// Arithmetic on packed constants that gives a packed constant again: a diagonal added, strips
+/// joined along the rows, rows scaled (int8 blocks). Nothing where it is not one of these.
+std::optional<EvalValue> add_packed(const TensorRef& a, const TensorRef& b);
+std::optional<EvalValue> concat_packed(const std::vector<TensorRef>& parts, size_t axis);
+std::optional<EvalValue> scale_packed(const TensorRef& a, const TensorRef& b);
+
+}  // namespace espalier::nnef

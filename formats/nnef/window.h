@@ -1,0 +1,29 @@
+#pragma once
+
+#include <vector>
+
+#include "formats/nnef/call.h"
+
+namespace espalier::nnef {
+
+/// How a convolution or a pool moves over its spatial axes.
+struct Window {
+  std::vector<int64_t> kernel, strides, dilations, before, after;
+  /// Padding follows from extents that are not known: as many outputs as fit, extra at the end.
+  bool pads_like_same = false;
+
+  bool is_unpadded() const;
+  int64_t reach(size_t axis) const { return (kernel[axis] - 1) * dilations[axis] + 1; }
+  /// Of a forward and of a transposed convolution; -1 where `extent` is not known.
+  int64_t output_extent(size_t axis, int64_t extent) const;
+  int64_t input_extent(size_t axis, int64_t extent) const;
+  /// kernel_shape, strides, dilations, pads or auto_pad.
+  std::vector<Attribute> attributes() const;
+};
+
+/// From the arguments padding, stride and dilation, which have `leading` entries for batch and
+/// channels in front (pools 2, convolutions 0). `input` has two axes more than `kernel`.
+/// Errors  Fault::kFormat: wrong counts, a stride or extent below 1, padding below 0.
+Window window_of(const Call& call, const Shape& input, std::vector<int64_t> kernel, size_t leading);
+
+}  // namespace espalier::nnef
