@@ -55,9 +55,10 @@ ExternalFiles::Part ExternalFiles::find(const pb::TensorProto& tensor, size_t wa
   const auto file = open(*location);
   const Bytes bytes = file->bytes();
   if (offset > bytes.size() || length > bytes.size() - offset) {
-    throw Error(Fault::kFormat,
-                fmt::format("external data file {}: bytes {} to {}+{} were wanted, it has {}",
-                            printable(*location), offset, offset, length, bytes.size()));
+    throw Error(
+        Fault::kFormat,
+        fmt::format("external data file {}: {} bytes from byte {} on were wanted, it has {}",
+                    printable(*location), length, offset, bytes.size()));
   }
   return {bytes.subspan(offset, length), file};
 }

@@ -61,7 +61,8 @@ class Recogniser {
   void run() {
     const bool may_be_spelled_out =
         std::ranges::any_of(graph_.nodes, [](const Node& n) { return n.op == "ScatterND"; });
-    for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+    // Backwards: the first Reshape of a longer form looks like the end of the plain one.
+    for (size_t i = graph_.nodes.size(); i-- > 0;) {
       if (dropped_[i]) continue;
       if (!take_call(i) && may_be_spelled_out) take_spelled_out(i);
     }

@@ -167,15 +167,17 @@ LeanModel without_large_data(Bytes model) {
 bool looks_like_onnx(Bytes bytes) {
   constexpr size_t kFields = 8;
   WireReader reader(bytes);
-  for (size_t i = 0; i < kFields && !reader.at_end(); ++i) {
-    // The tag alone: the field itself may be cut off.
-    const auto tag = static_cast<uint32_t>(bytes[reader.position()]);
-    const bool two_bytes = (tag & 0x80) != 0 && reader.position() + 1 < bytes.size();
-    const uint32_t full =
-        two_bytes ? (tag & 0x7F) | static_cast<uint32_t>(bytes[reader.position() + 1]) << 7 : tag;
-    const auto type = model_field_type(full >> 3);
-    if (type && *type != (full & 7)) return false;
+  bool graph = false;
+  for (size_t i = 0; i < kFields && !graph && !reader.at_end(); ++i) {
+    // The tag alone: the field itself may be cut off. ModelProto's tags have one or two bytes.
+    const auto low = static_cast<uint32_t>(bytes[reader.position()]);
+    const bool long_tag = (low & 0x80) != 0 && reader.position() + 1 < bytes.size();
+    const uint32_t high = long_tag ? static_cast<uint32_t>(bytes[reader.position() + 1]) : 0;
+    const uint32_t tag = long_tag ? (low & 0x7F) | high << 7 : low;
+    const auto type = model_field_type(tag >> 3);
+    if (type && *type != (tag & 7)) return false;
     if (!type && i == 0) return false;
+    graph = tag >> 3 == pb::ModelProto::kGraphFieldNumber;
     try {
       reader.next();
     } catch (const Error&) {
