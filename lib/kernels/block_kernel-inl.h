@@ -5,6 +5,9 @@
 //   broadcast value of each of up to eight samples, whose sums stay in registers along the row.
 // outer: lanes = samples. A vector of X is loaded once and multiplied with the broadcast weights of
 //   4 to 16 rows, whose sums stay in registers along the row.
+//
+// Loops over arrays of vectors are unrolled by HWY_UNROLL: GCC keeps an array in registers only
+// where it unrolls all of its loops early.
 #if defined(ESPALIER_LIB_KERNELS_BLOCK_KERNEL_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ESPALIER_LIB_KERNELS_BLOCK_KERNEL_INL_H_
 #undef ESPALIER_LIB_KERNELS_BLOCK_KERNEL_INL_H_
@@ -13,6 +16,8 @@
 #endif
 
 #include <hwy/highway.h>
+
+#include <algorithm>
 
 #include "lib/kernels/block_product.h"
 
@@ -37,9 +42,14 @@ struct InnerSums {
   hn::Vec<RowTag<R>> sum[kChains][kSamples][kVectors];
 
   HWY_INLINE void clear() {
-    for (size_t i = 0; i < kChains; ++i)
-      for (size_t s = 0; s < kSamples; ++s)
+    HWY_UNROLL(16)
+    for (size_t i = 0; i < kChains; ++i) {
+      HWY_UNROLL(16)
+      for (size_t s = 0; s < kSamples; ++s) {
+        HWY_UNROLL(16)
         for (size_t v = 0; v < kVectors; ++v) sum[i][s][v] = hn::Zero(d);
+      }
+    }
   }
 
   // One column of a block.
@@ -47,9 +57,12 @@ struct InnerSums {
   HWY_INLINE void add(const float* HWY_RESTRICT column, const float* HWY_RESTRICT x,
                       size_t x_sample) {
     hn::Vec<RowTag<R>> weights[kVectors];
+    HWY_UNROLL(16)
     for (size_t v = 0; v < kVectors; ++v) weights[v] = hn::Load(d, column + v * kLanes);
+    HWY_UNROLL(16)
     for (size_t s = 0; s < kSamples; ++s) {
       const auto value = hn::Set(d, x[s * (kFeaturesTogether ? x_sample : 1)]);
+      HWY_UNROLL(16)
       for (size_t v = 0; v < kVectors; ++v)
         sum[kChain][s][v] = hn::MulAdd(weights[v], value, sum[kChain][s][v]);
     }
@@ -66,7 +79,9 @@ struct InnerSums {
   }
 
   HWY_INLINE void join() {
+    HWY_UNROLL(16)
     for (size_t s = 0; s < kSamples; ++s) {
+      HWY_UNROLL(16)
       for (size_t v = 0; v < kVectors; ++v) {
         if constexpr (kChains == 4) {
           sum[0][s][v] =
@@ -85,7 +100,9 @@ HWY_INLINE void finish_whole(const InnerTask& t, const BlockRowPlace& place, con
                              const float* x, float* y, size_t samples) {
   constexpr auto d = Sums::d;
   const float* diagonal = t.w->diagonal.empty() ? nullptr : t.w->diagonal.data() + place.output;
+  HWY_UNROLL(16)
   for (size_t s = 0; s < samples; ++s) {
+    HWY_UNROLL(16)
     for (size_t v = 0; v < Sums::kVectors; ++v) {
       const size_t lane = v * Sums::kLanes;
       auto sum = sums.sum[0][s][v];
@@ -98,22 +115,46 @@ HWY_INLINE void finish_whole(const InnerTask& t, const BlockRowPlace& place, con
   }
 }
 
-// Writes the valid rows of a block row in any layout.
-template <size_t R, class Sums>
-HWY_NOINLINE void finish_any(const InnerTask& t, const BlockRowPlace& place, const Sums& sums,
-                             const float* x, float* y, size_t samples) {
-  HWY_ALIGN float lanes[R];
-  for (size_t s = 0; s < samples; ++s) {
-    for (size_t v = 0; v < Sums::kVectors; ++v)
-      hn::Store(sums.sum[0][s][v], Sums::d, lanes + v * Sums::kLanes);
-    for (size_t r = 0; r < place.valid; ++r) {
-      float sum = lanes[r];
-      if (!t.w->diagonal.empty())
-        sum += t.w->diagonal[place.output + r] *
-               x[s * t.x_sample + (place.row_in_part + r) * t.x_feature];
-      if (t.bias != nullptr) sum += t.bias[place.output + r];
-      y[s * t.y_sample + (place.output + r) * t.y_output] = sum;
-    }
+// Copies kCount neighbours.
+template <size_t kCount>
+HWY_INLINE void copy_few(const float* from, float* to) {
+  const hn::CappedTag<float, kCount> d;
+  if constexpr (hn::MaxLanes(d) == kCount) {
+    hn::StoreU(hn::LoadU(d, from), d, to);
+  } else {
+    for (size_t i = 0; i < kCount; ++i) to[i] = from[i];
+  }
+}
+
+// Samples kFirst .. kSamples - 1 of finish_across, four at a time.
+template <size_t kSamples, size_t kFirst = 0, class Sums>
+HWY_INLINE void store_across(const Sums& sums, size_t v, float* to, size_t y_output) {
+  if constexpr (kFirst < kSamples) {
+    constexpr size_t kCount = kSamples - kFirst < 4 ? kSamples - kFirst : 4;
+    constexpr size_t kLast = kSamples - 1;  // fills up the four
+    HWY_ALIGN float across[4 * Sums::kLanes];
+    hn::StoreInterleaved4(sums.sum[0][kFirst][v], sums.sum[0][HWY_MIN(kFirst + 1, kLast)][v],
+                          sums.sum[0][HWY_MIN(kFirst + 2, kLast)][v],
+                          sums.sum[0][HWY_MIN(kFirst + 3, kLast)][v], Sums::d, across);
+    HWY_UNROLL(16)
+    for (size_t r = 0; r < Sums::kLanes; ++r)
+      copy_few<kCount>(across + 4 * r, to + r * y_output + kFirst);
+    store_across<kSamples, kFirst + 4>(sums, v, to, y_output);
+  }
+}
+
+// Writes a whole block row where the samples of a feature lie together, without a diagonal.
+template <size_t R, size_t kSamples, class Sums>
+HWY_INLINE void finish_across(const InnerTask& t, const BlockRowPlace& place, Sums& sums,
+                              float* y) {
+  constexpr auto d = Sums::d;
+  HWY_UNROLL(16)
+  for (size_t v = 0; v < Sums::kVectors; ++v) {
+    const size_t output = place.output + v * Sums::kLanes;
+    const auto bias = t.bias == nullptr ? hn::Zero(d) : hn::LoadU(d, t.bias + output);
+    HWY_UNROLL(16)
+    for (size_t s = 0; s < kSamples; ++s) sums.sum[0][s][v] = hn::Add(sums.sum[0][s][v], bias);
+    store_across<kSamples>(sums, v, y + output * t.y_output, t.y_output);
   }
 }
 
@@ -122,7 +163,7 @@ HWY_INLINE void inner_rows(const InnerTask& t, const Column* HWY_RESTRICT column
                            float* y) {
   using Sums = InnerSums<R, C, kSamples, kFeaturesTogether>;
   constexpr size_t kAtOnce = Sums::kChains > C ? Sums::kChains / C : 1;  // blocks
-  const float* HWY_RESTRICT values = t.w->values.template data<float>().data();
+  const float* HWY_RESTRICT values = t.w->data();
   const size_t x_sample = t.x_sample, x_feature = kFeaturesTogether ? 1 : t.x_feature;
   for (size_t row = t.first; row < t.last; ++row) {
     Sums sums;
@@ -146,11 +187,20 @@ HWY_INLINE void inner_rows(const InnerTask& t, const Column* HWY_RESTRICT column
       sums.template add_block<0>(values + b * R * C, x + columns[b] * x_feature, x_sample,
                                  x_feature);
     sums.join();
-    const BlockRowPlace place = place_of(*t.w, row);
+    const BlockRowPlace& place = t.w->places[row];
     if (kFeaturesTogether && place.valid == R) {
       finish_whole<R>(t, place, sums, x, y, kSamples);
+    } else if (place.valid == R && t.w->diagonal.empty()) {
+      finish_across<R, kSamples>(t, place, sums, y);
     } else {
-      finish_any<R>(t, place, sums, x, y, kSamples);
+      HWY_ALIGN float lanes[kSamples * R];
+      HWY_UNROLL(16)
+      for (size_t s = 0; s < kSamples; ++s) {
+        HWY_UNROLL(16)
+        for (size_t v = 0; v < Sums::kVectors; ++v)
+          hn::Store(sums.sum[0][s][v], Sums::d, lanes + s * R + v * Sums::kLanes);
+      }
+      finish_rows(t, place, lanes, kSamples, x, y);
     }
   }
 }
@@ -213,75 +263,99 @@ constexpr size_t kSampleVectors = kSampleLanes == kPanelSamples ? 1 : 2;
 template <size_t R>
 constexpr size_t kRowsAtOnce = kVectorRegisters == 32 ? (R < 16 ? R : 16) : 4;
 
-template <size_t kRows>
+// Sums of kRows rows of a block for a tile of samples. kWhole: all rows and samples are valid.
+template <size_t kRows, bool kWhole>
 struct OuterSums {
   static constexpr SampleTag d{};
   hn::Vec<SampleTag> sum[kRows][kSampleVectors];
 
   HWY_INLINE void start(const float* bias, size_t valid) {
+    HWY_UNROLL(16)
     for (size_t r = 0; r < kRows; ++r) {
-      const auto start = bias != nullptr && r < valid ? hn::Set(d, bias[r]) : hn::Zero(d);
+      const bool has_bias = bias != nullptr && (kWhole || r < valid);
+      const auto start = has_bias ? hn::Set(d, bias[r]) : hn::Zero(d);
+      HWY_UNROLL(16)
       for (size_t v = 0; v < kSampleVectors; ++v) sum[r][v] = start;
     }
   }
 
   HWY_INLINE void add(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT x) {
     hn::Vec<SampleTag> value[kSampleVectors];
+    HWY_UNROLL(16)
     for (size_t v = 0; v < kSampleVectors; ++v) value[v] = hn::LoadU(d, x + v * kSampleLanes);
+    HWY_UNROLL(16)
     for (size_t r = 0; r < kRows; ++r) {
       const auto weight = hn::Set(d, weights[r]);
+      HWY_UNROLL(16)
       for (size_t v = 0; v < kSampleVectors; ++v)
         sum[r][v] = hn::MulAdd(weight, value[v], sum[r][v]);
     }
   }
 
   HWY_INLINE void add_diagonal(const float* diagonal, const float* x, size_t valid) {
+    HWY_UNROLL(16)
     for (size_t r = 0; r < kRows; ++r) {
-      if (r >= valid) continue;
+      if (!kWhole && r >= valid) continue;
       const auto weight = hn::Set(d, diagonal[r]);
-      for (size_t v = 0; v < kSampleVectors; ++v)
-        sum[r][v] =
-            hn::MulAdd(weight, hn::LoadU(d, x + r * kPanelSamples + v * kSampleLanes), sum[r][v]);
+      HWY_UNROLL(16)
+      for (size_t v = 0; v < kSampleVectors; ++v) {
+        const auto value = hn::LoadU(d, x + r * kPanelSamples + v * kSampleLanes);
+        sum[r][v] = hn::MulAdd(weight, value, sum[r][v]);
+      }
     }
   }
 
   HWY_INLINE void store(float* y, size_t y_stride, size_t valid, size_t samples) const {
+    HWY_UNROLL(16)
     for (size_t r = 0; r < kRows; ++r) {
-      if (r >= valid) continue;
+      HWY_UNROLL(16)
       for (size_t v = 0; v < kSampleVectors; ++v) {
-        float* to = y + r * y_stride + v * kSampleLanes;
-        if ((v + 1) * kSampleLanes <= samples) {
+        const size_t first = v * kSampleLanes;
+        float* to = y + r * y_stride + first;
+        if constexpr (kWhole) {
           hn::StoreU(sum[r][v], d, to);
-        } else if (v * kSampleLanes < samples) {
+        } else if (r < valid && first < samples) {
           HWY_ALIGN float lanes[kSampleLanes];
           hn::Store(sum[r][v], d, lanes);
-          for (size_t s = 0; v * kSampleLanes + s < samples; ++s) to[s] = lanes[s];
+          std::copy_n(lanes, std::min(kSampleLanes, samples - first), to);
         }
       }
     }
   }
 };
 
+// Rows of a block row from r on, samples of the panel from `sample` on.
+template <size_t R, size_t C, bool kWhole, class Column>
+HWY_INLINE void outer_tile(const OuterTask& t, const Column* HWY_RESTRICT columns, size_t row,
+                           size_t r, size_t sample) {
+  const BlockRowPlace& place = t.w->places[row];
+  const float* HWY_RESTRICT values = t.w->data();
+  const float* HWY_RESTRICT panel = t.panel + sample;
+  const size_t output = place.output + r, valid = place.valid - r;
+  OuterSums<kRowsAtOnce<R>, kWhole> sums;
+  sums.start(t.bias == nullptr ? nullptr : t.bias + output, valid);
+  const size_t end = t.w->row_start[row + 1];
+  for (size_t b = t.w->row_start[row]; b < end; ++b)
+    for (size_t c = 0; c < C; ++c)
+      sums.add(values + (b * C + c) * R + r, panel + (columns[b] + c) * kPanelSamples);
+  if (!t.w->diagonal.empty())
+    sums.add_diagonal(t.w->diagonal.data() + output,
+                      panel + (place.row_in_part + r) * kPanelSamples, valid);
+  sums.store(t.y + output * t.y_stride + sample, t.y_stride, valid, t.samples - sample);
+}
+
 template <size_t R, size_t C, class Column>
 HWY_INLINE void outer_columns(const OuterTask& t, const Column* HWY_RESTRICT columns) {
   constexpr size_t kRows = kRowsAtOnce<R>, kTile = kSampleLanes * kSampleVectors;
-  const float* HWY_RESTRICT values = t.w->values.template data<float>().data();
   for (size_t row = t.first; row < t.last; ++row) {
-    const BlockRowPlace place = place_of(*t.w, row);
-    const size_t begin = t.w->row_start[row], end = t.w->row_start[row + 1];
+    const size_t valid = t.w->places[row].valid;
     for (size_t sample = 0; sample < t.samples; sample += kTile) {
-      for (size_t r = 0; r < place.valid; r += kRows) {
-        const float* HWY_RESTRICT panel = t.panel + sample;
-        OuterSums<kRows> sums;
-        sums.start(t.bias == nullptr ? nullptr : t.bias + place.output + r, place.valid - r);
-        for (size_t b = begin; b < end; ++b)
-          for (size_t c = 0; c < C; ++c)
-            sums.add(values + (b * C + c) * R + r, panel + (columns[b] + c) * kPanelSamples);
-        if (!t.w->diagonal.empty())
-          sums.add_diagonal(t.w->diagonal.data() + place.output + r,
-                            panel + (place.row_in_part + r) * kPanelSamples, place.valid - r);
-        sums.store(t.y + (place.output + r) * t.y_stride + sample, t.y_stride, place.valid - r,
-                   t.samples - sample);
+      for (size_t r = 0; r < valid; r += kRows) {
+        if (valid - r >= kRows && t.samples - sample >= kTile) {
+          outer_tile<R, C, true>(t, columns, row, r, sample);
+        } else {
+          outer_tile<R, C, false>(t, columns, row, r, sample);
+        }
       }
     }
   }

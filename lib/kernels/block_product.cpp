@@ -156,6 +156,21 @@ class BlockProduct final : public SparseProduct {
 
 }  // namespace
 
+void finish_rows(const InnerTask& task, const BlockRowPlace& place, const float* sums,
+                 size_t samples, const float* x, float* y) {
+  const float* const diagonal = task.w->diagonal.empty() ? nullptr : task.w->diagonal.data();
+  for (size_t s = 0; s < samples; ++s, sums += task.w->block.rows) {
+    for (size_t r = 0; r < place.valid; ++r) {
+      float sum = sums[r];
+      const size_t output = place.output + r;
+      if (diagonal != nullptr)
+        sum += diagonal[output] * x[s * task.x_sample + (place.row_in_part + r) * task.x_feature];
+      if (task.bias != nullptr) sum += task.bias[output];
+      y[s * task.y_sample + output * task.y_output] = sum;
+    }
+  }
+}
+
 std::unique_ptr<const SparseProduct> make_block_product(const SparseMatrix& weight,
                                                         const BlockKernel& kernel) {
   return std::make_unique<BlockProduct>(weight, kernel);

@@ -23,8 +23,13 @@ struct InnerTask {
   size_t y_sample, y_output;
 };
 
-/// The same with samples in the lanes. panel is [w.padded_k(), kPanelSamples]; the first `samples`
-/// of them count. Output o of sample s is y[o * y_stride + s].
+/// The end of a block row where a loop has no quicker way: adds diagonal and bias to sums [samples,
+/// block.rows] and writes those of valid rows. x and y are those of the first sample.
+void finish_rows(const InnerTask& task, const BlockRowPlace& place, const float* sums,
+                 size_t samples, const float* x, float* y);
+
+/// As InnerTask, with samples in the lanes. panel is [w.padded_k(), kPanelSamples]; the first
+/// `samples` of them count. Output o of sample s is y[o * y_stride + s].
 struct OuterTask {
   const BlockRows* w;
   size_t first, last;

@@ -1,5 +1,7 @@
 #include "lib/kernels/block_rows.h"
 
+#include <algorithm>
+
 namespace espalier {
 namespace {
 
@@ -13,9 +15,9 @@ void transpose_blocks(const float* from, size_t blocks, BlockShape block, float*
 }  // namespace
 
 size_t BlockRows::bytes() const {
-  return row_start.size() * sizeof(uint32_t) + narrow_col.size() * sizeof(uint16_t) +
-         wide_col.size() * sizeof(uint32_t) + values.bytes().size() +
-         diagonal.size() * sizeof(float);
+  return places.size() * sizeof(BlockRowPlace) + row_start.size() * sizeof(uint32_t) +
+         narrow_col.size() * sizeof(uint16_t) + wide_col.size() * sizeof(uint32_t) +
+         values.bytes().size() + diagonal.size() * sizeof(float);
 }
 
 BlockRows order_blocks(const SparseMatrix& weight) {
@@ -26,6 +28,9 @@ BlockRows order_blocks(const SparseMatrix& weight) {
   w.k = weight.fold.cols;
   w.grid_rows = weight.grid_rows();
   w.row_start = weight.row_start;
+  for (size_t part = 0; part < w.parts; ++part)
+    for (size_t row = 0; row < w.rows; row += w.block.rows)
+      w.places.push_back({part * w.rows + row, row, std::min<size_t>(w.block.rows, w.rows - row)});
   if (w.padded_k() <= 65536) {
     for (const uint32_t col : weight.col)
       w.narrow_col.push_back(static_cast<uint16_t>(col * w.block.cols));

@@ -7,6 +7,12 @@
 
 namespace espalier {
 
+/// Outputs of a block row: the first one, the matching input on a diagonal, and how many of its
+/// rows lie inside its part.
+struct BlockRowPlace {
+  size_t output, row_in_part, valid;
+};
+
 /// A packed weight in the order the block kernels read it. Invariant: as SparseMatrix; values is
 /// [blocks, block.cols, block.rows], so that one column of a block is one or a few whole vectors,
 /// and begins at a multiple of 64 bytes.
@@ -15,12 +21,15 @@ struct BlockRows {
   size_t parts = 0, rows = 0, k = 0;  ///< of the Fold; k = inputs
   size_t grid_rows = 0;               ///< block rows of one part
   std::vector<uint32_t> row_start;    ///< per block row of all parts, and the end
+  std::vector<BlockRowPlace> places;  ///< per block row of all parts
   /// First input of each block: narrow where every one fits, else wide; the other is empty.
   std::vector<uint16_t> narrow_col;
   std::vector<uint32_t> wide_col;
   Tensor values;                ///< f32
   std::vector<float> diagonal;  ///< empty or [parts * rows]
 
+  /// Of values, without its checks: asked for in inner loops.
+  const float* data() const { return reinterpret_cast<const float*>(values.bytes().data()); }
   size_t outputs() const { return parts * rows; }
   size_t block_rows() const { return parts * grid_rows; }
   /// Inputs up to the end of the last block: x is read that far.
@@ -35,18 +44,6 @@ BlockRows order_blocks(const SparseMatrix& weight);
 /// where to cut rows among threads.
 inline size_t work_before(const BlockRows& w, size_t row) {
   return w.row_start[row] * w.block.area() + row * w.block.rows;
-}
-
-/// Outputs of a block row: the first one, the matching input on a diagonal, and how many of its
-/// rows lie inside its part.
-struct BlockRowPlace {
-  size_t output, row_in_part, valid;
-};
-inline BlockRowPlace place_of(const BlockRows& w, size_t block_row) {
-  const size_t part = block_row / w.grid_rows;
-  const size_t row = (block_row - part * w.grid_rows) * w.block.rows;
-  const size_t left = w.rows - row;
-  return {part * w.rows + row, row, left < w.block.rows ? left : w.block.rows};
 }
 
 }  // namespace espalier

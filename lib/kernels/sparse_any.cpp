@@ -27,7 +27,7 @@ struct AnyTask {
   void run(size_t item) const {
     const size_t end = first_row_of(*w, item + 1, items);
     for (size_t row = first_row_of(*w, item, items); row < end; ++row) {
-      const BlockRowPlace place = place_of(*w, row);
+      const BlockRowPlace& place = w->places[row];
       for (size_t r = 0; r < place.valid; ++r)
         for (size_t first = 0; first < n; first += kTile)
           run_output(row, place, r, first, std::min(kTile, n - first));
@@ -53,7 +53,7 @@ struct AnyTask {
     std::fill(sums.begin(), sums.end(), bias == nullptr ? 0.0F : bias[output]);
     const BlockShape shape = w->block;
     for (size_t b = w->row_start[row]; b < w->row_start[row + 1]; ++b) {
-      const float* values = w->values.data<float>().data() + b * shape.area() + r;
+      const float* values = w->data() + b * shape.area() + r;
       const size_t inside = std::min<size_t>(shape.cols, w->k - column(b));
       for (size_t c = 0; c < inside; ++c) add(values[c * shape.rows], column(b) + c, first, sums);
     }
