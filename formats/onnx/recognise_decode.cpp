@@ -66,7 +66,7 @@ class Recogniser {
       if (dropped_[i]) continue;
       if (!take_call(i) && may_be_spelled_out) take_spelled_out(i);
     }
-    if (!found_) return;
+    if (results_.empty()) return;
     drop_unread();
     compact();
   }
@@ -183,12 +183,24 @@ class Recogniser {
       // A Constant of the pattern takes its weight with it.
       for (const ValueId output : graph_.nodes[node].outputs) graph_.weights.erase(output);
     }
+    results_.push_back(nodes.front());
     for (const auto& [name, id] : bindings) candidates_.insert(id);
     graph_.weights.insert_or_assign(weight, Weight{std::move(matrix), std::string(1, origin)});
     Value& value = graph_.values[weight];
     if (value.dtype == DType::kUnknown) value.dtype = graph_.weights.at(weight).dtype();
     if (!value.shape) value.shape = graph_.weights.at(weight).shape();
-    found_ = true;
+  }
+
+  // Decodes at the front stand for initializers; one between other nodes came from a Constant and
+  // leaves one behind, so that it is written in the same place again.
+  void keep_places() {
+    const auto front = static_cast<size_t>(std::ranges::find(dropped_, false) - dropped_.begin());
+    for (const size_t index : results_) {
+      if (index < front) continue;
+      Node& node = graph_.nodes[index];
+      node = {"Constant", "", "", {}, node.outputs, {{"value", std::monostate{}, {}}}, {}};
+      dropped_[index] = false;
+    }
   }
 
   void drop_unread() {
@@ -201,6 +213,7 @@ class Recogniser {
       const auto maker = maker_.find(id);
       if (maker != maker_.end()) dropped_[maker->second] = true;
     }
+    keep_places();
     std::vector<Node> nodes;
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
       if (!dropped_[i]) nodes.push_back(std::move(graph_.nodes[i]));
@@ -264,7 +277,7 @@ class Recogniser {
   std::unordered_map<ValueId, size_t> maker_;
   std::vector<bool> dropped_;  // per node
   std::unordered_set<ValueId> candidates_;
-  bool found_ = false;
+  std::vector<size_t> results_;  // nodes that gave the packed weights
 };
 
 }  // namespace

@@ -1,0 +1,318 @@
+#include <onnx/checker.h>
+
+#include <random>
+
+#include "formats/onnx/decode_function.h"
+#include "lib/base/log.h"
+#include "lib/sparse/pack.h"
+#include "tests/formats/onnx/onnx_cases.h"
+
+namespace espalier {
+namespace {
+
+struct Case {
+  std::string what;
+  Shape shape;
+  Fold fold;
+  BlockShape block;
+  bool diagonal = false;
+  DType weight = DType::kF32, values = DType::kF32;
+  double kept = 0.4;
+};
+
+// Weights as Gemm, MatMul, grouped convolutions and GRUs have them, even and ragged.
+const std::vector<Case> kCases{
+    {"plain", {32, 12}, {1, 32, 12}, {16, 1}},
+    {"conv", {8, 3, 2, 2}, {1, 8, 12}, {8, 4}},
+    {"unstructured", {7, 5}, {1, 7, 5}, {1, 1}},
+    {"empty", {32, 12}, {1, 32, 12}, {16, 1}, false, DType::kF32, DType::kF32, 0},
+    {"full", {32, 12}, {1, 32, 12}, {16, 1}, false, DType::kF32, DType::kF32, 1},
+    {"transposed", {12, 32}, {1, 32, 12, true}, {16, 4}},
+    {"transposed ragged", {13, 30}, {1, 30, 13, true}, {16, 4}},
+    {"batched", {3, 12, 32}, {3, 32, 12, true}, {16, 4}},
+    {"batched ragged", {3, 13, 30}, {3, 30, 13, true}, {8, 5}},
+    {"gates", {2, 48, 16}, {6, 16, 16}, {16, 1}},
+    {"gates ragged", {1, 36, 12}, {3, 12, 12}, {5, 3}},
+    {"gates with diagonal", {2, 48, 16}, {6, 16, 16}, {8, 4}, true},
+    {"gates ragged with diagonal", {1, 36, 12}, {3, 12, 12}, {5, 3}, true},
+    {"transposed with diagonal", {12, 12}, {1, 12, 12, true}, {4, 4}, true},
+    {"diagonal alone", {12, 12}, {1, 12, 12}, {4, 4}, true, DType::kF32, DType::kF32, 0},
+    {"one ragged block", {3, 2}, {1, 3, 2}, {16, 4}},
+    {"f16 values", {32, 12}, {1, 32, 12}, {16, 1}, false, DType::kF32, DType::kF16},
+    {"f16", {30, 12}, {1, 30, 12}, {16, 1}, false, DType::kF16, DType::kF16},
+    {"bf16", {12, 12}, {1, 12, 12}, {8, 1}, true, DType::kBF16, DType::kBF16},
+    {"bf16 values", {12, 12}, {1, 12, 12}, {8, 1}, true, DType::kF32, DType::kBF16},
+};
+
+SparseMatrix matrix_of(const Case& c) {
+  std::mt19937 random(7);
+  std::vector<float> elements(c.fold.count());
+  for (float& element : elements) element = static_cast<float>(random() % 2001) / 1000.0F - 1.0F;
+  elements[0] = -0.0F;
+  BlockMask mask(c.block, c.fold, false);
+  for (size_t i = 0; i < mask.kept.size(); ++i)
+    mask.kept[i] = static_cast<double>(random() % 1000) < c.kept * 1000;
+  const Tensor dense = from_f32(elements, c.weight, c.shape);
+  SparseMatrix matrix = pack_blocks(dense, c.fold, mask, c.diagonal);
+  return c.values == c.weight ? matrix : with_values(matrix, c.values);
+}
+
+// W and an Identity that reads it, as an initializer or from a Constant node.
+Model model_of(const SparseMatrix& matrix, bool constant = false, int64_t opset = 17) {
+  Model model;
+  model.origin.format = "test";
+  model.origin.opset = opset;
+  Graph& graph = model.graph;
+  graph.name = "net";
+  const ValueId w = add_value(graph, "W", matrix.dtype, matrix.shape);
+  const ValueId y = add_value(graph, "y", matrix.dtype, matrix.shape);
+  graph.weights.emplace(w, Weight{matrix, {}});
+  if (constant) graph.nodes.push_back({"Constant", "", "c", {}, {w}, {}, {}});
+  graph.nodes.push_back({"Identity", "", "id", {w}, {y}, {}, {}});
+  graph.outputs = {y};
+  return model;
+}
+
+const Weight& weight_named(const Model& model, std::string_view name) {
+  for (const auto& [id, weight] : model.graph.weights) {
+    if (model.graph.values[id].name == name) return weight;
+  }
+  FAIL("no weight of that name");
+  return model.graph.weights.begin()->second;
+}
+
+void check_equal(const SparseMatrix& a, const SparseMatrix& b) {
+  CHECK(a.shape == b.shape);
+  CHECK(a.fold == b.fold);
+  CHECK(a.block == b.block);
+  CHECK(a.row_start == b.row_start);
+  CHECK(a.col == b.col);
+  CHECK(same_bits(a.values, b.values));
+  CHECK(a.has_diagonal() == b.has_diagonal());
+  if (a.has_diagonal()) CHECK(same_bits(a.diagonal, b.diagonal));
+  CHECK(a.dtype == b.dtype);
+}
+
+TEST_CASE("packed weights come back as they were, by call and by spelled-out nodes") {
+  for (const Case& c : kCases) {
+    for (const char* name : {"function", "inline"}) {
+      for (const char* index : {"grid", "first-element"}) {
+        for (const bool constant : {false, true}) {
+          CAPTURE(c.what);
+          CAPTURE(name);
+          CAPTURE(index);
+          CAPTURE(constant);
+          const SparseMatrix matrix = matrix_of(c);
+          const auto proto = proto_of(model_of(matrix, constant), profile(name, index));
+          CHECK(proto.graph().initializer_size() >= 4);
+          CHECK(proto.functions_size() == (std::string(name) == "function" ? 1 : 0));
+          const Model again = read_proto(proto);
+          REQUIRE(again.graph.weights.size() == 1);
+          CHECK(again.graph.nodes.size() == 1);
+          REQUIRE(weight_named(again, "W").is_sparse());
+          check_equal(weight_named(again, "W").sparse(), matrix);
+          CHECK(difference(proto, proto_of(again, profile("", index))) == "");
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("the full checker takes every decode") {
+  for (const Case& c : kCases) {
+    for (const char* name : {"function", "inline", "dense"}) {
+      for (const char* index : {"grid", "first-element"}) {
+        for (const int64_t opset : {13, 17, 21}) {
+          CAPTURE(c.what);
+          CAPTURE(name);
+          CAPTURE(index);
+          CAPTURE(opset);
+          const auto proto = proto_of(model_of(matrix_of(c), false, opset), profile(name, index));
+          CHECK_NOTHROW(pb::checker::check_model(proto, /*full_check=*/true));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("the dense profile stores the decoded weight under its name") {
+  for (const Case& c : kCases) {
+    for (const bool constant : {false, true}) {
+      CAPTURE(c.what);
+      CAPTURE(constant);
+      const SparseMatrix matrix = matrix_of(c);
+      const Model again = read_proto(proto_of(model_of(matrix, constant), profile("dense")));
+      CHECK(again.graph.nodes.size() == (constant ? 2 : 1));
+      CHECK(same_bits(weight_named(again, "W").dense(), decode(matrix)));
+    }
+  }
+}
+
+TEST_CASE("sparse tensors hold blocks of any shape without losing a bit") {
+  set_log_level(LogLevel::kQuiet);  // some are stored dense, with a warning
+  for (Case c : kCases) {
+    c.kept = std::min(c.kept, 0.15);
+    for (const char* name : {"sparse-value", "sparse-initializer"}) {
+      for (const bool constant : {false, true}) {
+        CAPTURE(c.what);
+        CAPTURE(name);
+        CAPTURE(constant);
+        const SparseMatrix matrix = matrix_of(c);
+        const Model again = read_proto(proto_of(model_of(matrix, constant), profile(name)));
+        const Weight& weight = weight_named(again, "W");
+        CHECK(same_bits(weight.is_sparse() ? decode(weight.sparse()) : weight.dense(),
+                        decode(matrix)));
+      }
+    }
+  }
+}
+
+TEST_CASE("a weight in a subgraph is packed there") {
+  const SparseMatrix matrix = matrix_of(kCases[0]);
+  Model model = model_of(matrix);
+  auto inner = std::make_shared<Graph>(model.graph);
+  Graph graph;
+  const ValueId condition = add_value(graph, "c", DType::kBool, Shape{});
+  const ValueId result = add_value(graph, "result", DType::kF32, matrix.shape);
+  graph.inputs = {condition};
+  graph.outputs = {result};
+  Node node{"If", "", "if", {condition}, {result}, {}, {}};
+  for (const char* branch : {"then_branch", "else_branch"})
+    node.attributes.push_back({branch, std::shared_ptr<const Graph>(inner), {}});
+  graph.nodes.push_back(std::move(node));
+  graph.name = "outer";
+  model.graph = std::move(graph);
+  const auto proto = proto_of(model);
+  CHECK_NOTHROW(pb::checker::check_model(proto, true));
+  CHECK(proto.functions_size() == 1);
+  const Model again = read_proto(proto);
+  size_t packed = 0;
+  for_each_graph(again.graph, [&](const Graph& part, const std::string&) {
+    for (const auto& [id, weight] : part.weights) {
+      CHECK(part.values[id].name == "W");
+      REQUIRE(weight.is_sparse());
+      check_equal(weight.sparse(), matrix);
+      ++packed;
+    }
+  });
+  CHECK(packed == 2);
+}
+
+TEST_CASE("a weight between other nodes keeps its place") {
+  Model model = model_of(matrix_of(kCases[0]), true);
+  Graph& graph = model.graph;
+  const ValueId first = add_value(graph, "first", DType::kF32, Shape{32, 12});
+  const ValueId x = add_value(graph, "x", DType::kF32, Shape{32, 12});
+  graph.inputs.push_back(x);
+  graph.outputs.push_back(first);
+  graph.nodes.insert(graph.nodes.begin(), {"Relu", "", "r", {x}, {first}, {}, {}});
+  for (const char* name : {"function", "inline"}) {
+    const auto proto = proto_of(model, profile(name));
+    CHECK(proto.graph().node(0).op_type() == "Relu");
+    const Model again = read_proto(proto);
+    REQUIRE(again.graph.nodes.size() == 3);
+    CHECK(again.graph.nodes[1].op == "Constant");
+    CHECK(weight_named(again, "W").is_sparse());
+    CHECK(difference(proto, proto_of(again)) == "");
+    CHECK(same_bits(weight_named(read_proto(proto_of(again, profile("dense"))), "W").dense(),
+                    decode(matrix_of(kCases[0]))));
+  }
+}
+
+TEST_CASE("names of parts give way to names that are taken") {
+  Model model = model_of(matrix_of(kCases[0]));
+  const ValueId other = add_value(model.graph, "W/values", DType::kF32, Shape{1});
+  model.graph.weights.emplace(other, Weight{Tensor::of<float>({1}, std::vector<float>{5.0F}), {}});
+  const Model again = read_proto(proto_of(model));
+  CHECK(to_f32(weight_named(again, "W/values").dense()) == std::vector<float>{5.0F});
+  check_equal(weight_named(again, "W").sparse(), matrix_of(kCases[0]));
+}
+
+TEST_CASE("every form has a name of its own") {
+  std::map<std::string, size_t> names;
+  for (const DecodeForm& form : all_decode_forms()) ++names[decode_name(form)];
+  for (const auto& [name, count] : names) {
+    CAPTURE(name);
+    CHECK(count == 1);
+  }
+  CHECK(names.contains("BlockSparseDecode"));
+  CHECK(names.contains("BlockSparseDecodeTransposedRaggedWithDiagonalFirstElementF16ToF32"));
+}
+
+TEST_CASE("below opset 11 the model is raised, or the weight is stored dense") {
+  SparseMatrix matrix = matrix_of({"", {32, 12}, {1, 32, 12}, {16, 1}});
+  Model model = model_of(matrix, false, 9);
+  model.origin.format = "onnx";
+  SUBCASE("raised") {
+    const auto proto = proto_of(model);
+    CHECK(proto.functions_size() == 1);
+    CHECK(proto.opset_import(0).version() == 11);
+    CHECK_NOTHROW(pb::checker::check_model(proto, true));
+    check_equal(weight_named(read_proto(proto), "W").sparse(), matrix);
+  }
+  SUBCASE("dense, where the converter would not do") {
+    set_log_level(LogLevel::kQuiet);
+    model.graph.nodes[0].domain = "com.example";
+    const auto proto = proto_of(model);
+    CHECK(proto.functions_size() == 0);
+    CHECK(proto.graph().initializer_size() == 1);
+  }
+}
+
+TEST_CASE("a function of espalier's name with another body is not taken for espalier's") {
+  auto proto = proto_of(model_of(matrix_of(kCases[0])));
+  auto& body = *proto.mutable_functions(0);
+  body.mutable_node(body.node_size() - 1)->set_op_type("Identity");
+  const Model model = read_proto(proto);
+  CHECK(model.graph.nodes.size() == 2);
+  CHECK(difference(proto, proto_of(model)) == "");
+}
+
+// The parts of a written call, by input name, for tests to damage.
+pb::TensorProto& part(pb::ModelProto& proto, const std::string& name) {
+  for (auto& tensor : *proto.mutable_graph()->mutable_initializer()) {
+    if (tensor.name() == "W/" + name) return tensor;
+  }
+  FAIL("no part of that name");
+  return *proto.mutable_graph()->mutable_initializer(0);
+}
+
+TEST_CASE("a call whose parts break a rule is refused, with weight and place") {
+  auto proto = proto_of(model_of(matrix_of(kCases[0])));  // [32, 12] in 16x1
+  const auto edit = [](pb::TensorProto& tensor, size_t at, auto value) {
+    std::string raw = tensor.raw_data();
+    std::memcpy(raw.data() + at * sizeof(value), &value, sizeof(value));
+    tensor.set_raw_data(raw);
+  };
+  SUBCASE("rows out of order") {
+    edit(part(proto, "index"), 0, uint16_t{1});
+    CHECK(refusal(proto).starts_with("packed weight W: block 1 lies in block row 0, after 1"));
+  }
+  SUBCASE("row outside") {
+    edit(part(proto, "index"), 0, uint16_t{7});
+    CHECK(refusal(proto) == "packed weight W: block 0 lies in block row 7, the grid has 2");
+  }
+  SUBCASE("column outside") {
+    edit(part(proto, "index"), 1, uint16_t{12});
+    CHECK(refusal(proto) == "packed weight W: block 0 lies in block column 12, the grid has 12");
+  }
+  SUBCASE("grid of another weight") {
+    edit(part(proto, "grid"), 0, int64_t{3});
+    CHECK(refusal(proto) == "packed weight W: 1 matrices [48, 12] do not fill the shape [32, 12]");
+  }
+  SUBCASE("grid that overflows") {
+    edit(part(proto, "grid"), 0, int64_t{1} << 62);
+    CHECK(refusal(proto).starts_with("packed weight W: grid holds "));
+  }
+  SUBCASE("shape out of proportion") {
+    edit(part(proto, "shape"), 0, int64_t{1} << 40);
+    CHECK(refusal(proto).find(" bytes unpack to ") != std::string::npos);
+  }
+  SUBCASE("values of another type") {
+    part(proto, "values").set_data_type(pb::TensorProto::INT32);
+    CHECK(refusal(proto) == "packed weight W: values are i32, f32 was wanted");
+  }
+}
+
+}  // namespace
+}  // namespace espalier
