@@ -1,0 +1,99 @@
+// Pruning a 64 MB f32 weight, stage by stage: [4096, 4096] stored both ways, l2, on all processors.
+
+#include <benchmark/benchmark.h>
+
+#include <random>
+
+#include "lib/prune/plan.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kSide = 4096;
+
+// MatMul stores [inputs, outputs], Gemm with transB [outputs, inputs].
+Model one_weight(bool transposed) {
+  Tensor weight = Tensor::zeros(DType::kF32, {kSide, kSide});
+  std::minstd_rand engine(1);
+  for (float& value : weight.mutable_data<float>())
+    value = static_cast<float>(engine()) * 0x1p-30F - 1;
+  Model model;
+  const ValueId x = add_value(model.graph, "x"), w = add_value(model.graph, "w");
+  const ValueId y = add_value(model.graph, "y");
+  model.graph.weights[w] = {std::move(weight), {}};
+  model.graph.inputs = {x};
+  model.graph.outputs = {y};
+  Node node{transposed ? "MatMul" : "Gemm", "", "fc", {x, w}, {y}, {}, {}};
+  if (!transposed) set_attribute(node, "transB", int64_t{1});
+  model.graph.nodes.push_back(std::move(node));
+  return model;
+}
+
+const Model& model_for(const benchmark::State& state) {
+  static const Model plain = one_weight(false), transposed = one_weight(true);
+  return state.range(0) != 0 ? transposed : plain;
+}
+
+PruneOptions options_for(const benchmark::State& state) {
+  PruneOptions options;
+  options.block = {static_cast<uint32_t>(state.range(1)), static_cast<uint32_t>(state.range(2))};
+  options.sparsity = static_cast<double>(state.range(3)) / 100;
+  return options;
+}
+
+void score_and_choose(benchmark::State& state) {
+  ThreadPool pool(0);
+  for (auto _ : state)
+    benchmark::DoNotOptimize(make_plan(model_for(state), options_for(state), pool));
+}
+
+void apply(benchmark::State& state) {
+  ThreadPool pool(0);
+  const PrunePlan plan = make_plan(model_for(state), options_for(state), pool);
+  for (auto _ : state) benchmark::DoNotOptimize(apply_plan(model_for(state), plan, pool));
+}
+
+void pack(benchmark::State& state) {
+  ThreadPool pool(0);
+  const PrunePlan plan = make_plan(model_for(state), options_for(state), pool);
+  for (auto _ : state) benchmark::DoNotOptimize(pack_weights(model_for(state), plan, pool));
+}
+
+void whole(benchmark::State& state) {
+  ThreadPool pool(0);
+  for (auto _ : state) {
+    const PrunePlan plan = make_plan(model_for(state), options_for(state), pool);
+    benchmark::DoNotOptimize(pack_weights(apply_plan(model_for(state), plan, pool), plan, pool));
+  }
+}
+
+void find_pattern(benchmark::State& state) {
+  ThreadPool pool(0);
+  const PrunePlan plan = make_plan(model_for(state), options_for(state), pool);
+  const Model masked = apply_plan(model_for(state), plan, pool);
+  const Layer& layer = plan.layers[0].layer;
+  for (auto _ : state)
+    benchmark::DoNotOptimize(block_pattern(weight_of(masked, layer), layer.fold, false));
+}
+
+void cases(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"transposed", "rows", "cols", "percent"})
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime();
+  for (const int64_t transposed : {0, 1}) {
+    for (const auto& [rows, cols] : {std::pair(16, 1), std::pair(8, 4), std::pair(1, 1)}) {
+      for (const int64_t percent : {50, 90}) benchmark->Args({transposed, rows, cols, percent});
+    }
+  }
+}
+
+BENCHMARK(score_and_choose)->Apply(cases);
+BENCHMARK(apply)->Apply(cases);
+BENCHMARK(pack)->Apply(cases);
+BENCHMARK(whole)->Apply(cases);
+BENCHMARK(find_pattern)->Apply(cases);
+
+}  // namespace
+}  // namespace espalier
+
+BENCHMARK_MAIN();
