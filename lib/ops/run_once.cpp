@@ -12,6 +12,8 @@
 namespace espalier {
 namespace {
 
+struct OverLimit {};
+
 class OnceContext final : public RunContext {
  public:
   OnceContext(const Node& node, const std::vector<const Tensor*>& inputs, ThreadPool& pool,
@@ -58,7 +60,7 @@ class OnceContext final : public RunContext {
 
  private:
   void take(std::optional<size_t> bytes) {
-    if (!bytes || *bytes > left_) unsupported("needs more memory than there is");
+    if (!bytes || *bytes > left_) throw OverLimit();
     left_ -= *bytes;
   }
 
@@ -169,6 +171,9 @@ Prepared prepare_inputs(const Operator& entry, const Node& node,
 }  // namespace
 
 TensorView view_of(const Tensor& tensor) {
+  if (bits_of(tensor.dtype()) == 0 || bits_of(tensor.dtype()) % 8 != 0) {
+    unsupported_type(tensor.dtype());
+  }
   return {tensor.dtype(), Dims(tensor.shape()), const_cast<std::byte*>(tensor.bytes().data())};
 }
 
@@ -190,15 +195,19 @@ Run with_half_as_f32(Run run) {
   };
 }
 
-std::vector<Tensor> run_once(const Operator& entry, const Node& node, int64_t opset,
-                             const std::vector<const Weight*>& inputs, ThreadPool& pool,
-                             size_t byte_limit) {
+std::optional<std::vector<Tensor>> run_once(const Operator& entry, const Node& node, int64_t opset,
+                                            const std::vector<const Weight*>& inputs,
+                                            ThreadPool& pool, size_t byte_limit) {
   const Prepared prepared = prepare_inputs(entry, node, inputs);
   const PrepareContext prepare{node, opset, prepared.constants};
   Run run = entry.prepare(prepare);
   if (entry.half_as_f32) run = with_half_as_f32(std::move(run));
   OnceContext context(node, prepared.inputs, pool, byte_limit);
-  run(context);
+  try {
+    run(context);
+  } catch (const OverLimit&) {
+    return std::nullopt;
+  }
   return std::move(context).outputs();
 }
 

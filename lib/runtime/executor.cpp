@@ -3,189 +3,96 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
-#include "lib/ops/op_util.h"
 #include "lib/ops/run_once.h"
-#include "lib/runtime/activations.h"
-#include "lib/runtime/program.h"
+#include "lib/runtime/graph_runner.h"
 
 namespace espalier {
 namespace {
 
-constexpr size_t kOutside = SIZE_MAX;  // memory that is no piece of the run: inputs and constants
-
-/// Where a value lies during a run.
-struct Slot {
-  TensorView view;
-  size_t piece = kOutside;
-  bool aliased = false;  // as it was when the memory was planned
+struct Input {
+  Value declared;
+  ValueId value = 0;
+  bool bound = false;
+  Tensor fed;            // keeps bound elements alive
+  AlignedBuffer memory;  // of input_view
 };
 
-class StepContext final : public RunContext {
- public:
-  StepContext(const std::vector<Step>& steps, std::vector<Slot>& slots, Activations& activations,
-              ThreadPool& pool)
-      : steps_(steps), slots_(slots), activations_(activations), pool_(pool) {}
-
-  void enter(size_t step) {
-    index_ = step;
-    step_ = &steps_[step];
-  }
-
-  size_t inputs() const override { return step_->node.inputs.size(); }
-  bool has_input(size_t index) const override {
-    return index < inputs() && step_->node.inputs[index] != kNoValue;
-  }
-  const TensorView& input(size_t index) const override {
-    if (!has_input(index)) fail("input {} is missing", index);
-    return slots_[step_->node.inputs[index]].view;
-  }
-  bool wants_output(size_t index) const override {
-    return index < step_->wanted.size() && step_->wanted[index];
-  }
-
-  TensorView output(size_t index, DType dtype, const Dims& dims) override {
-    const size_t count = checked_count(dims);
-    const auto bytes = checked_mul(count, bytes_of(dtype));
-    if (!bytes) fail("output {} is too large", index);
-    size_t piece = 0;
-    std::byte* memory = activations_.take(index_, index + 1, *bytes, piece);
-    const TensorView view{dtype, dims, memory};
-    if (!wants_output(index)) return view;
-    activations_.extend(piece, step_->last[index]);
-    Slot& slot = slot_of(index);
-    slot.view = view;
-    slot.piece = piece;
-    if (activations_.recording()) slot.aliased = false;
-    return view;
-  }
-
-  void alias(size_t index, size_t from, const Dims& dims) override {
-    ESPALIER_CHECK(checked_count(dims) == input(from).count());
-    if (!wants_output(index)) return;
-    const Slot source = slots_[step_->node.inputs[from]];
-    Slot& slot = slot_of(index);
-    // The plan gave the source the longer life that an alias needs only where it was one then.
-    if (source.piece != kOutside && !activations_.recording() && !slot.aliased) {
-      const TensorView copy = output(index, source.view.dtype, dims);
-      std::memcpy(copy.bytes, source.view.bytes, copy.count() * bytes_of(copy.dtype));
-      return;
-    }
-    if (source.piece != kOutside) activations_.extend(source.piece, step_->last[index]);
-    slot = {{source.view.dtype, dims, source.view.bytes}, source.piece, true};
-  }
-
-  std::byte* scratch(size_t bytes) override {
-    size_t piece = 0;
-    return activations_.take(index_, 0, bytes, piece);
-  }
-  ThreadPool& pool() override { return pool_; }
-
- private:
-  Slot& slot_of(size_t output) { return slots_[step_->node.outputs[output]]; }
-
-  const std::vector<Step>& steps_;
-  std::vector<Slot>& slots_;
-  Activations& activations_;
-  ThreadPool& pool_;
-  size_t index_ = 0;
-  const Step* step_ = nullptr;
-};
-
-bool fits(const Shape& declared, const Shape& given) {
-  return std::ranges::equal(declared, given, [](int64_t d, int64_t g) { return d < 0 || d == g; });
+[[noreturn]] void bad_input(const std::string& name, const std::string& what) {
+  throw Error(Fault::kUsage, fmt::format("input {}: {}", printable(name), what));
 }
 
-void check_input(const Value& value, const Tensor& tensor) {
-  const std::string name = printable(value.name);
-  if (value.dtype != DType::kUnknown && value.dtype != tensor.dtype()) {
-    throw Error(Fault::kUsage, fmt::format("input {} is {}: {} was wanted", name,
-                                           name_of(tensor.dtype()), name_of(value.dtype)));
+std::string declared_shape(const Value& value) {
+  std::string text;
+  for (size_t i = 0; i < value.shape->size(); ++i) {
+    const int64_t extent = (*value.shape)[i];
+    const bool named = i < value.dimension_names.size() && !value.dimension_names[i].empty();
+    text += i == 0 ? "" : ", ";
+    text += extent >= 0 ? std::to_string(extent) : named ? value.dimension_names[i] : "?";
   }
-  if (value.shape && !fits(*value.shape, tensor.shape())) {
-    throw Error(Fault::kUsage, fmt::format("input {} has shape {}: {} was wanted", name,
-                                           to_string(tensor.shape()), to_string(*value.shape)));
+  return printable("[" + text + "]");
+}
+
+void check_declared(const Value& declared, DType dtype, const Dims& dims) {
+  if (declared.dtype != DType::kUnknown && declared.dtype != dtype) {
+    bad_input(declared.name, fmt::format("type is {}, the model wants {}", name_of(dtype),
+                                         name_of(declared.dtype)));
+  }
+  if (!declared.shape) return;
+  bool fits = declared.shape->size() == dims.rank();
+  for (size_t i = 0; fits && i < dims.rank(); ++i) {
+    fits = (*declared.shape)[i] < 0 || (*declared.shape)[i] == dims[i];
+  }
+  if (!fits) {
+    bad_input(declared.name, fmt::format("shape is {}, the model wants {}", to_string(dims.shape()),
+                                         declared_shape(declared)));
   }
 }
 
-Tensor copy_of(const TensorView& view) {
-  Tensor tensor = Tensor::zeros(view.dtype, view.dims.shape());
-  if (tensor.count() != 0)
-    std::memcpy(tensor.mutable_bytes().data(), view.bytes, tensor.bytes().size());
-  return tensor;
+bool lies_aligned(const Tensor& tensor) {
+  return reinterpret_cast<uintptr_t>(tensor.bytes().data()) % bytes_of(tensor.dtype()) == 0;
 }
 
 }  // namespace
 
 struct Executor::State {
-  State(const Model& model, const ExecutorOptions& wanted)
-      : options(wanted),
-        pool(wanted.threads),
-        program(make_program(model, wanted, pool)),
-        slots(program.values.size()),
-        context(program.steps, slots, activations, pool) {
-    for (const auto& [value, view] : program.hollow) slots[value].view = view;
-    for (const auto& [value, tensor] : program.constants) slots[value].view = view_of(tensor);
-  }
-
-  // Puts the inputs into their slots; whether they have the extents of the run before.
-  bool bind(const Feed& inputs) {
-    bool same = true;
-    held.clear();
-    for (const ValueId id : program.inputs) {
-      const Value& value = program.values[id];
-      const auto found = inputs.find(value.name);
-      if (found == inputs.end()) {
-        throw Error(Fault::kUsage, fmt::format("input {} is missing", printable(value.name)));
-      }
-      check_input(value, found->second);
-      held.push_back(found->second.aligned());
-      const TensorView view = view_of(held.back());
-      same = same && slots[id].view.dtype == view.dtype && slots[id].view.dims == view.dims;
-      slots[id].view = view;
-    }
-    if (inputs.size() != program.inputs.size()) refuse_unknown(inputs);
-    return same;
-  }
-
-  void refuse_unknown(const Feed& inputs) const {
-    for (const auto& [name, tensor] : inputs) {
-      const bool known = std::ranges::any_of(
-          program.inputs, [&](ValueId id) { return program.values[id].name == name; });
-      if (!known)
-        throw Error(Fault::kUsage, fmt::format("the model has no input {}", printable(name)));
-    }
-  }
-
-  void run_steps() {
-    for (size_t i = 0; i < program.steps.size(); ++i) {
-      Step& step = program.steps[i];
-      context.enter(i);
-      const auto began = options.profile ? std::chrono::steady_clock::now()
-                                         : std::chrono::steady_clock::time_point{};
-      try {
-        step.run(context);
-      } catch (Error& error) {
-        error.add_context(node_label(step.node));
-        throw;
-      }
-      if (options.profile) {
-        step.seconds +=
-            std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-      }
-    }
-  }
-
-  ExecutorOptions options;
   ThreadPool pool;
-  Program program;
-  std::vector<Slot> slots;
-  Activations activations;
-  StepContext context;
-  std::vector<Tensor> held;  // the inputs of this run
-  bool complete = false;     // the run before reached its end: its plan counts
+  GraphRunner runner;
+  std::vector<Input> inputs;
+  std::vector<std::pair<std::string, ValueId>> outputs;
+  std::vector<std::string> constant_inputs;  // initializers that the model lists as inputs too
+
+  State(const Model& model, const ExecutorOptions& options)
+      : pool(options.threads), runner(model.graph, model.origin.opset, options, pool) {
+    const Graph& graph = model.graph;
+    if (!runner.captures().empty()) {
+      throw Error(Fault::kFormat, fmt::format("value {} is made by no node",
+                                              printable(runner.captures().front().first)));
+    }
+    for (const ValueId value : runner.inputs()) {
+      Input input;
+      input.declared = graph.values[value];
+      input.value = value;
+      inputs.push_back(std::move(input));
+    }
+    for (const ValueId value : graph.inputs) {
+      if (graph.weights.contains(value)) constant_inputs.push_back(graph.values[value].name);
+    }
+    for (const ValueId value : runner.outputs()) {
+      outputs.emplace_back(graph.values[value].name, value);
+    }
+  }
+
+  Input& find_input(std::string_view name) {
+    const auto found = std::ranges::find_if(
+        inputs, [name](const Input& input) { return input.declared.name == name; });
+    if (found != inputs.end()) return *found;
+    if (std::ranges::count(constant_inputs, name) != 0) {
+      bad_input(std::string(name), "the model holds its value already");
+    }
+    bad_input(std::string(name), "the model has no such input");
+  }
 };
 
 Executor::Executor(const Model& model, const ExecutorOptions& options)
@@ -193,30 +100,71 @@ Executor::Executor(const Model& model, const ExecutorOptions& options)
 Executor::~Executor() = default;
 Executor::Executor(Executor&&) noexcept = default;
 
-Feed Executor::run(const Feed& inputs) {
-  State& s = *state_;
-  const bool was_complete = std::exchange(s.complete, false);
-  const bool same = s.bind(inputs);
-  s.activations.begin(same && was_complete);
-  s.run_steps();
-  Feed outputs;
-  for (const ValueId id : s.program.outputs) {
-    outputs.emplace(s.program.values[id].name, copy_of(s.slots[id].view));
+void Executor::bind(const Feed& feed) {
+  for (const auto& [name, tensor] : feed) {
+    check_declared(state_->find_input(name).declared, tensor.dtype(), Dims(tensor.shape()));
   }
-  s.activations.end();
-  s.complete = true;
-  return outputs;
+  for (Input& input : state_->inputs) {
+    const auto found = feed.find(input.declared.name);
+    if (found == feed.end()) bad_input(input.declared.name, "it is missing");
+    if (bits_of(found->second.dtype()) == 0 || bits_of(found->second.dtype()) % 8 != 0) {
+      bad_input(input.declared.name,
+                fmt::format("values of type {} are not supported", name_of(found->second.dtype())));
+    }
+    input.fed = lies_aligned(found->second) ? found->second : found->second.copy();
+    input.memory = {};
+    input.bound = true;
+    state_->runner.bind(input.value, view_of(input.fed));
+  }
 }
 
-std::vector<NodeTime> Executor::times() const {
-  std::vector<NodeTime> result;
-  for (const Step& step : state_->program.steps) {
-    result.push_back({full_op_name(step.node), step.node.name, step.seconds});
+TensorView Executor::input_view(std::string_view name, const Dims& dims) {
+  Input& input = state_->find_input(name);
+  const DType dtype = input.declared.dtype == DType::kUnknown ? DType::kF32 : input.declared.dtype;
+  check_declared(input.declared, dtype, dims);
+  const size_t bytes = byte_count(dtype, dims.shape());
+  if (bytes > physical_memory()) bad_input(input.declared.name, "it does not fit into memory");
+  if (input.memory.data() == nullptr || input.memory.bytes() < bytes) {
+    input.memory = AlignedBuffer(bytes);
+  }
+  input.fed = Tensor();
+  input.bound = true;
+  const TensorView view{dtype, dims, input.memory.data()};
+  state_->runner.bind(input.value, view);
+  return view;
+}
+
+void Executor::run_bound() {
+  for (const Input& input : state_->inputs) {
+    if (!input.bound) bad_input(input.declared.name, "it is missing");
+  }
+  state_->runner.run();
+}
+
+TensorView Executor::output_view(std::string_view name) const {
+  for (const auto& [output, value] : state_->outputs) {
+    if (output == name) return state_->runner.view(value);
+  }
+  throw Error(Fault::kUsage,
+              fmt::format("output {}: the model has no such output", printable(name)));
+}
+
+Feed Executor::run(const Feed& inputs) {
+  bind(inputs);
+  run_bound();
+  Feed result;
+  for (const auto& [name, value] : state_->outputs) {
+    const TensorView& view = state_->runner.view(value);
+    Tensor tensor = Tensor::zeros(view.dtype, view.dims.shape());
+    const std::span<std::byte> bytes = tensor.mutable_bytes();
+    if (!bytes.empty()) std::memcpy(bytes.data(), view.bytes, bytes.size());
+    result[name] = std::move(tensor);
   }
   return result;
 }
 
-size_t Executor::weight_bytes() const { return state_->program.weight_bytes; }
-size_t Executor::activation_bytes() const { return state_->activations.bytes(); }
+std::vector<NodeTime> Executor::times() const { return state_->runner.times(); }
+size_t Executor::weight_bytes() const { return state_->runner.weight_bytes(); }
+size_t Executor::activation_bytes() const { return state_->runner.activation_bytes(); }
 
 }  // namespace espalier

@@ -4,10 +4,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/thread_pool.h"
 #include "lib/ir/model.h"
+#include "lib/tensor/view.h"
 
 namespace espalier {
 
@@ -40,6 +42,18 @@ class Executor {
   ///         Fault::kFormat: shapes inside the model do not fit each other; the text names the
   ///         node.
   Feed run(const Feed& inputs);
+
+  /// The same in steps, without maps and copies per run: for streams and benchmarks. bind() checks
+  /// all inputs as run() does and reads their elements where they lie at every run_bound() after
+  /// it.
+  void bind(const Feed& inputs);
+  /// Memory of the executor for one input, not initialised: written by the caller before every
+  /// run_bound(). Errors  as run().
+  TensorView input_view(std::string_view name, const Dims& dims);
+  /// Errors  Fault::kUsage naming an input that is not bound.
+  void run_bound();
+  /// An output of the last run, until the next one. Errors  Fault::kUsage for an unknown name.
+  TensorView output_view(std::string_view name) const;
 
   std::vector<NodeTime> times() const;
   /// Bytes held for weights, and for values and scratch since the last change of shapes.

@@ -6,18 +6,20 @@
 
 namespace espalier {
 
-/// A piece of memory that lives from step `first` to step `last`, both included.
+/// A piece of memory that is in use from step `first` to step `last`, both included.
 struct Lifetime {
   size_t bytes = 0, first = 0, last = 0;
 };
 
+/// Where each piece lies in one block of memory; pieces in use at the same step do not overlap.
 struct MemoryPlan {
-  std::vector<size_t> offsets;  ///< parallel to the lifetimes; multiples of 64
-  size_t bytes = 0;             ///< of the arena
+  std::vector<size_t> offsets;  ///< multiples of kMemoryAlignment
+  size_t bytes = 0;             ///< of the whole block
 };
+inline constexpr size_t kMemoryAlignment = 64;
 
-/// Offsets at which no two pieces that live at the same step overlap. Largest pieces first, each at
-/// the lowest place that is free during its life (greedy by size, arXiv:2001.03288, section 4.3).
-MemoryPlan plan_memory(std::span<const Lifetime> lifetimes);
+/// Greedy best fit in order of time: a piece goes into the smallest gap that takes it, else to the
+/// end. `pieces` ascend by `first`. n log n for n pieces.
+MemoryPlan plan_memory(std::span<const Lifetime> pieces);
 
 }  // namespace espalier

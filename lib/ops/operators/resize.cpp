@@ -1,0 +1,274 @@
+// Resize and Upsample: along one axis after the other, each output place a weighted sum of input
+// places.
+
+#include <algorithm>
+#include <cmath>
+
+#include "lib/ops/op_util.h"
+
+namespace espalier {
+namespace {
+
+enum class Mode { kNearest, kLinear, kCubic };
+
+struct Attributes {
+  Mode mode = Mode::kNearest;
+  std::string coordinates, rounding;
+  float cubic = -0.75F;
+  bool exclude_outside = false;
+
+  explicit Attributes(const PrepareContext& context) {
+    const Node& node = context.node;
+    const std::string name = string_attribute(node, "mode", "nearest");
+    if (name == "linear" || name == "bilinear") {
+      mode = Mode::kLinear;
+    } else if (name == "cubic") {
+      mode = Mode::kCubic;
+    } else if (name != "nearest") {
+      unsupported("mode {} is not supported", printable(name));
+    }
+    // Before opset 11: scaled coordinates, rounded down.
+    const bool old = context.opset < 11 || node.op == "Upsample";
+    coordinates =
+        string_attribute(node, "coordinate_transformation_mode", old ? "asymmetric" : "half_pixel");
+    rounding = string_attribute(node, "nearest_mode", old ? "floor" : "round_prefer_floor");
+    cubic = float_attribute(node, "cubic_coeff_a", -0.75F);
+    exclude_outside = int_attribute(node, "exclude_outside", 0) != 0;
+    if (int_attribute(node, "antialias", 0) != 0) unsupported("antialias is not supported");
+    for (const char* known : {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel",
+                              "align_corners", "asymmetric"}) {
+      if (coordinates == known) return;
+    }
+    unsupported("coordinate_transformation_mode {} is not supported", printable(coordinates));
+  }
+
+  double source(double place, double scale, double input, double output) const {
+    if (coordinates == "align_corners") {
+      return output == 1 ? 0 : place * (input - 1) / (output - 1);
+    }
+    if (coordinates == "asymmetric") return place / scale;
+    if (coordinates == "pytorch_half_pixel" && output <= 1) return 0;
+    if (coordinates == "half_pixel_symmetric") {
+      const double adjusted = output / (scale * input);
+      const double center = input / 2;
+      return center * (1 - adjusted) + (place + 0.5) / scale - 0.5;
+    }
+    return (place + 0.5) / scale - 0.5;
+  }
+
+  int64_t nearest(double place) const {
+    if (rounding == "floor") return static_cast<int64_t>(std::floor(place));
+    if (rounding == "ceil") return static_cast<int64_t>(std::ceil(place));
+    const double low = std::floor(place);
+    const bool half = place - low == 0.5;
+    if (rounding == "round_prefer_floor") {
+      return static_cast<int64_t>(half ? low : std::floor(place + 0.5));
+    }
+    if (rounding == "round_prefer_ceil") return static_cast<int64_t>(std::floor(place + 0.5));
+    unsupported("nearest_mode {} is not supported", printable(rounding));
+  }
+};
+
+// The input places that an output place of one axis sums, and with which weights.
+struct Tap {
+  size_t place;
+  float weight;
+};
+struct Table {
+  size_t per_place = 1;
+  std::vector<Tap> taps;
+};
+
+void add_cubic(const Attributes& attributes, double source, size_t input, Table& table) {
+  const double low = std::floor(source), t = source - low, a = attributes.cubic;
+  const auto near = [a](double d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
+  const auto far = [a](double d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };
+  std::array<double, 4> weight{far(t + 1), near(t), near(1 - t), far(2 - t)};
+  const auto last = static_cast<int64_t>(input) - 1;
+  double sum = 0;
+  for (int64_t k = 0; k < 4; ++k) {
+    const int64_t place = static_cast<int64_t>(low) - 1 + k;
+    if (attributes.exclude_outside && (place < 0 || place > last))
+      weight[static_cast<size_t>(k)] = 0;
+    sum += weight[static_cast<size_t>(k)];
+  }
+  for (int64_t k = 0; k < 4; ++k) {
+    const int64_t place = std::clamp(static_cast<int64_t>(low) - 1 + k, int64_t{0}, last);
+    const double value = weight[static_cast<size_t>(k)];
+    table.taps.push_back({static_cast<size_t>(place),
+                          static_cast<float>(attributes.exclude_outside ? value / sum : value)});
+  }
+}
+
+Table table_of(const Attributes& attributes, size_t input, size_t output, double scale) {
+  Table table;
+  table.per_place =
+      attributes.mode == Mode::kNearest ? 1 : (attributes.mode == Mode::kLinear ? 2 : 4);
+  const double last = static_cast<double>(input) - 1;
+  for (size_t place = 0; place < output; ++place) {
+    const double source = attributes.source(
+        static_cast<double>(place), scale, static_cast<double>(input), static_cast<double>(output));
+    switch (attributes.mode) {
+      case Mode::kNearest: {
+        const int64_t nearest = attributes.nearest(source);
+        table.taps.push_back(
+            {static_cast<size_t>(std::clamp(nearest, int64_t{0}, static_cast<int64_t>(last))), 1});
+        break;
+      }
+      case Mode::kLinear: {
+        const double inside = std::clamp(source, 0.0, last), low = std::floor(inside);
+        const auto first = static_cast<size_t>(low);
+        const auto t = static_cast<float>(inside - low);
+        table.taps.push_back({first, 1 - t});
+        table.taps.push_back({std::min(first + 1, input - 1), t});
+        break;
+      }
+      case Mode::kCubic:
+        add_cubic(attributes, source, input, table);
+        break;
+    }
+  }
+  return table;
+}
+
+// from [outer, input, inner] to [outer, output, inner].
+void resize_axis(const Table& table, const float* from, float* to, size_t outer, size_t input,
+                 size_t inner, ThreadPool& pool) {
+  const size_t output = table.taps.size() / table.per_place;
+  parallel(pool, outer, output * inner * table.per_place, [&](size_t begin, size_t end) {
+    for (size_t o = begin; o < end; ++o) {
+      for (size_t place = 0; place < output; ++place) {
+        const Tap* taps = table.taps.data() + place * table.per_place;
+        float* line = to + (o * output + place) * inner;
+        for (size_t k = 0; k < table.per_place; ++k) {
+          const float* source = from + (o * input + taps[k].place) * inner;
+          const float weight = taps[k].weight;
+          if (k == 0) {
+            for (size_t i = 0; i < inner; ++i) line[i] = source[i] * weight;
+          } else {
+            for (size_t i = 0; i < inner; ++i) line[i] += source[i] * weight;
+          }
+        }
+      }
+    }
+  });
+}
+
+struct Target {
+  Dims dims;
+  std::array<double, Dims::kMaxRank> scale{};
+};
+
+int64_t scaled(int64_t extent, double scale) {
+  const double product = std::floor(static_cast<double>(extent) * scale);
+  if (!(scale > 0) || product > 0x1p40) fail("a scale is {}", scale);
+  return static_cast<int64_t>(product);
+}
+
+// Scales or sizes, for the named axes (all by default).
+Target target_of(const Dims& x, const Dims& axes, std::span<const float> scales,
+                 const std::optional<Dims>& sizes, const std::string& policy) {
+  Target target{x, {}};
+  target.scale.fill(1);
+  const size_t given = sizes ? sizes->rank() : scales.size();
+  if (given != axes.rank()) fail("{} scales or sizes for {} axes", given, axes.rank());
+  double common = policy == "not_larger" ? HUGE_VAL : 0;
+  for (size_t i = 0; i < axes.rank(); ++i) {
+    const size_t axis = axis_of(axes[i], x.rank());
+    if (sizes) {
+      if ((*sizes)[i] < 0 || (*sizes)[i] > int64_t{1} << 40) fail("a size is {}", (*sizes)[i]);
+      if (x[axis] == 0 && (*sizes)[i] != 0) fail("an empty axis cannot grow");
+      target.dims[axis] = (*sizes)[i];
+      target.scale[axis] =
+          x[axis] == 0 ? 1 : static_cast<double>((*sizes)[i]) / static_cast<double>(x[axis]);
+      common = policy == "not_larger" ? std::min(common, target.scale[axis])
+                                      : std::max(common, target.scale[axis]);
+    } else {
+      target.scale[axis] = scales[i];
+      target.dims[axis] = scaled(x[axis], scales[i]);
+    }
+  }
+  if (!sizes || policy == "stretch") return target;
+  for (const int64_t named : axes) {  // one scale for all, as near to the sizes as the policy lets
+    const size_t axis = axis_of(named, x.rank());
+    target.scale[axis] = common;
+    target.dims[axis] =
+        static_cast<int64_t>(std::floor(common * static_cast<double>(x[axis]) + 0.5));
+  }
+  return target;
+}
+
+void resize(RunContext& run, const Attributes& attributes, const Target& target) {
+  const Dims x = run.input(0).dims;
+  if (target.dims == x && std::ranges::all_of(target.scale, [](double s) { return s == 1; })) {
+    return run.alias(0, 0, x);
+  }
+  const float* from = f32_of(run, 0);
+  float* y = f32_output(run, 0, target.dims);
+  if (checked_count(target.dims) == 0) return;
+  std::vector<size_t> axes;
+  for (size_t i = 0; i < x.rank(); ++i) {
+    if (target.dims[i] != x[i] || target.scale[i] != 1) axes.push_back(i);
+  }
+  Dims now = x;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const size_t axis = axes[i];
+    const auto input = static_cast<size_t>(x[axis]),
+               output = static_cast<size_t>(target.dims[axis]);
+    const Table table = table_of(attributes, input, output, target.scale[axis]);
+    now[axis] = target.dims[axis];
+    float* to = i + 1 == axes.size() ? y : run.scratch_f32(checked_count(now));
+    resize_axis(table, from, to, now.product(0, axis), input, now.product(axis + 1, now.rank()),
+                run.pool());
+    from = to;
+  }
+}
+
+std::span<const float> floats(const RunContext& run, size_t input) {
+  if (!run.has_input(input)) return {};
+  return {f32_of(run, input), run.input(input).count()};
+}
+
+Dims all_axes(size_t rank) {
+  Dims axes;
+  for (size_t i = 0; i < rank; ++i) axes.push_back(static_cast<int64_t>(i));
+  return axes;
+}
+
+// Opset 10 has inputs X, scales; from 11 on X, roi, scales, sizes.
+Run prepare_resize(const PrepareContext& context) {
+  const size_t scales_input = context.opset < 11 ? 1 : 2;
+  std::optional<Dims> axes;
+  if (find_attribute(context.node, "axes") != nullptr) {
+    axes = Dims(ints_attribute(context.node, "axes", {}));
+  }
+  const std::string policy = string_attribute(context.node, "keep_aspect_ratio_policy", "stretch");
+  return [attributes = Attributes(context), scales_input, axes, policy](RunContext& run) {
+    const Dims& x = run.input(0).dims;
+    const std::span<const float> scales = floats(run, scales_input);
+    std::optional<Dims> sizes;
+    if (scales.empty() && run.has_input(3)) sizes = ints_of(run.input(3));
+    const Dims named = axes ? *axes : all_axes(x.rank());
+    axes_mask(named, x.rank());
+    resize(run, attributes, target_of(x, named, scales, sizes, policy));
+  };
+}
+
+// Scales as an attribute (opset 7) or an input (opset 9).
+Run prepare_upsample(const PrepareContext& context) {
+  const std::vector<float> fixed = floats_attribute(context.node, "scales", {});
+  return [attributes = Attributes(context), fixed](RunContext& run) {
+    const Dims& x = run.input(0).dims;
+    const std::span<const float> scales = run.has_input(1) ? floats(run, 1) : fixed;
+    resize(run, attributes, target_of(x, all_axes(x.rank()), scales, {}, "stretch"));
+  };
+}
+
+}  // namespace
+
+constinit const Operator resize_operator{
+    .name = "Resize", .prepare = prepare_resize, .half_as_f32 = true};
+constinit const Operator upsample_operator{
+    .name = "Upsample", .prepare = prepare_upsample, .half_as_f32 = true};
+
+}  // namespace espalier

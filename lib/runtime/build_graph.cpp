@@ -1,0 +1,300 @@
+// From a graph to the steps that run it: which nodes are needed, which values are known before the
+// first run, how each node is prepared.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "lib/ops/run_once.h"
+#include "lib/runtime/graph_step.h"
+#include "lib/sparse/pack.h"
+
+namespace espalier {
+namespace {
+
+// What values known before the first run may take, all together.
+constexpr size_t kFoldingBytes = size_t{256} << 20;
+
+const Graph* subgraph(const Node& node, std::string_view name) {
+  const Attribute* attribute = find_attribute(node, name);
+  const auto* graph =
+      attribute == nullptr ? nullptr : std::get_if<std::shared_ptr<const Graph>>(&attribute->value);
+  return graph == nullptr || *graph == nullptr ? nullptr : graph->get();
+}
+
+}  // namespace
+
+class GraphRunner::Builder {
+ public:
+  Builder(GraphRunner& runner, const Graph& graph, int64_t opset, const ExecutorOptions& options,
+          const OuterConstants& outer)
+      : runner_(runner), graph_(graph), opset_(opset), options_(options) {
+    for (const auto& [value, weight] : graph.weights) {
+      constants_[value] = std::shared_ptr<const Weight>(std::shared_ptr<void>(), &weight);
+    }
+    names_values(outer);
+  }
+
+  void build() {
+    mark_needed();
+    for (const size_t i : needed_nodes(graph_)) {
+      const std::string label = label_of(graph_.nodes[i], i);
+      try {
+        add_node(graph_.nodes[i], label);
+      } catch (Error& error) {
+        error.add_context(label);
+        throw;
+      }
+    }
+    set_last_uses();
+    keep_constants();
+  }
+
+ private:
+  // Values by name, and what comes from the graphs around this one.
+  void names_values(const OuterConstants& outer) {
+    std::vector<bool> made(graph_.values.size(), false);
+    for (const ValueId input : graph_.inputs) made[input] = true;
+    for (const auto& entry : graph_.weights) made[entry.first] = true;
+    for (const Node& node : graph_.nodes) {
+      for (const ValueId output : node.outputs) {
+        if (output != kNoValue) made[output] = true;
+      }
+    }
+    for (ValueId value = 0; value < made.size(); ++value) {
+      if (made[value]) by_name_.emplace(graph_.values[value].name, value);
+    }
+    values_ = graph_.values.size();
+    captured_ = captured_names(graph_);
+    for (const std::string& name : captured_) {
+      ValueId value = kNoValue;
+      for (ValueId v = 0; v < made.size() && value == kNoValue; ++v) {
+        if (!made[v] && graph_.values[v].name == name) value = v;
+      }
+      if (value == kNoValue) value = static_cast<ValueId>(values_++);  // only subgraphs read it
+      by_name_.emplace(name, value);
+      const auto constant = outer.find(name);
+      if (constant != outer.end()) {
+        constants_[value] = constant->second;
+      } else {
+        runner_.captures_.emplace_back(name, value);
+      }
+    }
+    for (const ValueId input : graph_.inputs) {
+      if (!constants_.contains(input)) runner_.inputs_.push_back(input);
+    }
+    runner_.outputs_ = graph_.outputs;
+    runner_.views_.resize(values_);
+    runner_.pieces_.assign(values_, SIZE_MAX);
+  }
+
+  void mark_needed() {
+    read_.assign(values_, false);
+    for (const ValueId output : graph_.outputs) read_[output] = true;
+    for (const size_t i : needed_nodes(graph_)) {
+      for (const ValueId input : graph_.nodes[i].inputs) {
+        if (input != kNoValue) read_[input] = true;
+      }
+      for (const std::string& name : captured_by(graph_.nodes[i])) read_[by_name_.at(name)] = true;
+    }
+  }
+
+  const Weight* constant(ValueId value) const {
+    if (value == kNoValue) return nullptr;
+    const auto found = constants_.find(value);
+    return found == constants_.end() ? nullptr : found->second.get();
+  }
+
+  std::shared_ptr<const Weight> dense(ValueId value) {
+    const std::shared_ptr<const Weight>& known = constants_.at(value);
+    if (!known->is_sparse()) return known;
+    auto& decoded = decoded_[value];
+    if (decoded == nullptr) {
+      decoded = std::make_shared<const Weight>(Weight{decode(known->sparse()), {}});
+    }
+    return decoded;
+  }
+
+  void add_node(const Node& node, const std::string& label) {
+    if (is_if(node)) return add_if(node, label);
+    const Operator* entry = find_operator(node.op, node.domain);
+    if (entry == nullptr || entry->prepare == nullptr) {
+      throw Error(Fault::kUnsupported, "the runtime does not know this operator");
+    }
+    const bool all_known = std::ranges::all_of(node.inputs, [&](ValueId input) {
+      return input == kNoValue || constant(input) != nullptr;
+    });
+    if (all_known && fold_node(*entry, node)) return;
+
+    PrepareContext context{node, opset_, {}};
+    Holdings holdings;
+    context.holdings = &holdings;
+    std::vector<std::shared_ptr<const Weight>> kept;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const Weight* weight = constant(node.inputs[i]);
+      if (weight == nullptr) {
+        context.constants.push_back(nullptr);
+        continue;
+      }
+      const bool packed =
+          !all_known && !options_.decode_weights && reaches_packed(*entry, node, i, *weight);
+      kept.push_back(packed ? constants_.at(node.inputs[i]) : dense(node.inputs[i]));
+      context.constants.push_back(kept.back().get());
+    }
+    auto step = make_step(node, label);
+    step->inputs = node.inputs;
+    step->run = entry->prepare(context);
+    if (entry->half_as_f32) step->run = with_half_as_f32(std::move(step->run));
+    runner_.weight_bytes_ += holdings.bytes;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (context.constants[i] == nullptr) continue;
+      const bool replaced = i < 64 && (holdings.replaced >> i & 1) != 0;
+      bool& read = read_at_run_[node.inputs[i]];
+      read = read || !replaced;
+    }
+    runner_.steps_.push_back(std::move(step));
+  }
+
+  std::shared_ptr<Step> make_step(const Node& node, const std::string& label) const {
+    auto step = std::make_shared<Step>();
+    step->op = full_op_name(node);
+    step->name = node.name;
+    step->label = label;
+    for (const ValueId output : node.outputs) {
+      step->outputs.push_back(output != kNoValue && read_[output] ? output : kNoValue);
+    }
+    return step;
+  }
+
+  // Runs a node whose inputs are all known; false where the result would take too much memory, and
+  // where the node fails: it may lie in a branch that is never taken, and tells when it runs.
+  bool fold_node(const Operator& entry, const Node& node) {
+    std::vector<std::shared_ptr<const Weight>> kept;
+    std::vector<const Weight*> inputs;
+    for (const ValueId input : node.inputs) {
+      if (input != kNoValue) kept.push_back(dense(input));
+      inputs.push_back(input == kNoValue ? nullptr : kept.back().get());
+    }
+    std::optional<std::vector<Tensor>> results;
+    try {
+      results = run_once(entry, node, opset_, inputs, runner_.pool_, folding_left_);
+    } catch (const Error&) {
+      return false;
+    }
+    if (!results) return false;
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      if (node.outputs[i] == kNoValue) continue;
+      folding_left_ -= std::min(folding_left_, (*results)[i].bytes().size());
+      constants_[node.outputs[i]] = std::make_shared<const Weight>(Weight{(*results)[i], {}});
+    }
+    return true;
+  }
+
+  // The branch that the condition names runs as a graph of its own.
+  void add_if(const Node& node, const std::string& label) {
+    const Graph *yes = subgraph(node, "then_branch"), *no = subgraph(node, "else_branch");
+    if (node.inputs.size() != 1 || node.inputs[0] == kNoValue || yes == nullptr || no == nullptr) {
+      throw Error(Fault::kFormat, "wanted a condition and two branches");
+    }
+    auto step = make_step(node, label);
+    step->inputs = {node.inputs[0]};
+    if (constant(node.inputs[0]) != nullptr) read_at_run_[node.inputs[0]] = true;
+    const auto yes_run = make_branch(*yes, node, step->inputs);
+    const auto no_run = make_branch(*no, node, step->inputs);
+    step->run = [yes_run, no_run](RunContext& context) {
+      const TensorView& condition = context.input(0);
+      if (condition.dtype != DType::kBool || condition.count() != 1) {
+        throw Error(Fault::kFormat, "the condition is not one bool");
+      }
+      (*condition.data<uint8_t>() != 0 ? yes_run : no_run)(context);
+    };
+    runner_.steps_.push_back(std::move(step));
+  }
+
+  Run make_branch(const Graph& graph, const Node& node, std::vector<ValueId>& step_inputs) {
+    if (graph.outputs.size() != node.outputs.size() || !graph.inputs.empty()) {
+      throw Error(Fault::kFormat,
+                  fmt::format("a branch has {} inputs and {} outputs, wanted 0 and {}",
+                              graph.inputs.size(), graph.outputs.size(), node.outputs.size()));
+    }
+    OuterConstants outer;
+    for (const std::string& name : captured_names(graph)) {
+      const ValueId value = by_name_.at(name);
+      if (constant(value) != nullptr) outer[name] = constants_.at(value);
+    }
+    auto branch = std::make_shared<GraphRunner>(graph, opset_, options_, runner_.pool_, outer);
+    runner_.branches_.push_back(branch);
+    const size_t first = step_inputs.size();
+    for (const auto& capture : branch->captures()) {
+      step_inputs.push_back(by_name_.at(capture.first));
+    }
+    return [branch, first](RunContext& context) {
+      for (size_t i = 0; i < branch->captures().size(); ++i) {
+        branch->bind(branch->captures()[i].second, context.input(first + i));
+      }
+      branch->run();
+      for (size_t i = 0; i < branch->outputs().size(); ++i) {
+        if (!context.wants_output(i)) continue;
+        const TensorView& from = branch->view(branch->outputs()[i]);
+        const TensorView to = context.output(i, from.dtype, from.dims);
+        std::copy_n(from.bytes, from.count() * bytes_of(from.dtype), to.bytes);
+      }
+    };
+  }
+
+  void set_last_uses() {
+    std::vector<size_t> last(values_, 0);
+    for (size_t i = 0; i < runner_.steps_.size(); ++i) {
+      for (const ValueId input : runner_.steps_[i]->inputs) {
+        if (input != kNoValue) last[input] = i;
+      }
+    }
+    for (const ValueId output : graph_.outputs) last[output] = RunMemory::kForever;
+    for (size_t i = 0; i < runner_.steps_.size(); ++i) {
+      Step& step = *runner_.steps_[i];
+      for (const ValueId output : step.outputs) {
+        step.last_use.push_back(output == kNoValue ? i : std::max(last[output], i));
+      }
+    }
+    runner_.seconds_.assign(runner_.steps_.size(), 0);
+  }
+
+  // Views of constants: with their elements where steps read them or outputs show them.
+  void keep_constants() {
+    for (const ValueId output : graph_.outputs) {
+      if (constants_.contains(output)) read_at_run_[output] = true;
+    }
+    for (const auto& [value, read] : read_at_run_) {
+      if (!read) {
+        const Weight& weight = *constants_.at(value);
+        runner_.views_[value] = {weight.dtype(), Dims(weight.shape()), nullptr};
+        continue;
+      }
+      Tensor tensor = dense(value)->dense().aligned();
+      runner_.views_[value] = view_of(tensor);
+      runner_.weight_bytes_ += tensor.bytes().size();
+      runner_.constants_.push_back(std::move(tensor));
+    }
+  }
+
+  GraphRunner& runner_;
+  const Graph& graph_;
+  int64_t opset_;
+  const ExecutorOptions& options_;
+  size_t values_ = 0;
+  std::vector<std::string> captured_;
+  std::unordered_map<std::string, ValueId> by_name_;
+  std::map<ValueId, std::shared_ptr<const Weight>> constants_, decoded_;
+  std::map<ValueId, bool> read_at_run_;  // constants of steps: whether their elements are read
+  std::vector<bool> read_;               // values that a needed node or an output reads
+  size_t folding_left_ = kFoldingBytes;
+};
+
+GraphRunner::GraphRunner(const Graph& graph, int64_t opset, const ExecutorOptions& options,
+                         ThreadPool& pool, const OuterConstants& outer)
+    : pool_(pool), profile_(options.profile), memory_(physical_memory()) {
+  Builder(*this, graph, opset, options, outer).build();
+}
+
+}  // namespace espalier

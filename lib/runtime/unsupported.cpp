@@ -1,0 +1,37 @@
+#include <fmt/format.h>
+
+#include "lib/ops/operator.h"
+#include "lib/runtime/executor.h"
+#include "lib/runtime/graph_step.h"
+
+namespace espalier {
+namespace {
+
+void find_unsupported(const Graph& graph, size_t depth, std::vector<std::string>& result) {
+  if (depth > kMaxNesting) {
+    result.push_back(fmt::format("subgraphs nested more than {} deep", kMaxNesting));
+    return;
+  }
+  for (size_t i : needed_nodes(graph)) {
+    const Node& node = graph.nodes[i];
+    const Operator* entry = find_operator(node.op, node.domain);
+    if (!is_if(node) && (entry == nullptr || entry->prepare == nullptr)) {
+      result.push_back(fmt::format("{} ({})", printable(full_op_name(node)), printable(node.name)));
+    }
+    if (!is_if(node)) continue;
+    for (const Attribute& attribute : node.attributes) {
+      const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
+      if (sub != nullptr && *sub != nullptr) find_unsupported(**sub, depth + 1, result);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> unsupported_operators(const Model& model) {
+  std::vector<std::string> result;
+  find_unsupported(model.graph, 1, result);
+  return result;
+}
+
+}  // namespace espalier
