@@ -642,7 +642,6 @@ EvalValue Evaluator::keep(const Expr& expr, const std::string& generic, const Ar
   size_t count = target_count(target);
   if (declaration != nullptr && !one_array) count = declaration->results.size();
   const bool is_target_array = target != nullptr && target->kind == Kind::array;
-  if (one_array || is_target_array) node.attributes.push_back(attribute("array", int64_t{1}));
   std::vector<EvalValue> results;
   for (TensorRef& result :
        reading_.graph.node(std::move(node), inputs, std::vector<OutputInfo>(count))) {

@@ -36,6 +36,15 @@ Tensor load_tensor(const Archive& archive, std::string_view label) {
   }
 }
 
+uint64_t bytes_of_files(const fs::path& path) {
+  if (!fs::is_directory(path)) return fs::file_size(path);
+  uint64_t bytes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(path)) {
+    if (entry.is_regular_file() && !entry.is_symlink()) bytes += entry.file_size();
+  }
+  return bytes;
+}
+
 Model read(const fs::path& path) {
   const Archive archive(path);
   if (archive.contains("graph.quant") && !archive.read("graph.quant").bytes.empty()) {
@@ -52,7 +61,7 @@ Model read(const fs::path& path) {
     throw;
   }
   model.origin.file = path.string();
-  model.origin.bytes = size_on_disk(path);
+  model.origin.bytes = bytes_of_files(path);
   return model;
 }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
+#include <map>
 
 #include "formats/nnef/call.h"
 #include "formats/nnef/window.h"
@@ -238,14 +240,45 @@ EvalValue batch_normalization(const Call& call) {
       {attribute("epsilon", static_cast<float>(call.scalar("epsilon")))}));
 }
 
+// Extents of the result by the letters of the subscripts: "amk,nk->mn".
+std::optional<Shape> einsum_shape(const Call& call, const std::string& equation,
+                                  const std::vector<TensorRef>& inputs) {
+  std::map<char, int64_t> extents;
+  size_t input = 0, axis = 0;
+  const size_t arrow = equation.find("->");
+  if (arrow == std::string::npos) throw NotTranslated{};
+  std::optional<Shape> shape = call.graph.shape(inputs[0]);
+  for (const char letter : equation.substr(0, arrow)) {
+    if (letter == ',') {
+      if (++input >= inputs.size()) call.fail("expr names more inputs than there are");
+      shape = call.graph.shape(inputs[input]);
+      axis = 0;
+      continue;
+    }
+    if (std::isalpha(static_cast<unsigned char>(letter)) == 0) throw NotTranslated{};
+    if (shape && axis >= shape->size()) call.fail("expr does not fit the rank of an input");
+    const int64_t extent = shape ? (*shape)[axis++] : -1;
+    int64_t& known = extents.emplace(letter, extent).first->second;
+    if (known == 1 || known < 0) known = std::max(known, extent);
+  }
+  Shape result;
+  for (const char letter : equation.substr(arrow + 2)) {
+    const auto found = extents.find(letter);
+    if (found == extents.end()) call.fail("expr has a result axis that no input has");
+    result.push_back(found->second);
+  }
+  return result;
+}
+
 // Subscripts of tract are those of ONNX.
 EvalValue einsum(const Call& call) {
-  const std::string& output = call.text("output");
-  if (!output.empty()) throw NotTranslated{};
+  if (!call.text("output").empty()) throw NotTranslated{};
   const std::vector<TensorRef> inputs = call.tensors("inputs");
   if (inputs.empty()) call.fail("inputs is empty");
-  return tensor(call.graph.node("Einsum", inputs, {call.graph.dtype(inputs[0]), {}},
-                                {attribute("equation", call.text("expr"))}));
+  const std::string& equation = call.text("expr");
+  return tensor(call.graph.node("Einsum", inputs,
+                                {call.graph.dtype(inputs[0]), einsum_shape(call, equation, inputs)},
+                                {attribute("equation", equation)}));
 }
 
 constexpr std::array kTranslators = {

@@ -97,7 +97,7 @@ EvalValue weight(std::string name, SparseMatrix matrix) {
 
 // The grid of blocks that a decode fills, all parts stacked.
 struct Grid {
-  size_t rows, cols;  // blocks
+  size_t rows = 0, cols = 0;  // blocks
   Fold fold;
   BlockShape block;
   Shape shape;
