@@ -56,7 +56,8 @@ void append(std::string& out, T value) {
   out.append(bytes, sizeof(T));
 }
 
-void append_bits(std::string& out, const Tensor& tensor) {
+std::string packed_bits(const Tensor& tensor) {
+  std::string out;
   const Bytes bytes = tensor.bytes();
   for (size_t i = 0; i < bytes.size(); i += 8) {
     unsigned packed = 0;
@@ -65,6 +66,7 @@ void append_bits(std::string& out, const Tensor& tensor) {
     }
     out += static_cast<char>(packed);
   }
+  return out;
 }
 
 }  // namespace
@@ -101,14 +103,9 @@ std::string dat_header(DType dtype, const Shape& shape) {
   return out;
 }
 
-std::string dat_bytes(const Tensor& tensor) {
-  std::string out = dat_header(tensor.dtype(), tensor.shape());
-  if (tensor.dtype() == DType::kBool) {
-    append_bits(out, tensor);
-  } else {
-    out.append(reinterpret_cast<const char*>(tensor.bytes().data()), tensor.bytes().size());
-  }
-  return out;
+std::string dat_items(const Tensor& tensor) {
+  if (tensor.dtype() == DType::kBool) return packed_bits(tensor);
+  return {reinterpret_cast<const char*>(tensor.bytes().data()), tensor.bytes().size()};
 }
 
 }  // namespace espalier::nnef

@@ -14,16 +14,25 @@ struct Pair {
 };
 
 constexpr auto kUnary = std::to_array<Pair>({
-    {"Abs", "abs"},         {"Ceil", "ceil"},
-    {"Cos", "cos"},         {"Erf", "tract_core_erf"},
-    {"Exp", "exp"},         {"Floor", "floor"},
-    {"Elu", "elu"},         {"HardSwish", "tract_core_hard_swish"},
-    {"Log", "log"},         {"Neg", "neg"},
-    {"Not", "not"},         {"Reciprocal", "rcp"},
-    {"Relu", "relu"},       {"Round", "tract_core_round_even"},
-    {"Sigmoid", "sigmoid"}, {"Sign", "sign"},
-    {"Sin", "sin"},         {"Softplus", "softplus"},
-    {"Sqrt", "sqrt"},       {"Tanh", "tanh"},
+    {"Abs", "abs"},
+    {"Ceil", "ceil"},
+    {"Cos", "cos"},
+    {"Erf", "tract_core_erf"},
+    {"Exp", "exp"},
+    {"Floor", "floor"},
+    {"Elu", "elu"},
+    {"HardSwish", "tract_core_hard_swish"},
+    {"Log", "log"},
+    {"Neg", "neg"},
+    {"Not", "not"},
+    {"Relu", "relu"},
+    {"Round", "tract_core_round_even"},
+    {"Sigmoid", "sigmoid"},
+    {"Sign", "sign"},
+    {"Sin", "sin"},
+    {"Softplus", "softplus"},
+    {"Sqrt", "sqrt"},
+    {"Tanh", "tanh"},
 });
 
 constexpr auto kBinary = std::to_array<Pair>({
@@ -116,6 +125,10 @@ void spell_unary(NodeWriter& n) {
     n.fail("alpha must be 1");
   }
   const Wire x = n.wire(0);
+  // NNEF's rcp goes by another name in tract.
+  if (n.node.op == "Reciprocal") {
+    return n.set(fmt::format("div(1.0, {})", x.id), x.extents, x.dtype);
+  }
   n.set(fmt::format("{}({})", nnef_name(kUnary, n.node.op), x.id), x.extents, x.dtype);
 }
 

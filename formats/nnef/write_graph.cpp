@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "formats/archive/archive.h"
 #include "formats/nnef/document.h"
 #include "formats/nnef/write_context.h"
 #include "formats/nnef/write_dat.h"
@@ -13,6 +14,7 @@
 namespace espalier::nnef {
 namespace {
 
+constexpr std::string_view kGraphFile = "graph.nnef";
 constexpr std::array<std::string_view, 2> kProfiles{"tract", "dense"};
 constexpr std::array<std::string_view, 2> kIndices{"grid", "first-element"};
 
@@ -327,6 +329,25 @@ Spelled spell(const Model& model, const WriteOptions& given) {
     if (body.ids.contains(id)) result.variables.push_back(state.variables[id]);
   }
   return result;
+}
+
+void write_nnef(const Model& model, const std::filesystem::path& path,
+                const WriteOptions& options) {
+  const Spelled spelled = spell(model, options);
+  const auto fill = [&](const AddMember& add) {
+    add(kGraphFile, {as_bytes(spelled.graph)});
+    for (const Variable& variable : spelled.variables) {
+      const Tensor tensor = variable.make();
+      const std::string header = dat_header(tensor.dtype(), tensor.shape());
+      const std::string bits = tensor.dtype() == DType::kBool ? dat_items(tensor) : "";
+      add(fmt::format("{}.dat", variable.label),
+          {as_bytes(header), bits.empty() ? tensor.bytes() : as_bytes(bits)});
+    }
+  };
+  write_archive(path, fill, [](const std::filesystem::path& folder) {
+    std::error_code error;
+    return std::filesystem::is_regular_file(folder / kGraphFile, error);
+  });
 }
 
 }  // namespace espalier::nnef

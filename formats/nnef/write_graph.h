@@ -11,7 +11,7 @@
 namespace espalier::nnef {
 
 /// A variable of the written graph; `make` computes its elements when the writer gets to it, so
-/// that no two decoded weights are held at a time.
+/// that no two decoded weights are held at a time; it looks at the model that was spelled.
 struct Variable {
   std::string label;  ///< file LABEL.dat; safe as a path, see Names::label
   std::function<Tensor()> make;

@@ -41,7 +41,7 @@ std::string word(std::string_view wanted) {
 
 // Bytes that no shell, archive or template engine of a reader stumbles over.
 bool is_safe(char c) {
-  return is_word(c) || std::string_view(" .-+:=,@#~()[]!&^$%").find(c) != std::string_view::npos;
+  return is_word(c) || std::string_view(" .-+:=,@~()[]!&^$%").find(c) != std::string_view::npos;
 }
 
 std::string safe_path(std::string_view wanted) {
@@ -87,8 +87,8 @@ void for_each_folder(std::string_view path, const Visit& visit) {
 std::string Names::identifier(std::string_view wanted) {
   const std::string base = word(wanted);
   std::string result = base;
-  for (size_t i = 1; !identifiers_.insert(result).second; ++i) {
-    result = fmt::format("{}_{}", base, i);
+  while (!identifiers_.insert(result).second) {
+    result = fmt::format("{}_{}", base, ++identifier_numbers_[base]);
   }
   return result;
 }
@@ -98,7 +98,6 @@ bool Names::is_free(const std::string& label) const {
   if (files_.contains(file) || folders_.contains(file)) return false;
   bool free = true;
   for_each_folder(file, [&](const std::string& folder) {
-    // A folder of the name of a file, or the folder `graph.nnef`, which tract takes for a model.
     free = free && !files_.contains(folder) && folder != "graph.nnef";
   });
   return free;
@@ -109,10 +108,16 @@ void Names::take(const std::string& label) {
   for_each_folder(file_of(label), [&](const std::string& folder) { folders_.insert(folder); });
 }
 
+std::string Names::numbered(const std::string& base) {
+  std::string result = fmt::format("{}_{}", base, ++label_numbers_[base]);
+  std::ranges::replace(result, '/', '_');
+  return result;
+}
+
 std::string Names::label(std::string_view wanted) {
   const std::string base = safe_path(wanted);
   std::string result = base;
-  for (size_t i = 1; !is_free(result); ++i) result = fmt::format("{}_{}", base, i);
+  while (!is_free(result)) result = numbered(base);
   take(result);
   return result;
 }
@@ -124,9 +129,7 @@ std::string Names::packed_label(std::string_view wanted) {
   const auto is_taken = [&](std::string_view part) {
     return !is_free(fmt::format("{}/{}", result, part));
   };
-  for (size_t i = 1; std::ranges::any_of(kParts, is_taken); ++i) {
-    result = fmt::format("{}_{}", base, i);
-  }
+  while (std::ranges::any_of(kParts, is_taken)) result = numbered(base);
   for (const std::string_view part : kParts) take(fmt::format("{}/{}", result, part));
   return result;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -26,8 +27,12 @@ class Names {
  private:
   bool is_free(const std::string& label) const;
   void take(const std::string& label);
+  /// The next of base_1, base_2, ...; without folders, so that no folder of `base` that another
+  /// label has as a file stays in the way.
+  std::string numbered(const std::string& base);
 
   std::set<std::string> identifiers_;
+  std::map<std::string, size_t> identifier_numbers_, label_numbers_;
   std::set<std::string> files_, folders_;  // paths, lower case: some file systems know no other
 };
 

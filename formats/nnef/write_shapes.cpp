@@ -49,51 +49,53 @@ void reshape(NodeWriter& n, const Wire& x, const Extents& to) {
         x.dtype);
 }
 
-// One axis of a Slice: where it begins and ends, both within 0 .. extent where that is a number.
+// One axis of a Slice: where it begins and ends, within 0 .. extent where that is a number.
 struct Cut {
-  int64_t axis, begin, end, step;
-  bool to_the_end;  // of an axis whose extent is free
+  int64_t axis;
+  Dim begin, end;
+  int64_t step;
 };
 
 Cut cut_of(NodeWriter& n, int64_t axis, const Dim& extent, int64_t begin, int64_t end,
            int64_t step) {
   if (step < 1) n.fail(fmt::format("step {} is not supported", step));
-  const auto size = extent.constant();
-  if (size) {
+  if (const auto size = extent.constant()) {
     const auto clamp = [&](int64_t place) {
       return std::clamp<int64_t>(place < 0 ? place + *size : place, 0, *size);
     };
-    return {axis, clamp(begin), clamp(end), step, false};
+    return {axis, clamp(begin), clamp(end), step};
   }
-  // Of a free extent nothing is known but that it is there: a slice from the front, to the end, or
-  // over everything.
+  // Of a free extent nothing is known; places are taken to lie inside, as stock readers do.
   constexpr int64_t kFar = int64_t{1} << 31;
-  if (begin < 0 || (end < 0 && end > -kFar) || end <= -kFar) {
-    n.fail("a slice counted from the end of a free dimension: bind it (--shape)");
-  }
-  return {axis, begin, end, step, end >= kFar};
+  const auto place = [&](int64_t at) {
+    if (at <= -kFar) return Dim(0);
+    if (at >= kFar) return extent;
+    return at < 0 ? extent + Dim(at) : Dim(at);
+  };
+  return {axis, place(begin), place(end), step};
 }
 
 void slice(NodeWriter& n, const Wire& x, const std::vector<Cut>& cuts) {
-  Extents extents = *x.extents;
-  std::vector<int64_t> axes, begins, ends, steps;
+  Extents extents = *x.extents, begins, ends;
+  std::vector<int64_t> axes, steps;
   for (const Cut& cut : cuts) {
     Dim& extent = extents[static_cast<size_t>(cut.axis)];
-    const bool is_whole = cut.begin == 0 && (cut.to_the_end || extent.is(cut.end));
-    if (is_whole && cut.step == 1) continue;
-    if (is_whole && cut.to_the_end) n.fail("steps over a free dimension: bind it (--shape)");
-    if (!cut.to_the_end && cut.begin >= cut.end) n.fail("an empty slice is not supported");
+    if (cut.begin.is(0) && cut.end == extent && cut.step == 1) continue;
+    const Dim length = cut.end - cut.begin;
+    if (!extent.constant() && cut.step != 1)
+      n.fail("steps over a free dimension: bind it (--shape)");
+    if (length.constant() && *length.constant() < 1) n.fail("an empty slice is not supported");
     axes.push_back(cut.axis);
     begins.push_back(cut.begin);
-    ends.push_back(cut.to_the_end ? 0 : cut.end);  // 0 says "to the end"
+    ends.push_back(cut.end);
     steps.push_back(cut.step);
-    const Dim length = (cut.to_the_end ? extent : Dim(cut.end)) - Dim(cut.begin);
     extent = floor_quotient(length + Dim(cut.step - 1), cut.step);
   }
   if (axes.empty()) return n.set(0, x);
   const bool strided = std::ranges::any_of(steps, [](int64_t step) { return step != 1; });
-  n.set(fmt::format("slice({}, axes = {}, begin = {}, end = {}{})", x.id, list(axes), list(begins),
-                    list(ends), strided ? fmt::format(", stride = {}", list(steps)) : ""),
+  n.set(fmt::format("slice({}, axes = {}, begin = {}, end = {}{})", x.id, list(axes),
+                    n.spelled(begins), n.spelled(ends),
+                    strided ? fmt::format(", stride = {}", list(steps)) : ""),
         extents, x.dtype);
 }
 
