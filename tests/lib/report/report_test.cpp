@@ -1,0 +1,220 @@
+#include "lib/report/report.h"
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "lib/report/paper.h"
+#include "lib/report/results.h"
+
+namespace espalier {
+namespace {
+
+LayerResult layer(std::string weight, size_t weights, double zeros) {
+  LayerResult row;
+  row.name = "node_" + weight;
+  row.weight = std::move(weight);
+  row.op = "Gemm";
+  row.type = "f32";
+  row.block = "16x1";
+  row.shape = {64, static_cast<int64_t>(weights / 64)};
+  row.matrix_rows = 64;
+  row.matrix_cols = weights / 64;
+  row.weights = weights;
+  row.zeros = zeros;
+  row.bytes_before = 4 * weights;
+  row.bytes_after = weights;
+  return row;
+}
+
+LayerResult left_out(std::string weight, std::string why) {
+  LayerResult row = layer(std::move(weight), 64, 0);
+  row.left_out = std::move(why);
+  return row;
+}
+
+Results packed_results() {
+  Results results;
+  results.command = "prune";
+  PackResults& pack = results.pack.emplace();
+  pack.input = {"in.onnx", "onnx", 1000};
+  pack.output = {"out.nnef", "nnef", 300};
+  pack.options = {{"block", std::string("16x1")}, {"sparsity", 0.8}, {"seed", count_cell(0)}};
+  pack.layers = {layer("a", 640, 0.5), layer("b", 64, 1.0), left_out("c", "too small")};
+  pack.layers[0].output_error = 0.0712345;
+  results.verdicts = {{"size", true, "30 % of the dense file"},
+                      {"accuracy", false, "GAP"},
+                      {"speed", std::nullopt, "not measured"}};
+  return results;
+}
+
+std::string render(const char* name, const Results& results, size_t width = 100) {
+  const Renderer* renderer = find_renderer(name);
+  REQUIRE(renderer != nullptr);
+  return renderer->render(make_report(results), {.width = width});
+}
+
+using Json = nlohmann::json;
+
+TEST_CASE("the JSON of prune has the promised keys, and null for what was not measured") {
+  const Json json = Json::parse(render("json", packed_results()));
+  CHECK(json["input"] == Json{{"file", "in.onnx"}, {"bytes", 1000}});
+  CHECK(json["output"]["bytes"] == 300);
+  CHECK(json["options"]["sparsity"] == 0.8);
+  const Json& row = json["layers"][0];
+  for (const char* key : {"name", "weight", "operator", "shape", "matrix", "block", "weights",
+                          "zeros", "blocks", "blocks_kept", "diagonal", "bytes_before",
+                          "bytes_after", "output_error", "ms_dense", "ms_sparse", "left_out"}) {
+    CAPTURE(key);
+    CHECK(row.contains(key));
+  }
+  CHECK(row["matrix"] == Json{64, 10});
+  CHECK(row["output_error"] == 0.0712345);
+  CHECK(row["ms_dense"].is_null());
+  CHECK(json["layers"][2]["left_out"] == "too small");
+  CHECK(json["verdicts"][2]["ok"].is_null());
+  CHECK(json["verdicts"][1]["ok"] == false);
+}
+
+TEST_CASE("the total covers the layers that were not left out") {
+  const Json total = Json::parse(render("json", packed_results()))["total"];
+  CHECK(total["layers"] == 2);
+  CHECK(total["weights"] == 704);
+  CHECK(total["zeros"].get<double>() == doctest::Approx((320 + 64) / 704.0));
+  CHECK(total["bytes_before"] == 4 * 704);
+}
+
+TEST_CASE("a diagonal kept apart counts neither as weights nor as zeros in the total") {
+  Results results = packed_results();
+  results.pack->layers[0].diagonal = 140;
+  const Json total = Json::parse(render("json", results))["total"];
+  CHECK(total["zeros"].get<double>() == doctest::Approx((250 + 64) / 564.0));
+  CHECK(total["weights"] == 704);
+}
+
+TEST_CASE("the JSON of inspect, verify and bench has the promised keys") {
+  Results inspect;
+  inspect.inspect = InspectResults{{"m.onnx", "onnx", 10},
+                                   {{"Gemm", 2}},
+                                   {{"x", "f32", Shape{-1, 4}}},
+                                   {{"y", "f32", std::nullopt}},
+                                   {layer("a", 640, 0.5)}};
+  const Json a = Json::parse(render("json", inspect));
+  CHECK(a["operators"] == Json{{"Gemm", 2}});
+  CHECK(a["inputs"][0] == Json{{"name", "x"}, {"type", "f32"}, {"shape", {-1, 4}}});
+  CHECK(a["outputs"][0]["shape"].is_null());
+  CHECK(a["layers"][0]["block"] == "16x1");
+  CHECK(a["total"]["bytes"] == 640);
+
+  Results verify;
+  verify.verify = VerifyResults{};
+  verify.verify->a = "a.onnx";
+  verify.verify->outputs = {{"y", 0.5, std::numeric_limits<double>::infinity(), 0, 1, false, ""}};
+  const Json b = Json::parse(render("json", verify));
+  CHECK(b["a"] == "a.onnx");
+  CHECK(b["ok"] == true);
+  CHECK(b["tolerance"] == Json{{"abs", 1e-4}, {"rel", 1e-4}});
+  CHECK(b["outputs"][0]["max_abs"] == 0.5);
+  CHECK(b["outputs"][0]["max_rel"].is_null());
+  CHECK(b.contains("metric"));
+  CHECK(b["metric"].is_null());
+
+  Results bench;
+  bench.bench = BenchResults{
+      {"CPU", "AVX2", 2}, 10, {{"m.onnx", {{"x", {1, 4}}}, {5, 1, 2, 0.5}, 99, 1, {}}}};
+  const Json c = Json::parse(render("json", bench));
+  CHECK(c["machine"] == Json{{"processor", "CPU"}, {"simd", "AVX2"}, {"threads", 2}});
+  CHECK(c["models"][0]["inputs"] == Json{{"x", {1, 4}}});
+  CHECK(c["models"][0]["real_time_factor"] == 0.1);
+  CHECK(c["models"][0]["peak_bytes"] == 99);
+}
+
+TEST_CASE("every line of a box is as wide as the others and fits the terminal") {
+  Results results = packed_results();
+  results.pack->layers[0].weight = "encoder.layers.0.attention.self.query.weight_quantised_twice";
+  results.pack->layers[2].weight = "模型/层/权重";
+  for (const size_t width : {size_t{72}, size_t{100}, size_t{160}}) {
+    std::istringstream text(render("text", results, width));
+    size_t box = 0;
+    for (std::string line; std::getline(text, line);) {
+      CAPTURE(line);
+      const bool boxed = line.starts_with("│") || line.starts_with("├") || line.starts_with("┌") ||
+                         line.starts_with("└");
+      if (!boxed) continue;
+      if (box == 0) box = display_width(line);
+      CHECK(display_width(line) == box);
+      CHECK(display_width(line) <= width);
+    }
+    CHECK(box > 0);
+  }
+}
+
+TEST_CASE("long names lose their middle") {
+  CHECK(shortened("abcdefghij", 5) == "ab…ij");
+  CHECK(shortened("abc", 5) == "abc");
+  CHECK(display_width("模型") == 4);
+  CHECK(display_width(shortened("模型模型模型", 5)) <= 5);
+}
+
+TEST_CASE("layers left out come last; many of them come together by reason") {
+  Table table{"k", "", {{"w", "w"}, {"r", "r", Unit::kReason}}, {}, {}};
+  for (int i = 0; i < 20; ++i)
+    table.rows.push_back({fmt::format("w{}", i), i == 7 ? Cell() : Cell("small")});
+  const PaperTable paper = on_paper(table);
+  CHECK(paper.rows == std::vector<std::vector<std::string>>{{"w7"}});
+  REQUIRE(paper.left_out.size() == 1);
+  CHECK(paper.left_out[0].what == "19 weights: w0, w1, w2, ...");
+  CHECK(on_paper(table, 20).left_out.size() == 19);
+}
+
+TEST_CASE("what a file calls its tensors does nothing to terminal, browser or spreadsheet") {
+  Results results = packed_results();
+  results.pack->layers[0].weight = "\x1b[31m<script>|\"=\x07\xff";
+  results.pack->layers[1].weight = "=1+1";
+  for (const Renderer* renderer : renderers()) {
+    CAPTURE(renderer->name);
+    const std::string text = render(std::string(renderer->name).c_str(), results);
+    CHECK(text.find('\x1b') == std::string::npos);
+    CHECK(text.find('\x07') == std::string::npos);
+    CHECK(text.find('\xff') == std::string::npos);
+  }
+  CHECK(render("html", results).find("<script") == std::string::npos);
+  CHECK(render("markdown", results).find("<script") == std::string::npos);
+  CHECK(render("csv", results).find(",'=1+1,") != std::string::npos);
+}
+
+TEST_CASE("every section goes through every renderer") {
+  Results results = packed_results();
+  results.inspect = InspectResults{{"m.onnx", "onnx", 10}, {}, {}, {}, {}};
+  results.verify = VerifyResults{};
+  results.bench = BenchResults{{"CPU", "AVX2", 1}, 0, {}};
+  results.kernels = KernelResults{{"CPU", "AVX2", 1}, {{"gemv_16x1", "16x1", "f32", 1, 2, 3}}};
+  results.diff = DiffResults{};
+  results.masks = MaskResults{"a.npz", "", {{"w", {2}, 0.5, std::nullopt, 0}}};
+  for (const Renderer* renderer : renderers()) {
+    CAPTURE(renderer->name);
+    CHECK(render(std::string(renderer->name).c_str(), results).size() > 100);
+  }
+  CHECK_NOTHROW(Json::parse(render("json", results)));
+}
+
+TEST_CASE("numbers show three digits that count, bytes their unit, shares percent") {
+  CHECK(format_number(0) == "0");
+  CHECK(format_number(0.0712345) == "0.0712");
+  CHECK(format_number(1.234) == "1.23");
+  CHECK(format_number(123.4) == "123");
+  CHECK(format_number(1e-7) == "1.0e-07");
+  CHECK(format_bytes(999) == "999 B");
+  CHECK(format_bytes(340344) == "340 kB");
+  CHECK(format_bytes(1667000) == "1.67 MB");
+  CHECK(format_cell(0.9, Unit::kShare) == "90.0 %");
+  CHECK(format_cell({}, Unit::kShare) == "-");
+  CHECK(format_cell(std::numeric_limits<double>::quiet_NaN(), Unit::kNumber) == "-");
+  CHECK(format_cell(Shape{3, 4}, Unit::kText) == "3x4");
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,60 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "lib/verify/verify.h"
+#include "tests/lib/verify/small_model.h"
+
+namespace espalier {
+namespace {
+
+std::vector<Feed> rows(std::vector<float> values, int64_t columns) {
+  const auto count = static_cast<int64_t>(values.size()) / columns;
+  return {{{"y", Tensor::of<float>({count, columns}, values)}}};
+}
+
+Tensor labels(std::vector<int64_t> values) {
+  const auto count = static_cast<int64_t>(values.size());
+  return Tensor::of<int64_t>({count}, values);
+}
+
+TEST_CASE("top1 takes the lowest of equal classes and leaves out label -1") {
+  const auto outputs = rows({1, 3, 2, /**/ 5, 5, 0, /**/ 0, 0, 1}, 3);
+  CHECK(metric("top1", outputs, "y", labels({1, 0, 2})) == 1.0);
+  CHECK(metric("top1", outputs, "y", labels({1, 1, 2})) == doctest::Approx(2.0 / 3));
+  CHECK(metric("top1", outputs, "y", labels({1, 1, -1})) == 0.5);
+}
+
+TEST_CASE("top5 counts a label among the five largest, NaN last") {
+  const auto outputs = rows({6, 5, 4, 3, 2, 1}, 6);
+  CHECK(metric("top5", outputs, "y", labels({4})) == 1.0);
+  CHECK(metric("top5", outputs, "y", labels({5})) == 0.0);
+  CHECK(metric("top5", rows({NAN, 1}, 2), "y", labels({0})) == 0.0);
+}
+
+TEST_CASE("auc is the share of ordered pairs, ties count half") {
+  const auto outputs = rows({0.1F, 0.4F, 0.35F, 0.8F}, 4);
+  CHECK(metric("auc", outputs, "y", labels({0, 0, 1, 1})) == 0.75);
+  CHECK(metric("auc", rows({1, 1}, 2), "y", labels({0, 1})) == 0.5);
+  CHECK(metric("auc", rows({1, 2, 9}, 3), "y", labels({0, 1, -1})) == 1.0);
+  CHECK_THROWS_AS(metric("auc", outputs, "y", labels({1, 1, 1, 1})), Error);
+}
+
+TEST_CASE("cosine, snr and mse against reference values") {
+  const Tensor reference = Tensor::of<float>({2, 2}, std::vector<float>{1, 0, 0, 2});
+  CHECK(metric("cosine", rows({2, 0, 2, 0}, 2), "y", reference) == 0.5);  // 1 and 0
+  CHECK(metric("mse", rows({1, 0, 0, 0}, 2), "y", reference) == 1.0);
+  CHECK(metric("snr", rows({1, 0, 0, 1}, 2), "y", reference) ==
+        doctest::Approx(10 * std::log10(5.0)));
+}
+
+TEST_CASE("labels that do not fit are refused with their sizes") {
+  CHECK_THROWS_WITH_AS(metric("top1", rows({1, 2}, 2), "y", labels({0, 1})),
+                       "labels: 2 of them for 1 rows of 2 classes", Error);
+  CHECK_THROWS_WITH_AS(metric("top1", rows({1, 2}, 2), "y", labels({2})),
+                       "labels: label 0 is 2, 0 to 1 wanted (-1: ignored)", Error);
+  CHECK_THROWS_AS(metric("top9", rows({1, 2}, 2), "y", labels({0})), Error);
+}
+
+}  // namespace
+}  // namespace espalier
