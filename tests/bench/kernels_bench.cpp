@@ -12,6 +12,7 @@
 #include <chrono>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/kernels/sparse_product.h"
@@ -144,7 +145,16 @@ void add_all() {
 }  // namespace
 }  // namespace espalier
 
+// kernels_bench [--simd=NAME] [options of Google Benchmark]
 int main(int argc, char** argv) {
+  constexpr std::string_view kSimd = "--simd=";
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (!argument.starts_with(kSimd)) continue;
+    espalier::set_simd_target(argument.substr(kSimd.size()));
+    std::copy(argv + i + 1, argv + argc, argv + i);
+    --argc;
+  }
   espalier::add_all();
   benchmark::AddCustomContext("instruction set", espalier::simd_target());
   benchmark::Initialize(&argc, argv);
