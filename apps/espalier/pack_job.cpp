@@ -32,6 +32,7 @@ void write_and_check(const PackJob& job, const CheckInputs& inputs, const Execut
     const Stage stage("write");
     write_model(job.packed, job.output, job.write);
   }
+  if (!job.verify) return;
   const Stage stage("read back");
   const Model read = read_model(job.output);
   findings.read_back = compare_read_back(job.packed, read);
@@ -79,12 +80,15 @@ Results results_of(const PackJob& job, const Findings& findings) {
 
 int finish(PackJob job, const CommonOptions& common) {
   const ExecutorOptions options{.threads = common.threads};
-  const CheckInputs inputs = check_inputs(job, common.seed);
+  CheckInputs inputs;
   Findings findings;
-  findings.wrongly_packed = wrongly_packed(job.masked, job.packed);
-  {
+  if (job.verify) {
     const Stage stage("verify");
+    inputs = check_inputs(job, common);
+    findings.wrongly_packed = wrongly_packed(job.masked, job.packed);
     findings.run = run_checks(job, inputs, options);
+  } else {
+    findings.run.not_run = "--no-verify";
   }
   if (!findings.run.not_run.empty() && labelled_metric(job.data)) {
     warn(fmt::format("the metric is not measured: {}", findings.run.not_run));

@@ -17,6 +17,7 @@ struct PackJob {
   std::string command;
   std::filesystem::path input, output;  ///< output is empty for a dry run without one
   bool dry_run = false;
+  bool verify = true;  ///< run the models and read the output back
   WriteOptions write;
 
   Model before;  ///< as it was read

@@ -26,15 +26,16 @@ uint64_t number(const std::string& text, std::string_view key) {
 
 }  // namespace
 
-std::shared_ptr<const MappedFile> ExternalFiles::open(const std::string& location) {
-  const auto known = files_.find(location);
-  if (known != files_.end()) return known->second;
+std::shared_ptr<const MappedFile> ExternalFiles::open(const std::string& location,
+                                                      MappedFile::Range range) {
   if (!folder_) throw Error(Fault::kUnsupported, "external data of a model that is no file");
   if (location.find('\0') != std::string::npos) {
     throw Error(Fault::kFormat, "external data: the file name holds a zero byte");
   }
   try {
-    return files_.emplace(location, MappedFile::open_below(*folder_, location)).first->second;
+    auto file = MappedFile::open_below(*folder_, location, range);
+    sizes_[location] = file->file_size();
+    return file;
   } catch (Error& error) {
     error.add_context(fmt::format("external data file {}", printable(location)));
     throw;
@@ -52,20 +53,13 @@ ExternalFiles::Part ExternalFiles::find(const pb::TensorProto& tensor, size_t wa
     throw Error(Fault::kFormat,
                 fmt::format("external data has length {}, type and shape need {}", length, wanted));
   }
-  const auto file = open(*location);
-  const Bytes bytes = file->bytes();
-  if (offset > bytes.size() || length > bytes.size() - offset) {
-    throw Error(
-        Fault::kFormat,
-        fmt::format("external data file {}: {} bytes from byte {} on were wanted, it has {}",
-                    printable(*location), length, offset, bytes.size()));
-  }
-  return {bytes.subspan(offset, length), file};
+  const auto file = open(*location, {offset, length});
+  return {file->bytes(), file};
 }
 
 uint64_t ExternalFiles::bytes() const {
   uint64_t result = 0;
-  for (const auto& [location, file] : files_) result += file->bytes().size();
+  for (const auto& [location, size] : sizes_) result += size;
   return result;
 }
 

@@ -10,7 +10,7 @@
 
 namespace espalier {
 
-/// The files below a model's folder that its tensors name, each mapped once.
+/// The files below a model's folder that its tensors name; only the bytes of tensors are mapped.
 class ExternalFiles {
  public:
   /// Without a folder (a model that is no file) external data is an error.
@@ -26,13 +26,13 @@ class ExternalFiles {
   /// too short, a bad number, a length other than `wanted`.
   Part find(const pb::TensorProto& tensor, size_t wanted);
 
-  /// Of all files opened so far.
+  /// Of all files named so far.
   uint64_t bytes() const;
 
  private:
-  std::shared_ptr<const MappedFile> open(const std::string& location);
+  std::shared_ptr<const MappedFile> open(const std::string& location, MappedFile::Range range);
   std::optional<std::filesystem::path> folder_;
-  std::map<std::string, std::shared_ptr<const MappedFile>> files_;
+  std::map<std::string, size_t> sizes_;
 };
 
 }  // namespace espalier

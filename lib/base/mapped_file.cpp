@@ -20,7 +20,7 @@ namespace {
 
 // Takes the descriptor over. The type is asked of the open file, so that nothing can be swapped
 // between the two calls.
-std::shared_ptr<const MappedFile> MappedFile::map(int descriptor) {
+std::shared_ptr<const MappedFile> MappedFile::map(int descriptor, Range range) {
   struct Closer {
     int descriptor;
     ~Closer() { close(descriptor); }
@@ -30,21 +30,29 @@ std::shared_ptr<const MappedFile> MappedFile::map(int descriptor) {
   if (S_ISDIR(status.st_mode)) throw Error(Fault::kFormat, "is a folder, a file was wanted");
   if (!S_ISREG(status.st_mode)) throw Error(Fault::kFormat, "is not a regular file");
   const auto size = static_cast<size_t>(status.st_size);
-  if (size == 0) return std::shared_ptr<const MappedFile>(new MappedFile({}));
-  void* address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-  if (address == MAP_FAILED) fail(fmt::format("{} bytes cannot be mapped", size));
+  if (range.offset > size || range.length.value_or(0) > size - range.offset) {
+    throw Error(Fault::kFormat, fmt::format("{} bytes from byte {} on were wanted, it has {}",
+                                            range.length.value_or(0), range.offset, size));
+  }
+  const size_t length = range.length.value_or(size - range.offset);
+  if (length == 0) return std::shared_ptr<const MappedFile>(new MappedFile({}, 0, size));
+  const size_t skip = range.offset % static_cast<size_t>(sysconf(_SC_PAGE_SIZE));
+  void* address = mmap(nullptr, length + skip, PROT_READ, MAP_PRIVATE, descriptor,
+                       static_cast<off_t>(range.offset - skip));
+  if (address == MAP_FAILED) fail(fmt::format("{} bytes cannot be mapped", length));
   return std::shared_ptr<const MappedFile>(
-      new MappedFile({static_cast<const std::byte*>(address), size}));
+      new MappedFile({static_cast<const std::byte*>(address), length + skip}, skip, size));
 }
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail("cannot be opened");
-  return map(descriptor);
+  return map(descriptor, {0, std::nullopt});
 }
 
 std::shared_ptr<const MappedFile> MappedFile::open_below(const std::filesystem::path& folder,
-                                                         const std::filesystem::path& relative) {
+                                                         const std::filesystem::path& relative,
+                                                         Range range) {
   if (relative.empty() || relative.is_absolute())
     throw Error(Fault::kFormat,
                 "path is absolute or empty, a name below the model's folder was wanted");
@@ -70,11 +78,11 @@ std::shared_ptr<const MappedFile> MappedFile::open_below(const std::filesystem::
     if (next < 0) fail("cannot be opened");
     here = next;
   }
-  return map(here);
+  return map(here, range);
 }
 
 MappedFile::~MappedFile() {
-  if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (!mapped_.empty()) munmap(const_cast<std::byte*>(mapped_.data()), mapped_.size());
 }
 
 }  // namespace espalier

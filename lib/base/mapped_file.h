@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "lib/base/byte_reader.h"
 
@@ -15,22 +16,33 @@ class MappedFile {
   ///         wrong; the caller adds the file's name.
   static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
 
-  /// The same for `relative` below `folder`: an absolute path, a "..", and a symbolic link anywhere
-  /// on the way are refused.
+  /// A part of a file; nothing of `length` means the rest.
+  struct Range {
+    size_t offset = 0;
+    std::optional<size_t> length;
+  };
+
+  /// The same for `range` of the file `relative` below `folder`: an absolute path, a "..", and a
+  /// symbolic link anywhere on the way are refused, and so is a range that ends past the file.
   static std::shared_ptr<const MappedFile> open_below(const std::filesystem::path& folder,
-                                                      const std::filesystem::path& relative);
+                                                      const std::filesystem::path& relative,
+                                                      Range range = {0, std::nullopt});
 
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile();
 
-  Bytes bytes() const { return bytes_; }
+  Bytes bytes() const { return bytes_; }           ///< of the range
+  size_t file_size() const { return file_size_; }  ///< of the whole file
 
  private:
-  explicit MappedFile(Bytes bytes) : bytes_(bytes) {}
-  static std::shared_ptr<const MappedFile> map(int descriptor);
+  MappedFile(Bytes mapped, size_t skip, size_t file_size)
+      : mapped_(mapped), bytes_(mapped.subspan(skip)), file_size_(file_size) {}
+  static std::shared_ptr<const MappedFile> map(int descriptor, Range range);
 
+  Bytes mapped_;  ///< from the start of a page
   Bytes bytes_;
+  size_t file_size_;
 };
 
 }  // namespace espalier

@@ -5,7 +5,8 @@
     band_sdr.py MODEL --runtime onnxruntime or tract
     band_sdr.py --noisy                     the score of doing nothing (gain 1)
 
-Per clip 10 log10(sum clean^2 / sum (gain * noisy - clean)^2), mean over the clips of eval/. Prints one number with all its digits.
+Per clip 10 log10(sum clean^2 / sum (gain * noisy - clean)^2), mean over the clips of eval/. Prints one number with six decimals: the order in which a
+runtime adds its f32 products moves the ninth.
 The program is build/release/bin/espalier, or what the variable ESPALIER names.
 """
 import argparse
@@ -67,7 +68,8 @@ def main():
     if not args.noisy and args.model is None:
         parser.error("name a model, or --noisy")
     try:
-        print(sdr_db(np.ones_like(array("noisy_amp")) if args.noisy else RUNTIMES[args.runtime](args.model)))
+        gains = np.ones_like(array("noisy_amp")) if args.noisy else RUNTIMES[args.runtime](args.model)
+        print(f"{sdr_db(gains):.6f}")
     except (OSError, ValueError, RuntimeError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {args.model}: {error}")
 

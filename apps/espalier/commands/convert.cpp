@@ -15,7 +15,7 @@ struct Args {
   DataOptions data;
   std::string input, output, eval, pack = "auto", profile, index;
   std::vector<std::string> shapes;
-  bool dry_run = false;
+  bool dry_run = false, no_verify = false;
 };
 
 std::string why_dense(const Layer& layer, const Weight& weight, const Args& args, double zeros) {
@@ -59,6 +59,7 @@ int run(Args args) {
   job.input = args.input;
   job.output = args.output;
   job.dry_run = args.dry_run;
+  job.verify = !args.no_verify;
   job.pruned = false;
   args.profile = job.write.profile = resolved_profile(args.output, args.profile);
   if (!args.index.empty()) job.write.index = args.index;
@@ -91,6 +92,8 @@ std::function<int()> add(CLI::App& app) {
       ->type_name("B")
       ->group("What is written");
   add_write_options(app, args->profile, args->index, args->shapes);
+  app.add_flag("--no-verify", args->no_verify, "do not run the models or read OUT back")
+      ->group("What is written");
   app.add_flag("--dry-run", args->dry_run, "everything but writing OUT")->group("What is written");
   app.add_option("--eval", args->eval, "inputs that the metric is measured on")
       ->type_name("DATA")

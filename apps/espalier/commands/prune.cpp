@@ -25,7 +25,7 @@ struct Args {
   std::string block, nm, method, scope, diagonal, values, profile, index;
   std::vector<std::string> operators, exclude, force, layers, shapes;
   std::optional<size_t> min_weights;
-  bool depthwise = false, keep_first_last = false, dry_run = false;
+  bool depthwise = false, keep_first_last = false, dry_run = false, no_verify = false;
   std::string mask_in, mask_out, rewind, recipe, save_recipe;
   LaterOptions later;
 };
@@ -135,6 +135,7 @@ int run(const Args& args) {
   job.input = args.rewind.empty() ? args.input : args.rewind;
   job.output = args.output;
   job.dry_run = args.dry_run;
+  job.verify = !args.no_verify;
   job.write.profile = resolved_profile(args.output, options.profile);
   if (!options.index.empty()) job.write.index = options.index;
   job.write.shapes = input_shapes(args.shapes);
@@ -212,6 +213,8 @@ void add_how(CLI::App& app, Args& a) {
   text("--values", a.values, "T", "f32, f16: stored type of kept values (the weight's own)",
        "What is written");
   add_write_options(app, a.profile, a.index, a.shapes);
+  app.add_flag("--no-verify", a.no_verify, "do not run the models or read OUT back")
+      ->group("What is written");
   app.add_flag("--dry-run", a.dry_run, "everything but writing OUT")->group("What is written");
   text("--eval", a.eval, "DATA", "inputs that the metric is measured on", "Data");
   text("--calib", a.calib, "DATA", "inputs that the result is verified with", "Data");
