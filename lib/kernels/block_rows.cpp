@@ -12,15 +12,8 @@ void transpose_blocks(const float* from, size_t blocks, BlockShape block, float*
       for (size_t c = 0; c < block.cols; ++c) to[c * block.rows + r] = from[r * block.cols + c];
 }
 
-}  // namespace
-
-size_t BlockRows::bytes() const {
-  return places.size() * sizeof(BlockRowPlace) + row_start.size() * sizeof(uint32_t) +
-         narrow_col.size() * sizeof(uint16_t) + wide_col.size() * sizeof(uint32_t) +
-         values.bytes().size() + diagonal.size() * sizeof(float);
-}
-
-BlockRows order_blocks(const SparseMatrix& weight) {
+// All but the values, which are zero.
+BlockRows without_values(const SparseMatrix& weight) {
   BlockRows w;
   w.block = weight.block;
   w.parts = weight.fold.parts;
@@ -37,12 +30,39 @@ BlockRows order_blocks(const SparseMatrix& weight) {
   } else {
     for (const uint32_t col : weight.col) w.wide_col.push_back(col * w.block.cols);
   }
-  const Tensor values = as_f32(weight.values);
-  w.values = Tensor::zeros(DType::kF32, {static_cast<int64_t>(values.count())});
-  if (values.count() != 0)
-    transpose_blocks(values.data<float>().data(), weight.blocks(), w.block,
-                     w.values.mutable_data<float>().data());
+  w.values = Tensor::zeros(DType::kF32, {static_cast<int64_t>(weight.values.count())});
   if (weight.has_diagonal()) w.diagonal = to_f32(weight.diagonal);
+  return w;
+}
+
+}  // namespace
+
+size_t BlockRows::bytes() const {
+  return places.size() * sizeof(BlockRowPlace) + row_start.size() * sizeof(uint32_t) +
+         narrow_col.size() * sizeof(uint16_t) + wide_col.size() * sizeof(uint32_t) +
+         values.bytes().size() + diagonal.size() * sizeof(float);
+}
+
+BlockRows order_blocks(const SparseMatrix& weight) {
+  BlockRows w = without_values(weight);
+  if (weight.blocks() == 0) return w;
+  const Tensor values = as_f32(weight.values);
+  transpose_blocks(values.data<float>().data(), weight.blocks(), w.block,
+                   w.values.mutable_data<float>().data());
+  return w;
+}
+
+BlockRows order_rows(const SparseMatrix& weight) {
+  BlockRows w = without_values(weight);
+  if (weight.blocks() == 0) return w;
+  const Tensor values = as_f32(weight.values);
+  float* to = w.values.mutable_data<float>().data();
+  for (size_t row = 0; row < w.block_rows(); ++row)
+    for (size_t r = 0; r < w.block.rows; ++r)
+      for (size_t b = w.row_start[row]; b < w.row_start[row + 1]; ++b) {
+        const float* from = values.data<float>().data() + b * w.block.area() + r * w.block.cols;
+        to = std::copy_n(from, w.block.cols, to);
+      }
   return w;
 }
 

@@ -13,9 +13,8 @@ struct BlockRowPlace {
   size_t output, row_in_part, valid;
 };
 
-/// A packed weight in the order the block kernels read it. Invariant: as SparseMatrix; values is
-/// [blocks, block.cols, block.rows], so that one column of a block is one or a few whole vectors,
-/// and begins at a multiple of 64 bytes.
+/// A packed weight in the order the kernels read it. Invariant: as SparseMatrix; values begins at a
+/// multiple of 64 bytes.
 struct BlockRows {
   BlockShape block;
   size_t parts = 0, rows = 0, k = 0;  ///< of the Fold; k = inputs
@@ -25,7 +24,7 @@ struct BlockRows {
   /// First input of each block: narrow where every one fits, else wide; the other is empty.
   std::vector<uint16_t> narrow_col;
   std::vector<uint32_t> wide_col;
-  Tensor values;                ///< f32
+  Tensor values;                ///< f32, in the order of order_blocks or order_rows
   std::vector<float> diagonal;  ///< empty or [parts * rows]
 
   /// Of values, without its checks: asked for in inner loops.
@@ -37,8 +36,13 @@ struct BlockRows {
   size_t bytes() const;
 };
 
+/// Values as [blocks, block.cols, block.rows]: one column of a block is one or a few whole vectors.
 /// f16 and bf16 values become f32.
 BlockRows order_blocks(const SparseMatrix& weight);
+
+/// Values as [block.rows, blocks of the block row, block.cols] for each block row: those of an
+/// output lie together. From row_start[row] * block.area() on, as ever.
+BlockRows order_rows(const SparseMatrix& weight);
 
 /// Work of block row `row` and all before it, in stored values with a share for the row itself:
 /// where to cut rows among threads.

@@ -53,8 +53,9 @@ SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count) {
 std::span<const SparseKernel* const> sparse_kernels() { return kKernels; }
 
 std::unique_ptr<const SparseProduct> prepare_sparse(const SparseMatrix& weight, bool plain) {
+  if (plain) return kKernels.back()->prepare(weight);
   for (const SparseKernel* kernel : kKernels)
-    if (kernel->block == BlockShape{0, 0} || (kernel->block == weight.block && !plain))
+    if (kernel->block == BlockShape{0, 0} || kernel->block == weight.block)
       return kernel->prepare(weight);
   ESPALIER_CHECK(!"kernels.def lists no kernel for every shape");
   return nullptr;

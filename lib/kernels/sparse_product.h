@@ -32,7 +32,7 @@ class SparseProduct {
   virtual size_t bytes() const = 0;             ///< of weights and indices held
 };
 
-/// Picks the kernel for the block shape (the exact one, else the plain one that takes every shape).
+/// Picks the kernel for the block shape: the exact one, else the quick one that takes every shape.
 /// `plain` asks for the plain one always: the yardstick in tests and verification.
 std::unique_ptr<const SparseProduct> prepare_sparse(const SparseMatrix& weight, bool plain = false);
 

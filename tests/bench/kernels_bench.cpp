@@ -136,9 +136,10 @@ void add_all() {
       add_kernel(kernel, kernel->block);
       continue;
     }
-    for (const BlockShape block : {BlockShape{1, 1}, BlockShape{4, 8}}) add_kernel(kernel, block);
+    for (const BlockShape block : {BlockShape{1, 1}, BlockShape{4, 8}, BlockShape{1, 4}})
+      add_kernel(kernel, block);
     for (const SparseKernel* other : sparse_kernels())
-      if (other != kernel) add_kernel(kernel, other->block);
+      if (other->block != BlockShape{0, 0}) add_kernel(kernel, other->block);
   }
 }
 

@@ -43,8 +43,11 @@ std::vector<float> naive(const SparseMatrix& matrix, const std::vector<float>& x
   return y;
 }
 
-BlockShape shape_of(const SparseKernel& kernel) {
-  return kernel.block == BlockShape{0, 0} ? BlockShape{5, 3} : kernel.block;
+// Shapes to try a kernel with.
+std::vector<BlockShape> shapes_of(const SparseKernel& kernel) {
+  if (kernel.block != BlockShape{0, 0}) return {kernel.block};
+  if (kernel.name == "any") return {{5, 3}};
+  return {{5, 3}, {1, 1}, {4, 8}, {1, 4}, {4, 1}};
 }
 
 // One kernel, one matrix: both layouts, with and without bias, against the plain kernel.
@@ -93,15 +96,18 @@ TEST_CASE("every kernel agrees with the plain one on every instruction set") {
   for_each_simd_target([&] {
     for (const SparseKernel* kernel : sparse_kernels()) {
       for (const Case& c : kCases) {
-        const SparseMatrix matrix = random_sparse(c.fold, shape_of(*kernel), c.density, c.diagonal);
-        for (const size_t n : kSampleCounts) {
-          CAPTURE(simd_target());
-          CAPTURE(kernel->name);
-          CAPTURE(c.fold.parts);
-          CAPTURE(c.fold.rows);
-          CAPTURE(c.fold.cols);
-          CAPTURE(n);
-          check_against_plain(*kernel, matrix, n, pool);
+        for (const BlockShape block : shapes_of(*kernel)) {
+          const SparseMatrix matrix = random_sparse(c.fold, block, c.density, c.diagonal);
+          for (const size_t n : kSampleCounts) {
+            CAPTURE(simd_target());
+            CAPTURE(kernel->name);
+            CAPTURE(to_string(block));
+            CAPTURE(c.fold.parts);
+            CAPTURE(c.fold.rows);
+            CAPTURE(c.fold.cols);
+            CAPTURE(n);
+            check_against_plain(*kernel, matrix, n, pool);
+          }
         }
       }
     }
@@ -111,7 +117,8 @@ TEST_CASE("every kernel agrees with the plain one on every instruction set") {
 TEST_CASE("one, two and three threads give the same bits") {
   for (const SparseKernel* kernel : sparse_kernels()) {
     const Fold fold{3, 400, 400};
-    const SparseMatrix matrix = random_sparse(fold, shape_of(*kernel), 0.5, /*diagonal=*/true);
+    const SparseMatrix matrix =
+        random_sparse(fold, shapes_of(*kernel).front(), 0.5, /*diagonal=*/true);
     const auto product = kernel->prepare(matrix);
     for (const size_t n : {1, 7, 12, 40, 130}) {  // from 5 on there is enough work to share
       const std::vector<float> x = random_values(n * fold.cols, 3);
@@ -134,7 +141,7 @@ TEST_CASE("absent blocks and padding keep infinities and NaN of x out of y") {
   ThreadPool pool(1);
   for_each_simd_target([&] {
     for (const SparseKernel* kernel : sparse_kernels()) {
-      const BlockShape block = shape_of(*kernel);
+      const BlockShape block = shapes_of(*kernel).front();
       // Two block rows; the first keeps all blocks but the first, the second only the last one,
       // which sticks out to the right where blocks have several columns.
       const Fold fold{1, block.rows + 1, 4 * size_t{block.cols} + 1};
@@ -200,12 +207,13 @@ TEST_CASE("parts are prepared alone") {
   CHECK(two == std::vector<float>(y.begin() + 24 * 3, y.begin() + 72 * 3));
 }
 
-TEST_CASE("the exact kernel is picked, else the plain one") {
+TEST_CASE("the exact kernel is picked, else the one for all shapes") {
   const Fold fold{1, 32, 32};
   CHECK(prepare_sparse(random_sparse(fold, {16, 1}, 0.5, false))->kernel() == "16x1");
   CHECK(prepare_sparse(random_sparse(fold, {16, 4}, 0.5, false))->kernel() == "16x4");
   CHECK(prepare_sparse(random_sparse(fold, {8, 1}, 0.5, false))->kernel() == "8x1");
-  CHECK(prepare_sparse(random_sparse(fold, {5, 3}, 0.5, false))->kernel() == "any");
+  CHECK(prepare_sparse(random_sparse(fold, {5, 3}, 0.5, false))->kernel() == "rows");
+  CHECK(prepare_sparse(random_sparse(fold, {16, 1}, 0.5, false), true)->kernel() == "any");
   const auto product = prepare_sparse(random_sparse(fold, {16, 1}, 1.0, false));
   // values, columns, starts and places of rows
   CHECK(product->bytes() == 32 * 32 * 4 + 64 * 2 + 3 * 4 + 2 * 24);
