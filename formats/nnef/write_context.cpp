@@ -8,6 +8,11 @@
 #include "lib/base/error.h"
 
 namespace espalier::nnef {
+namespace {
+
+constexpr int64_t kMaxAxis = 63;  // of tensors of unknown rank
+
+}  // namespace
 
 ValueId NodeWriter::input_value(size_t input) const {
   if (!has(input)) fail(fmt::format("input {} is missing", input));
@@ -166,7 +171,7 @@ int64_t NodeWriter::axis(int64_t axis, size_t rank) const {
   return axis < 0 ? axis + extent : axis;
 }
 
-std::optional<std::vector<int64_t>> NodeWriter::axes(size_t input, size_t rank,
+std::optional<std::vector<int64_t>> NodeWriter::axes(size_t input, std::optional<size_t> rank,
                                                      std::string_view name) {
   std::vector<int64_t> result;
   if (has(input)) {
@@ -176,7 +181,10 @@ std::optional<std::vector<int64_t>> NodeWriter::axes(size_t input, size_t rank,
   } else {
     return std::nullopt;
   }
-  for (int64_t& one : result) one = axis(one, rank);
+  for (int64_t& one : result) {
+    if (rank) one = axis(one, *rank);
+    if (one < 0 || one > kMaxAxis) fail("the rank of the input is not known");
+  }
   std::ranges::sort(result);
   if (std::ranges::adjacent_find(result) != result.end()) fail("an axis is named twice");
   return result;

@@ -92,7 +92,8 @@ class NodeWriter {
   void use_fragment(const std::string& name, std::string definition);
 
   /// attribute or input holding axes, normalised to 0 .. rank - 1; nothing where neither is there.
-  std::optional<std::vector<int64_t>> axes(size_t input, size_t rank,
+  /// Without a rank they must count from the front.
+  std::optional<std::vector<int64_t>> axes(size_t input, std::optional<size_t> rank,
                                            std::string_view name = "axes");
   int64_t axis(int64_t axis, size_t rank) const;
   /// `wire` with extents of 1 in front, up to `rank`.

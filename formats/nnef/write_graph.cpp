@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "formats/archive/archive.h"
 #include "formats/nnef/document.h"
@@ -93,7 +94,8 @@ Shape bound_shape(const Value& value, const WriteOptions& options) {
 }
 
 // An extent that the file itself fixes is never freed by -1 in a bound shape.
-Extents input_extents(const Value& value, const Shape& shape, Symbols& symbols) {
+Extents input_extents(const Value& value, const Shape& shape,
+                      const std::map<std::string, int64_t>& bound, Symbols& symbols) {
   Extents extents;
   for (size_t i = 0; i < shape.size(); ++i) {
     const int64_t declared = value.shape ? (*value.shape)[i] : -1;
@@ -103,15 +105,35 @@ Extents input_extents(const Value& value, const Shape& shape, Symbols& symbols) 
       continue;
     }
     const bool named = i < value.dimension_names.size() && !value.dimension_names[i].empty();
-    extents.push_back(Dim::symbol(
-        symbols.of(named ? value.dimension_names[i] : fmt::format("{}_{}", value.name, i))));
+    const std::string name = named ? value.dimension_names[i] : fmt::format("{}_{}", value.name, i);
+    const auto known = named ? bound.find(name) : bound.end();
+    extents.push_back(known != bound.end() ? Dim(known->second) : Dim::symbol(symbols.of(name)));
   }
   return extents;
 }
 
-// A name that binds one input's extent binds every input that shares the name.
-void check_shapes(const Graph& graph, std::span<const ValueId> inputs,
-                  const WriteOptions& options) {
+// The extents that options.shapes binds to named dimensions; they hold for every input that shares
+// the name.
+std::map<std::string, int64_t> bound_dimensions(const Graph& graph, std::span<const ValueId> inputs,
+                                                const WriteOptions& options) {
+  std::map<std::string, int64_t> bound;
+  size_t used = 0;
+  for (const ValueId id : inputs) {
+    const Value& value = graph.values[id];
+    if (!options.shapes.contains(value.name)) continue;
+    ++used;
+    const Shape shape = bound_shape(value, options);
+    for (size_t i = 0; i < shape.size() && i < value.dimension_names.size(); ++i) {
+      const std::string& name = value.dimension_names[i];
+      if (shape[i] < 0 || name.empty() || (*value.shape)[i] >= 0) continue;
+      const auto [place, is_new] = bound.emplace(name, shape[i]);
+      if (!is_new && place->second != shape[i]) {
+        throw Error(Fault::kUsage, fmt::format("dimension '{}' is bound to {} and to {}",
+                                               printable(name), place->second, shape[i]));
+      }
+    }
+  }
+  if (used == options.shapes.size()) return bound;
   for (const auto& [name, shape] : options.shapes) {
     const bool known = std::ranges::any_of(
         inputs, [&, &name = name](ValueId value) { return graph.values[value].name == name; });
@@ -120,6 +142,7 @@ void check_shapes(const Graph& graph, std::span<const ValueId> inputs,
                   fmt::format("a shape for '{}', which is no input of the model", printable(name)));
     }
   }
+  return bound;
 }
 
 std::string external(const Value& value, DType dtype, const std::string& shape) {
@@ -143,10 +166,11 @@ std::string external(const Value& value, DType dtype, const std::string& shape) 
 }
 
 void write_inputs(WriteState& state, std::span<const ValueId> inputs, Symbols& symbols) {
+  const auto bound = bound_dimensions(state.model.graph, inputs, state.options);
   for (const ValueId id : inputs) {
     const Value& value = state.model.graph.values[id];
     const DType dtype = value.dtype == DType::kUnknown ? DType::kF32 : value.dtype;
-    const Extents extents = input_extents(value, bound_shape(value, state.options), symbols);
+    const Extents extents = input_extents(value, bound_shape(value, state.options), bound, symbols);
     state.wires[id] = state.text.assign(state.ids[id], external(value, dtype, to_string(extents)),
                                         extents, dtype);
   }
@@ -273,18 +297,18 @@ std::string used_fragments(const WriteState& state, const Kept& kept) {
 
 std::string document_text(const WriteState& state, const Symbols& symbols,
                           std::span<const std::string> inputs, std::span<const std::string> outputs,
-                          const std::string& body) {
+                          const GraphText::Body& body) {
   const Kept kept = kept_parts(state);
   const std::string fragments = used_fragments(state, kept);
   std::string out = "version 1.0;\n\n";
-  if (!fragments.empty()) {
-    out += "extension KHR_enable_fragment_definitions;\n";
+  if (!fragments.empty()) out += "extension KHR_enable_fragment_definitions;\n";
+  if (!fragments.empty() || body.nests) {
     out += "extension KHR_enable_operator_expressions;\n";
   }
   const auto uses_tract = [](std::string_view text) {
     return text.find("tract_") != std::string_view::npos;
   };
-  if (uses_tract(fragments) || uses_tract(body) || !symbols.order().empty()) {
+  if (uses_tract(fragments) || uses_tract(body.text) || !symbols.order().empty()) {
     out += "extension tract_registry tract_core;\n";
   }
   for (const std::string& line : kept.extensions) out += line;
@@ -294,7 +318,7 @@ std::string document_text(const WriteState& state, const Symbols& symbols,
   if (!out.ends_with("\n\n")) out += '\n';
   if (!fragments.empty()) out += fragments + "\n";
   out += fmt::format("graph network( {} ) -> ( {} )\n{{\n{}}}\n", fmt::join(inputs, ", "),
-                     fmt::join(outputs, ", "), body);
+                     fmt::join(outputs, ", "), body.text);
   return out;
 }
 
@@ -309,7 +333,6 @@ Spelled spell(const Model& model, const WriteOptions& given) {
   if (graph.outputs.empty()) throw Error(Fault::kUnsupported, "the model has no outputs");
   WriteState state(model, options);
   const std::vector<ValueId> inputs = real_inputs(graph);
-  check_shapes(graph, inputs, options);
   name_values(state, inputs);
   name_values(state, graph.outputs);
   Symbols symbols(state);
@@ -324,7 +347,7 @@ Spelled spell(const Model& model, const WriteOptions& given) {
   for (const ValueId input : inputs) input_ids.push_back(state.ids[input]);
   const GraphText::Body body = state.text.body(outputs);
   Spelled result;
-  result.graph = document_text(state, symbols, input_ids, outputs, body.text);
+  result.graph = document_text(state, symbols, input_ids, outputs, body);
   for (const std::string& id : state.variable_order) {
     if (body.ids.contains(id)) result.variables.push_back(state.variables[id]);
   }

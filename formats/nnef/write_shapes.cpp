@@ -66,7 +66,8 @@ Cut cut_of(NodeWriter& n, int64_t axis, const Dim& extent, int64_t begin, int64_
     return {axis, clamp(begin), clamp(end), step};
   }
   // Of a free extent nothing is known; places are taken to lie inside, as stock readers do.
-  constexpr int64_t kFar = int64_t{1} << 31;
+  // Exporters say "to the end" by the largest integer or by a round number (jax2tf: 10^9).
+  constexpr int64_t kFar = 1'000'000'000;
   const auto place = [&](int64_t at) {
     if (at <= -kFar) return Dim(0);
     if (at >= kFar) return extent;
@@ -102,23 +103,25 @@ void slice(NodeWriter& n, const Wire& x, const std::vector<Cut>& cuts) {
 }  // namespace
 
 void spell_transpose(NodeWriter& n) {
-  const Wire x = n.ranked(0);
-  const size_t rank = x.extents->size();
-  std::vector<int64_t> reversed(rank);
-  for (size_t i = 0; i < rank; ++i) reversed[i] = static_cast<int64_t>(rank - 1 - i);
-  const std::vector<int64_t> perm = ints_attribute(n.node, "perm", reversed);
+  const Wire x = n.wire(0);
+  const bool named = find_attribute(n.node, "perm") != nullptr;
+  std::vector<int64_t> perm = ints_attribute(n.node, "perm", {});
+  if (!named || x.extents) perm.resize(n.ranked(0).extents->size(), -1);
+  std::vector<int64_t> in_order(perm.size());
+  std::iota(in_order.begin(), in_order.end(), 0);
+  if (!named) perm.assign(in_order.rbegin(), in_order.rend());
   std::vector<int64_t> sorted = perm;
   std::ranges::sort(sorted);
-  std::ranges::reverse(reversed);
-  if (sorted != reversed) n.fail("perm is no permutation of the input's axes");
+  if (sorted != in_order) n.fail("perm is no permutation of the input's axes");
   n.set(0, n.text.transpose(x, perm, n.id()));
 }
 
 void spell_squeeze(NodeWriter& n) {
-  const Wire x = n.ranked(0);
-  const auto named = n.axes(1, x.extents->size());
-  const std::vector<int64_t> axes = named ? *named : axes_of_ones(n, *x.extents);
+  const Wire x = n.wire(0);
+  const auto named = n.axes(1, x.extents ? std::optional(x.extents->size()) : std::nullopt);
+  const std::vector<int64_t> axes = named ? *named : axes_of_ones(n, *n.ranked(0).extents);
   for (const int64_t axis : axes) {
+    if (!x.extents) break;
     const Dim& extent = (*x.extents)[static_cast<size_t>(axis)];
     if (extent.constant() && !extent.is(1)) {
       n.fail(fmt::format("axis {} of {} is not 1", axis, to_string(*x.extents)));
@@ -128,9 +131,9 @@ void spell_squeeze(NodeWriter& n) {
 }
 
 void spell_unsqueeze(NodeWriter& n) {
-  const Wire x = n.ranked(0);
+  const Wire x = n.wire(0);
   const size_t more = n.has(1) ? n.constants(1).size() : ints_attribute(n.node, "axes", {}).size();
-  const auto axes = n.axes(1, x.extents->size() + more);
+  const auto axes = n.axes(1, x.extents ? std::optional(x.extents->size() + more) : std::nullopt);
   if (!axes) n.fail("axes are missing");
   n.set(0, n.text.unsqueeze(x, *axes, n.id()));
 }
@@ -219,20 +222,20 @@ void spell_split(NodeWriter& n) {
 void spell_concat(NodeWriter& n) {
   if (n.inputs() == 0) n.fail("it has no inputs");
   std::vector<std::string> ids;
-  Extents extents;
-  const DType dtype = n.ranked(0).dtype;
-  size_t axis = 0;
+  std::optional<Extents> extents = n.wire(0).extents;
+  const DType dtype = n.dtype(0);
+  int64_t axis = int_attribute(n.node, "axis", 0);
+  if (extents) axis = n.axis(axis, extents->size());
   for (size_t i = 0; i < n.inputs(); ++i) {
-    const Wire x = n.ranked(i);
+    const Wire x = n.wire(i);
     ids.push_back(x.id);
-    if (i == 0) {
-      extents = *x.extents;
-      axis = static_cast<size_t>(n.axis(int_attribute(n.node, "axis", 0), extents.size()));
-      continue;
-    }
-    if (x.extents->size() != extents.size()) n.fail("inputs differ in rank");
-    extents[axis] = extents[axis] + (*x.extents)[axis];
+    if (!x.extents) extents.reset();
+    if (i == 0 || !extents) continue;
+    if (x.extents->size() != extents->size()) n.fail("inputs differ in rank");
+    Dim& extent = (*extents)[static_cast<size_t>(axis)];
+    extent = extent + (*x.extents)[static_cast<size_t>(axis)];
   }
+  if (axis < 0) n.fail("the rank of an input is not known");
   n.set(fmt::format("concat([{}], axis = {})", fmt::join(ids, ", "), axis), extents, dtype);
 }
 

@@ -19,12 +19,13 @@ bool is_identity(const std::vector<int64_t>& axes) {
   return true;
 }
 
+bool is_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
 // Calls visit(word) for each identifier outside of string literals.
 template <typename Visit>
 void for_each_word(std::string_view text, const Visit& visit) {
-  const auto is_word = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-  };
   char quote = '\0';
   for (size_t i = 0; i < text.size(); ++i) {
     if (quote != '\0') {
@@ -42,6 +43,23 @@ void for_each_word(std::string_view text, const Visit& visit) {
       i = end - 1;
     }
   }
+}
+
+// Whether more than one operator is called.
+bool nests_calls(std::string_view text) {
+  size_t calls = 0;
+  char quote = '\0', before = ' ';
+  for (const char c : text) {
+    if (quote != '\0') {
+      if (c == quote) quote = '\0';
+    } else if (c == '\'' || c == '"') {
+      quote = c;
+    } else if (c == '(' && (is_word(before) || before == '>')) {
+      ++calls;
+    }
+    before = c;
+  }
+  return calls > 1;
 }
 
 bool is_external(std::string_view expression) {
@@ -91,9 +109,10 @@ Wire GraphText::unsqueeze(const Wire& input, const std::vector<int64_t>& axes, s
   if (axes.empty()) return input;
   const Origin* before = origin(input, Origin::Kind::squeeze);
   if (before != nullptr && before->axes == axes) return before->input;
-  ESPALIER_CHECK(input.extents.has_value());
-  Extents extents = *input.extents;
-  for (const int64_t axis : axes) extents.insert(extents.begin() + axis, Dim(1));
+  std::optional<Extents> extents = input.extents;
+  for (const int64_t axis : axes) {
+    if (extents) extents->insert(extents->begin() + axis, Dim(1));
+  }
   id = name_after(input, std::move(id), "unsqueezed");
   origins_[id] = {Origin::Kind::unsqueeze, input, axes};
   return assign(id, fmt::format("unsqueeze({}, axes = {})", input.id, list(axes)), extents,
@@ -104,11 +123,11 @@ Wire GraphText::squeeze(const Wire& input, const std::vector<int64_t>& axes, std
   if (axes.empty()) return input;
   const Origin* before = origin(input, Origin::Kind::unsqueeze);
   if (before != nullptr && before->axes == axes) return before->input;
-  ESPALIER_CHECK(input.extents.has_value());
-  Extents extents;
-  for (size_t i = 0; i < input.extents->size(); ++i) {
+  std::optional<Extents> extents;
+  if (input.extents) extents.emplace();
+  for (size_t i = 0; input.extents && i < input.extents->size(); ++i) {
     if (std::ranges::find(axes, static_cast<int64_t>(i)) == axes.end()) {
-      extents.push_back((*input.extents)[i]);
+      extents->push_back((*input.extents)[i]);
     }
   }
   id = name_after(input, std::move(id), "squeezed");
@@ -137,6 +156,7 @@ GraphText::Body GraphText::body(std::span<const std::string> outputs) const {
         std::ranges::any_of(line->ids, [&](const std::string& id) { return needed.contains(id); });
     if (!is_needed && !is_external(line->expression)) continue;
     for_each_word(line->expression, [&](std::string word) { needed.insert(std::move(word)); });
+    body.nests = body.nests || nests_calls(line->expression);
     body.ids.insert(line->ids.begin(), line->ids.end());
     std::string ids;
     for (const std::string& id : line->ids) ids += (ids.empty() ? "" : ", ") + id;

@@ -47,6 +47,7 @@ class GraphText {
   struct Body {
     std::string text;
     std::set<std::string> ids;
+    bool nests = false;  ///< whether an operator is an argument of another
   };
   Body body(std::span<const std::string> outputs) const;
 

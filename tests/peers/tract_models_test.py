@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import peer  # noqa: E402
 
 MODELS = ["mlp_digits", "cnn_digits", "gru_digits", "bandgru_denoise", "bandgru_trained_16x1_90", "bandgru384_trained_lpcnet",
-          "silero_vad_16k_sequence", "dtln_1"]
+          "silero_vad_16k_sequence", "dtln_1", "dtln_2"]
 TOLERANCE = 1e-4
 # What is written: arguments of the program, the same for the NNEF file and the dense ONNX file that it is compared with; ending of the NNEF file.
 WAYS = {

@@ -306,6 +306,30 @@ TEST_CASE("options that mean nothing are refused") {
   CHECK(error_of(b.model, options).find("does not fit input 'x'") != std::string::npos);
 }
 
+TEST_CASE("a bound dimension is bound for every input that shares its name") {
+  Builder b;
+  b.input("x", {-1, 4}, {"N", ""}).input("z", {-1, 4}, {"N", ""}).output("y");
+  b.node("Add", {"x", "z"}, {"y"});
+  WriteOptions options;
+  options.shapes["x"] = {3, 4};
+  CHECK(body(spell(b.model, options)).find("z = external<scalar>(shape = [3, 4]);") !=
+        std::string::npos);
+  options.shapes["z"] = {2, 4};
+  CHECK(error_of(b.model, options) == "dimension 'N' is bound to 3 and to 2");
+  options.shapes = {{"x", {-1, 4}}};
+  CHECK(body(spell(b.model, options)).find("x = external<scalar>(shape = [N, 4]);") !=
+        std::string::npos);
+}
+
+TEST_CASE("operators inside operators are announced") {
+  Builder b;
+  b.input("x", {1, 4}).output("y").weight("w", ramp({4, 3})).weight("bias", ramp({3}));
+  b.node("Gemm", {"x", "w", "bias"}, {"y"});
+  const std::string text = spell(b.model, {}).graph;
+  CHECK(text.find("y = add(matmul(x, w), bias_unsqueezed);") != std::string::npos);
+  CHECK(text.starts_with("version 1.0;\n\nextension KHR_enable_operator_expressions;\n\ngraph"));
+}
+
 TEST_CASE("an input without a shape asks for one") {
   Builder b = linear(ramp({3, 4}), {-1, 4});
   b.graph().values[b.value("x")].shape.reset();
