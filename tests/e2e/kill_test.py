@@ -31,9 +31,12 @@ def digest(path):
     """One hash over a file, or over the names and bytes of a folder's files; "" where there is nothing."""
     total = hashlib.sha256()
     if os.path.isdir(path):
-        for name in sorted(os.listdir(path)):
-            with open(os.path.join(path, name), "rb") as file:
-                total.update(name.encode() + b"\0" + hashlib.sha256(file.read()).digest())
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            for name in sorted(names):
+                whole = os.path.join(folder, name)
+                with open(whole, "rb") as file:
+                    total.update(os.path.relpath(whole, path).encode() + b"\0" + hashlib.sha256(file.read()).digest())
     elif os.path.exists(path):
         with open(path, "rb") as file:
             total.update(file.read())

@@ -19,7 +19,7 @@ def report(path):
 
 def recipe_repeats_the_command_line(run, model, folder):
     a, b, recipe = (os.path.join(folder, n) for n in ("a.onnx", "b.onnx", "r.json"))
-    run("prune", model, a, "--block", "8x4", "--sparsity", "0.7", "--layer", "w1:sparsity=0.2", "--exclude", "^w2$", "--save-recipe", recipe)
+    run("prune", model, a, "--block", "8x4", "--sparsity", "0.7", "--layer", "W1:sparsity=0.2", "--exclude", "^W2$", "--save-recipe", recipe)
     run("prune", model, b, "--recipe", recipe)
     assert open(a, "rb").read() == open(b, "rb").read(), "the saved recipe gives other bytes"
     run("prune", model, b, "--recipe", recipe, "--sparsity", "0.9", "--json", os.path.join(folder, "b.json"))
