@@ -74,12 +74,64 @@ void measure_output_errors(const PackJob& job, const CheckInputs& inputs,
   for (size_t i = 0; i < places.size(); ++i) checks.output_errors[places[i]] = errors[i];
 }
 
-std::optional<double> time_of(const Executor& executor, const Graph& graph, const Layer& layer,
-                              size_t runs) {
-  const std::optional<size_t> node = reader_of(graph, layer.value, layer.input);
-  const std::vector<NodeTime> times = executor.times();
-  if (!node || times.size() != graph.nodes.size() || runs == 0) return std::nullopt;
-  return 1000 * times[*node].seconds / static_cast<double>(runs);
+// Node i is called "i", so that its time is found again: the runtime folds some nodes away.
+Model with_numbered_nodes(Model model) {
+  for (size_t i = 0; i < model.graph.nodes.size(); ++i)
+    model.graph.nodes[i].name = std::to_string(i);
+  return model;
+}
+
+// Median times of some nodes over the runs of one executor.
+class NodeTimes {
+ public:
+  NodeTimes(const Executor& executor, const std::set<size_t>& nodes) : executor_(&executor) {
+    const std::vector<NodeTime> times = executor.times();
+    for (size_t i = 0; i < times.size(); ++i) {
+      for (const size_t node : nodes) {
+        if (times[i].name == std::to_string(node)) nodes_.push_back({node, i, 0, {}});
+      }
+    }
+  }
+
+  /// After each run.
+  void take() {
+    const std::vector<NodeTime> times = executor_->times();
+    for (Entry& entry : nodes_) {
+      entry.samples.push_back(times[entry.place].seconds - entry.sum);
+      entry.sum = times[entry.place].seconds;
+    }
+  }
+
+  std::optional<double> median_ms(size_t node) {
+    const auto entry = std::ranges::find(nodes_, node, &Entry::node);
+    if (entry == nodes_.end() || entry->samples.empty()) return std::nullopt;
+    auto& samples = entry->samples;
+    const auto middle = samples.begin() + static_cast<ptrdiff_t>(samples.size() / 2);
+    std::ranges::nth_element(samples, middle);
+    return 1000 * *middle;
+  }
+
+ private:
+  struct Entry {
+    size_t node, place;
+    double sum;
+    std::vector<double> samples;
+  };
+  const Executor* executor_;
+  std::vector<Entry> nodes_;
+};
+
+// Layer -> node, for layers that were not left out; a node's time stands at its first weight.
+std::vector<std::optional<size_t>> timed_nodes(const PackJob& job) {
+  std::vector<std::optional<size_t>> result(job.layers.size());
+  std::set<size_t> seen;
+  for (size_t i = 0; i < job.layers.size(); ++i) {
+    const Layer& layer = job.layers[i];
+    if (!layer.prefix.empty() || !job.rows[i].left_out.empty()) continue;
+    const auto node = reader_of(job.packed.graph, layer.value, layer.input);
+    if (node && seen.insert(*node).second) result[i] = node;
+  }
+  return result;
 }
 
 }  // namespace
@@ -92,7 +144,7 @@ bool agrees(const Comparison& comparison) {
 
 bool RunChecks::agrees() const { return espalier::agrees(packed); }
 
-CheckInputs check_inputs(const PackJob& job, uint64_t seed) {
+CheckInputs check_inputs(const PackJob& job, const CommonOptions& common) {
   CheckInputs inputs;
   inputs.data = data_set(job.data_path, job.before, job.data);
   inputs.not_run = lacking(job.packed);
@@ -101,9 +153,16 @@ CheckInputs check_inputs(const PackJob& job, uint64_t seed) {
     return inputs;
   }
   inputs.random = true;
-  if (!inputs.not_run.empty()) return inputs;
-  unless_random(true, inputs.not_run,
-                [&] { inputs.feeds.push_back(random_feed(job.before, seed, inputs.data)); });
+  // Several steps say more about a recurrent model than one; not every model takes any extent.
+  for (const FreeExtents free : {FreeExtents{2, 16}, FreeExtents{1, 64}, FreeExtents{1, 1}}) {
+    if (!lacking(job.before).empty() || !inputs.feeds.empty()) break;
+    inputs.not_run.clear();
+    unless_random(true, inputs.not_run, [&] {
+      const Feed feed = random_feed(job.before, common.seed, inputs.data, free);
+      ModelRunner(job.before, job.before, inputs.data, {.threads = common.threads}).run(feed);
+      inputs.feeds.push_back(feed);
+    });
+  }
   return inputs;
 }
 
@@ -179,30 +238,45 @@ SpeedChecks measure_speed(const PackJob& job, const CheckInputs& inputs,
   {
     ModelRunner dense(job.masked, job.before, inputs.data, options);
     ModelRunner packed(job.packed, job.before, inputs.data, options);
-    const std::array<std::function<void()>, 2> bodies{[&] { dense.run(feed); },
-                                                      [&] { packed.run(feed); }};
+    dense.bind(feed);
+    packed.bind(feed);
+    const std::array<std::function<void()>, 2> bodies{[&] { dense.executor().run_bound(); },
+                                                      [&] { packed.executor().run_bound(); }};
     const std::vector<Timing> times = time_interleaved(bodies, kWhole);
     result.ms_dense = times[0].median_ms;
     result.ms_packed = times[1].median_ms;
   }
   ExecutorOptions profiled = options;
   profiled.profile = true;
-  ModelRunner dense(job.masked, job.before, inputs.data, profiled);
-  ModelRunner packed(job.packed, job.before, inputs.data, profiled);
-  size_t runs = 0;
-  const std::array<std::function<void()>, 2> bodies{[&] { dense.run(feed), ++runs; },
-                                                    [&] { packed.run(feed); }};
+  const Model dense_model = with_numbered_nodes(job.masked);
+  const Model packed_model = with_numbered_nodes(job.packed);
+  ModelRunner dense(dense_model, job.before, inputs.data, profiled);
+  ModelRunner packed(packed_model, job.before, inputs.data, profiled);
+  dense.bind(feed);
+  packed.bind(feed);
+  dense.executor().run_bound();  // makes the programs: then there are times
+  packed.executor().run_bound();
+  const std::vector<std::optional<size_t>> nodes = timed_nodes(job);
+  std::set<size_t> wanted;
+  for (const auto& node : nodes) {
+    if (node) wanted.insert(*node);
+  }
+  NodeTimes dense_times(dense.executor(), wanted), packed_times(packed.executor(), wanted);
+  const auto one_run = [](ModelRunner& runner, NodeTimes& times) {
+    return [&] {
+      runner.executor().run_bound();
+      times.take();
+    };
+  };
+  const std::array<std::function<void()>, 2> bodies{one_run(dense, dense_times),
+                                                    one_run(packed, packed_times)};
   time_interleaved(bodies, kLayers);
-  std::set<size_t> seen;  // a node's time stands at its first weight
   result.layer_dense.resize(job.layers.size());
   result.layer_packed.resize(job.layers.size());
-  for (size_t i = 0; i < job.layers.size(); ++i) {
-    const Layer& layer = job.layers[i];
-    if (!layer.prefix.empty()) continue;
-    const auto node = reader_of(job.packed.graph, layer.value, layer.input);
-    if (!node || !job.rows[i].left_out.empty() || !seen.insert(*node).second) continue;
-    result.layer_dense[i] = time_of(dense.executor(), job.masked.graph, layer, runs);
-    result.layer_packed[i] = time_of(packed.executor(), job.packed.graph, layer, runs);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!nodes[i]) continue;
+    result.layer_dense[i] = dense_times.median_ms(*nodes[i]);
+    result.layer_packed[i] = packed_times.median_ms(*nodes[i]);
   }
   return result;
 }

@@ -33,7 +33,7 @@ struct CheckInputs {
   std::string not_run;
 };
 /// Errors  those of the data that the user named; random inputs that cannot be made are `not_run`.
-CheckInputs check_inputs(const PackJob& job, uint64_t seed);
+CheckInputs check_inputs(const PackJob& job, const CommonOptions& common);
 
 /// Runs dense, decoded and packed. A model that fails on random inputs is `not_run`; on the user's
 /// data it is an error.

@@ -89,17 +89,18 @@ std::vector<std::string> accuracy_parts(const PackJob& job, const Findings& find
   std::vector<std::string> parts;
   if (findings.metric) parts.push_back(metric_text(*findings.metric));
   if (findings.command_metric) parts.push_back(metric_text(*findings.command_metric));
-  if (!job.pruned) parts.emplace_back("every weight is bit for bit that of the input");
+  if (!job.pruned && job.verify) parts.emplace_back("every weight is bit for bit that of the input");
   if (!findings.run.not_run.empty()) {
     parts.push_back("outputs not compared: " + findings.run.not_run);
     return parts;
   }
   if (findings.run.cost) {
-    double error = 0;
-    for (const OutputDifference& o : findings.run.cost->outputs)
-      error = std::max(error, o.relative_error);
-    parts.push_back(fmt::format("outputs change by {} (relative, {})", format_number(error),
-                                samples_text(findings.run)));
+    const std::string first = output_names(job.before).at(0);
+    for (const OutputDifference& o : findings.run.cost->outputs) {
+      if (o.name != first) continue;
+      parts.push_back(fmt::format("the output changes by {} (relative, {})",
+                                  format_number(o.relative_error), samples_text(findings.run)));
+    }
   }
   parts.push_back(
       fmt::format("packed and decoded agree {}{}", worst(findings.run.packed),

@@ -26,6 +26,8 @@ std::string format_real(double value, Unit unit) {
   switch (unit) {
     case Unit::kShare:
       return fmt::format("{:.1f} %", 100 * value);
+    case Unit::kMilliseconds:  // a tenth of a microsecond is noise
+      return value < 0.1 ? fmt::format("{:.4f}", value) : format_number(value);
     case Unit::kRatio:
       return fmt::format("{:.2f}x", value);
     default:

@@ -35,8 +35,9 @@ const Value& input_value(const Model& model, const std::string& name) {
 }
 
 // Free extents take the extent that another tensor of the feed has along the axis of that name,
-// else 1.
-Shape concrete_shape(const Model& model, const Value& value, const Feed& feed) {
+// else the one given.
+Shape concrete_shape(const Model& model, const Value& value, const Feed& feed,
+                     FreeExtents free = {}) {
   if (!value.shape) {
     throw Error(Fault::kUnsupported,
                 fmt::format("input {}: its rank is not known", quoted(value.name)));
@@ -44,11 +45,10 @@ Shape concrete_shape(const Model& model, const Value& value, const Feed& feed) {
   Shape shape = *value.shape;
   for (size_t axis = 0; axis < shape.size(); ++axis) {
     if (shape[axis] >= 0) continue;
-    shape[axis] = 1;
+    shape[axis] = axis == 0 ? free.first : free.others;
     if (axis >= value.dimension_names.size() || value.dimension_names[axis].empty()) continue;
     for (const auto& [name, tensor] : feed) {
-      const Value& other = input_value(model, name);
-      const auto& names = other.dimension_names;
+      const auto& names = input_value(model, name).dimension_names;
       const auto found = std::ranges::find(names, value.dimension_names[axis]);
       const auto place = static_cast<size_t>(found - names.begin());
       if (found != names.end() && place < tensor.shape().size())
@@ -312,7 +312,7 @@ FeedRunner::FeedRunner(Executor& executor, const Model& model,
   check_options(model, options);
 }
 
-Feed FeedRunner::run(const Feed& feed) {
+Feed FeedRunner::with_states(const Feed& feed) const {
   Feed whole = feed;
   for (const auto& [input, output] : states_) {
     const auto carried = carried_.find(input);
@@ -324,9 +324,18 @@ Feed FeedRunner::run(const Feed& feed) {
                              Tensor::zeros(value.dtype, concrete_shape(*model_, value, feed)));
     }
   }
-  Feed outputs = executor_->run(whole);
+  return whole;
+}
+
+Feed FeedRunner::run(const Feed& feed) {
+  Feed outputs = executor_->run(with_states(feed));
   for (const auto& [input, output] : states_) carried_.insert_or_assign(input, outputs.at(output));
   return outputs;
+}
+
+void FeedRunner::bind(const Feed& feed) {
+  bound_ = with_states(feed);
+  executor_->bind(bound_);
 }
 
 void run_feeds(Executor& executor, const Model& model, const DataSet& data,
@@ -336,7 +345,7 @@ void run_feeds(Executor& executor, const Model& model, const DataSet& data,
   for (size_t i = 0; i < feeds.size(); ++i) sink(i, runner.run(feeds[i]));
 }
 
-Feed random_feed(const Model& model, uint64_t seed, const DataSet& data) {
+Feed random_feed(const Model& model, uint64_t seed, const DataSet& data, FreeExtents free) {
   check_options(model, data);
   Feed feed;
   uint64_t index = 0;
@@ -344,14 +353,15 @@ Feed random_feed(const Model& model, uint64_t seed, const DataSet& data) {
     const Value& value = model.graph.values[id];
     std::mt19937_64 generator(seed + 0x9E3779B97F4A7C15ULL * ++index);  // one stream per input
     if (data.states.contains(value.name) || data.fill.contains(value.name)) continue;
-    const Shape shape = concrete_shape(model, value, {});
+    const Shape shape = concrete_shape(model, value, feed, free);
     if (is_float(value.dtype)) {
       std::normal_distribution<float> normal;
       std::vector<float> values(element_count(shape));
       for (float& v : values) v = normal(generator);
       feed.emplace(value.name, from_f32(values, value.dtype, shape));
     } else {
-      feed.emplace(value.name, Tensor::zeros(value.dtype, shape));
+      feed.emplace(value.name,
+                   filled(value, shape, 1));  // masks that hide nothing, tokens that are there
     }
   }
   add_fill(model, data, feed);

@@ -62,12 +62,16 @@ class FeedRunner {
   /// Errors  Fault::kUsage: a state that is no input, or comes from no output. Names it.
   FeedRunner(Executor& executor, const Model& model, std::map<std::string, std::string> states);
   Feed run(const Feed& feed);
+  /// Makes the executor's run_bound() run `feed`, with the states as they are now: for timing.
+  void bind(const Feed& feed);
 
  private:
+  Feed with_states(const Feed& feed) const;
+
   Executor* executor_;
   const Model* model_;
   std::map<std::string, std::string> states_;
-  Feed carried_;
+  Feed carried_, bound_;
 };
 
 /// Runs all feeds in order, carrying states over. Calls sink(index, outputs) after each.
@@ -75,9 +79,15 @@ void run_feeds(Executor& executor, const Model& model, const DataSet& data,
                const std::vector<Feed>& feeds,
                const std::function<void(size_t, const Feed&)>& sink);
 
-/// One feed of seeded random values (normal for floats, zeros for integers), free extents 1: for
-/// when there is no data. Inputs in `data.fill` get their constant, states stay out.
-/// Errors  Fault::kUnsupported: an input without a known rank, or past 1 GiB.
-Feed random_feed(const Model& model, uint64_t seed, const DataSet& data = {});
+/// Extents that stand in for free ones where there is no data.
+struct FreeExtents {
+  int64_t first = 1, others = 1;  ///< along the first axis, and along all others
+};
+
+/// One feed of seeded random values (normal for floats, ones for everything else): for when there
+/// is no data. Free axes of one name get one extent. Inputs in `data.fill` get their constant,
+/// states stay out. Errors  Fault::kUnsupported: an input without a known rank, or past 1 GiB.
+Feed random_feed(const Model& model, uint64_t seed, const DataSet& data = {},
+                 FreeExtents free = {});
 
 }  // namespace espalier

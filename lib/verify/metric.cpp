@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <numeric>
 
 #include "lib/verify/verify.h"
@@ -33,9 +34,9 @@ Joined join(const std::vector<Feed>& outputs, const std::string& name) {
   return result;
 }
 
-// Place of `label` when the classes are sorted by falling value, ties by index; NaN comes last.
+// Place of `label` when the classes are sorted by falling value, ties by index; NaN has none.
 size_t rank_of(std::span<const float> row, size_t label) {
-  if (std::isnan(row[label])) return row.size();
+  if (std::isnan(row[label])) return SIZE_MAX;
   size_t rank = 0;
   for (size_t i = 0; i < row.size(); ++i) {
     if (row[i] > row[label] || (row[i] == row[label] && i < label)) ++rank;

@@ -15,6 +15,8 @@ class ModelRunner {
   ModelRunner& operator=(const ModelRunner&) = delete;
 
   Feed run(const Feed& feed);
+  /// As FeedRunner::bind; then executor().run_bound() is one run and nothing else.
+  void bind(const Feed& feed) { runner_.bind(own_names(feed)); }
   Executor& executor() { return executor_; }
   /// `feed` with this model's own input names.
   Feed own_names(const Feed& feed) const { return renamed(feed, inputs_); }

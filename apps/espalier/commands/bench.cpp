@@ -55,8 +55,9 @@ std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
 std::vector<OperatorTime> profile(const Args& args, const Contender& one, const Model& first,
                                   const DataSet& data, const Feed& feed) {
   ModelRunner runner(one.model, first, data, {.threads = args.common.threads, .profile = true});
-  const std::array<std::function<void()>, 1> body{[&] { runner.run(feed); }};
-  runner.run(feed);
+  runner.bind(feed);
+  const std::array<std::function<void()>, 1> body{[&] { runner.executor().run_bound(); }};
+  runner.executor().run_bound();
   const std::vector<NodeTime> before = runner.executor().times();  // the first run plans memory
   const size_t runs = time_interleaved(body, {.warmup = 0, .seconds = 0.5}).front().runs;
   std::vector<NodeTime> after = runner.executor().times();
@@ -87,7 +88,10 @@ int bench_models(const Args& args) {
   Feed feed;
   const std::vector<Contender> all = contenders(args, data, feed);
   std::vector<std::function<void()>> bodies;
-  for (const Contender& one : all) bodies.emplace_back([&] { one.runner->run(feed); });
+  for (const Contender& one : all) {
+    one.runner->bind(feed);
+    bodies.emplace_back([&one] { one.runner->executor().run_bound(); });
+  }
   const std::vector<Timing> times = time_interleaved(bodies, {.warmup = args.warmup.value_or(2),
                                                               .seconds = args.seconds.value_or(10),
                                                               .interval_ms = args.interval});

@@ -31,10 +31,23 @@ size_t inner_width(const std::vector<size_t>& widths) {
   return std::accumulate(widths.begin(), widths.end(), 3 * widths.size() - 1);
 }
 
+// A title in two lines, split at the blank nearest to its middle; the first line is empty where
+// there is no blank.
+std::pair<std::string, std::string> two_lines(const std::string& title) {
+  size_t best = std::string::npos;
+  for (size_t i = title.find(' '); i != std::string::npos; i = title.find(' ', i + 1)) {
+    const auto off = [&](size_t at) { return std::max(at, title.size() - at); };
+    if (best == std::string::npos || off(i) < off(best)) best = i;
+  }
+  if (best == std::string::npos) return {"", title};
+  return {title.substr(0, best), title.substr(best + 1)};
+}
+
 std::vector<size_t> column_widths(const PaperTable& table, size_t limit) {
   std::vector<size_t> widths;
   for (size_t i = 0; i < table.columns.size(); ++i) {
-    widths.push_back(display_width(table.columns[i].title));
+    const auto [upper, lower] = two_lines(table.columns[i].title);
+    widths.push_back(std::max(display_width(upper), display_width(lower)));
     for (const auto& row : table.rows) widths[i] = std::max(widths[i], display_width(row[i]));
     for (const auto& row : table.total) widths[i] = std::max(widths[i], display_width(row[i]));
   }
@@ -63,9 +76,15 @@ class Box {
 
   std::string draw() const {
     std::string out = rule("┌", "┬", "┐");
-    std::vector<std::string> titles;
-    for (const Column& column : table_.columns) titles.push_back(column.title);
-    out += line(titles);
+    std::vector<std::string> upper, lower;
+    for (const Column& column : table_.columns) {
+      const auto [first, second] = two_lines(column.title);
+      upper.push_back(first);
+      lower.push_back(second);
+    }
+    if (std::ranges::any_of(upper, [](const std::string& t) { return !t.empty(); }))
+      out += line(upper);
+    out += line(lower);
     out += rule("├", "┼", "┤");
     for (const auto& row : table_.rows) out += line(row);
     for (const auto& row : table_.total) {

@@ -111,6 +111,7 @@ TEST_CASE("random feeds depend on the seed and on nothing else") {
   CHECK(same_bits(a.at("x"), b.at("x")));
   CHECK_FALSE(same_bits(a.at("x"), c.at("x")));
   CHECK(a.at("x").shape() == Shape{1, 3});
+  CHECK(random_feed(model, 1, {}, {.first = 5, .others = 7}).at("x").shape() == Shape{5, 3});
 }
 
 TEST_CASE("outputs are joined along their first axis or stacked along a new one") {
