@@ -86,6 +86,7 @@ Strides broadcast_strides(const Dims& dims, const Dims& out) {
 const float* f32_of(const RunContext& context, size_t input) {
   const TensorView& view = context.input(input);
   if (view.dtype != DType::kF32) unsupported_type(view.dtype);
+  ESPALIER_CHECK(view.bytes != nullptr || view.count() == 0);  // else prepare() replaced it
   return view.data<float>();
 }
 

@@ -150,8 +150,7 @@ class DenseRun {
     const Weight *weight = context.constant(1), *bias = context.constant(2);
     constant_ = weight != nullptr && (bias != nullptr || !context.names_input(2));
     if (!constant_ || attributes_.pads_follow_image()) return;
-    const Shape& w = weight->shape();
-    if (w.size() == 4 && w[2] > 1 && w[3] == 1) return;  // see turned()
+    if (is_column(weight->shape())) return;  // the image decides: see turned()
     if (!is_float(weight->dtype()) || weight->dtype() == DType::kF64) {
       unsupported_type(weight->dtype());
     }
@@ -175,7 +174,8 @@ class DenseRun {
     float* y = f32_output(run, 0, dims);
     if (checked_count(dims) == 0) return;
     const auto [height, width] = image_extents(x);
-    if (width == 1 && shape.kernel[1] == 1 && shape.pad_begin[1] + shape.pad_end[1] == 0) {
+    const bool column = is_column(w.shape()) && width == 1;
+    if (column && shape.pad_begin[1] + shape.pad_end[1] == 0) {
       prepare(run, turned(shape));
       conv_->run(images, static_cast<size_t>(x[0]), 1, height, y, run.pool());
     } else {
@@ -185,6 +185,8 @@ class DenseRun {
   }
 
  private:
+  static bool is_column(const Shape& w) { return w.size() == 4 && w[2] > 1 && w[3] == 1; }
+
   // A column of places lies in memory as a line does, and lines are what oneDNN is quick at (1-D
   // convolutions of TensorFlow are columns: magika runs 4 times as fast).
   static ConvShape turned(ConvShape shape) {

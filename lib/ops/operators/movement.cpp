@@ -148,7 +148,8 @@ Run prepare_split(const PrepareContext& context) {
   };
 }
 
-// One axis of a slice, as NumPy takes it.
+// One axis of a slice. Unlike NumPy, a start in front of a backward slice means the first element
+// (ONNX, Slice).
 struct Range {
   int64_t start, step, count;
 };
@@ -162,7 +163,8 @@ Range sliced(int64_t extent, int64_t start, int64_t end, int64_t step) {
     const int64_t length = std::max(last - first, int64_t{0});
     return {first, step, length / step + (length % step != 0 ? 1 : 0)};
   }
-  const int64_t first = std::clamp(from_end(start), int64_t{-1}, extent - 1);
+  if (extent == 0) return {0, step, 0};
+  const int64_t first = std::clamp(from_end(start), int64_t{0}, extent - 1);
   const int64_t last = std::clamp(from_end(end), int64_t{-1}, extent - 1);
   const int64_t length = std::max(first - last, int64_t{0});
   const int64_t back = step == INT64_MIN ? INT64_MAX : -step;
