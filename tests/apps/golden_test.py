@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Golden runs of the program: each folder CASE beside this file holds `cmd` (a shell line; $ESPALIER is the program, $TESTDATA the
-repository's testdata), `expected_stdout` and `expected_exit`. A case runs in an empty folder of its own.
+repository's testdata, $PYTHON this interpreter), `expected_stdout` and `expected_exit`. A case runs in an empty folder of its own.
 
   golden_test.py PROGRAM [--update] [CASE ...]     --update writes what came out as what is expected
 """
@@ -24,10 +24,10 @@ def read(case, name):
 
 def run(program, case):
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "ESPALIER": program, "TESTDATA": TESTDATA, "COLUMNS": "110", "LC_ALL": "C.UTF-8"}
+        environment = {**os.environ, "ESPALIER": program, "TESTDATA": TESTDATA, "PYTHON": sys.executable, "COLUMNS": "110", "LC_ALL": "C.UTF-8"}
         done = subprocess.run(["/bin/sh", "-c", read(case, "cmd")], cwd=folder, env=environment, stdout=subprocess.PIPE,
                               stdin=subprocess.DEVNULL, text=True, errors="replace", timeout=300)
-    return done.stdout.replace(TESTDATA, "$TESTDATA"), f"{done.returncode}\n"
+    return done.stdout.replace(TESTDATA, "$TESTDATA").replace(os.path.realpath(folder), "$PWD"), f"{done.returncode}\n"
 
 
 def main():
