@@ -20,8 +20,14 @@ int fail(std::string_view text, ExitCode code) {
 }
 
 // CLI11 asks for --help by an exception; its own errors may have several lines.
-int parse_failed(const CLI::App& app, const CLI::ParseError& error) {
+int parse_failed(const CLI::App& app, const CLI::ParseError& error, const char* first) {
   if (error.get_exit_code() == 0) return app.exit(error);
+  if (first != nullptr && first[0] != '-' && app.get_subcommands().empty()) {
+    std::vector<std::string_view> names;
+    for (const Command* command : commands()) names.push_back(command->name);
+    return fail(fmt::format("no subcommand {}; there are {}", first, fmt::join(names, ", ")),
+                kWrongUsage);
+  }
   std::string text = error.what();
   std::replace(text.begin(), text.end(), '\n', ' ');
   return fail(text + " (--help says what there is)", kWrongUsage);
@@ -46,7 +52,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return parse_failed(app, error);
+    return parse_failed(app, error, argc > 1 ? argv[1] : nullptr);
   }
   for (const Entry& entry : entries) {
     if (entry.app->parsed()) return entry.run();

@@ -19,8 +19,8 @@ def espalier(program, folder, *arguments):
 
 
 def subcommands(text):
-    part = text.split("Subcommands:", 1)
-    return re.findall(r"^  (\w+)", part[1], re.M) if len(part) == 2 else []
+    part = text.split("Subcommands:\n", 1)
+    return re.findall(r"^  (\w+)", part[1].split("\n\n")[0], re.M) if len(part) == 2 else []
 
 
 def examples(text):
@@ -30,7 +30,7 @@ def examples(text):
 
 def prepare(program, folder):
     """The files that the examples name."""
-    shutil.copy(f"{DEMO}/denoise.onnx", f"{folder}/model.onnx")
+    shutil.copy(f"{DEMO}/trained_16x1_90.onnx", f"{folder}/model.onnx")  # whose outputs test_data_set_0 holds
     shutil.copy(f"{DEMO}/trained_16x1_90.onnx", f"{folder}/trained_sparse.onnx")
     shutil.copy(f"{DEMO}/eval/input_bands.npy", f"{folder}/input_x.npy")
     shutil.copytree(f"{DEMO}/test_data_set_0", f"{folder}/test_data_set_0")

@@ -76,10 +76,10 @@ void add(const Results& results, Report& report) {
   } else {
     report.parts.emplace_back(Nothing{"metric"});
   }
-  report.notes.push_back(fmt::format(
-      "{}: {} (an element may differ by {} + {} x its size)", found.ok ? "ok" : "NOT ok",
-      found.ok ? "all within tolerance" : "out of tolerance", format_number(found.tolerance.abs),
-      format_number(found.tolerance.rel)));
+  report.notes.push_back(
+      fmt::format("{} (an element may differ by {:g} + {:g} x its size)",
+                  found.ok ? "ok: all within tolerance" : "NOT ok: out of tolerance",
+                  found.tolerance.abs, found.tolerance.rel));
 }
 
 }  // namespace

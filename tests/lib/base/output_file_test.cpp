@@ -31,6 +31,7 @@ const auto kAlways = [](const fs::path&) { return true; };
 // Runs `work` in a child process; its wait status.
 int in_child(const std::function<void()>& work) {
   const pid_t child = fork();
+  REQUIRE(child >= 0);
   if (child == 0) {
     try {
       work();
@@ -236,6 +237,7 @@ template <typename Write, typename Check>
 void kill_at_any_moment(const Write& write, const Check& check) {
   for (int round = 0; round < 60; ++round) {
     const pid_t child = fork();
+    REQUIRE(child >= 0);  // -1 would be everybody, below
     if (child == 0) {
       try {
         for (int i = 0;; ++i) write(i);
