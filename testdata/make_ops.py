@@ -390,6 +390,9 @@ def make_later():
     case("Conv", "column_of_planes", [rand(1, 3, 7, 4), rand(5, 3, 4, 1)])
     case("Conv", "column_one", [rand(1, 3, 7, 1), rand(5, 3, 1, 1)], strides=[2, 1])
     case("Conv", "line_of_one", [rand(1, 3, 1), rand(5, 3, 1)], strides=[2])
+    double = lambda *shape: rand(*shape).astype(np.float64)  # noqa: E731
+    case("Gemm", "f64", [double(5, 3), double(7, 5), double(7)], transA=1, transB=1, alpha=0.5)
+    case("MatMul", "f64", [double(2, 3, 5), double(5, 4)])
 
 
 def main():

@@ -1,8 +1,7 @@
 #include <algorithm>
 
-#include "lib/kernels/elementwise.h"
-#include "lib/kernels/multiply_matrices.h"
 #include "lib/ops/fold.h"
+#include "lib/ops/multiply.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/weight_product.h"
 
@@ -23,10 +22,14 @@ struct Attributes {
 bool takes_packed(const Node&, size_t input) { return input == 1; }
 
 // y = alpha * y + beta * C, C broadcast to [m, n].
-void add_scaled(RunContext& run, const Attributes& attributes, size_t m, size_t n, float* y) {
-  if (attributes.alpha != 1) multiply({y, m * n}, attributes.alpha, {y, m * n});
+template <typename T>
+void add_scaled(RunContext& run, const Attributes& attributes, size_t m, size_t n, T* y) {
+  if (attributes.alpha != 1) {
+    for (size_t i = 0; i < m * n; ++i) y[i] *= static_cast<T>(attributes.alpha);
+  }
   if (!run.has_input(2) || attributes.beta == 0) return;
-  const float* c = f32_of(run, 2);
+  if (run.input(2).dtype != run.input(0).dtype) fail("inputs are of several types");
+  const T* c = run.input(2).data<T>();
   const Dims out{static_cast<int64_t>(m), static_cast<int64_t>(n)};
   const Dims& dims = run.input(2).dims;
   if (!(broadcast(dims, out) == out)) {
@@ -60,30 +63,59 @@ const float* turned_round(RunContext& run, const float* a, int64_t rows, int64_t
 
 std::vector<WeightProducts::Piece> all_parts(const Fold& fold) { return {{0, fold.parts}}; }
 
+// Rows, inner extent and columns of the product.
+ProductExtents extents_of(const RunContext& run, const Attributes& attributes) {
+  const Dims &a = run.input(0).dims, &b = run.input(1).dims;
+  if (a.rank() != 2 || b.rank() != 2) fail("{} times {}", to_string(a), to_string(b));
+  const int64_t m = a[attributes.transpose_a ? 1 : 0], k = a[attributes.transpose_a ? 0 : 1];
+  const int64_t n = b[attributes.transpose_b ? 0 : 1];
+  if (b[attributes.transpose_b ? 1 : 0] != k) {
+    fail("inner extents differ: {} times {}", to_string(a), to_string(b));
+  }
+  return {static_cast<size_t>(m), static_cast<size_t>(k), static_cast<size_t>(n)};
+}
+
+Dims output_dims(const ProductExtents& e) {
+  return {static_cast<int64_t>(e.m), static_cast<int64_t>(e.n)};
+}
+
+template <typename T>
+void run_changing(RunContext& run, const Attributes& attributes) {
+  const ProductExtents e = extents_of(run, attributes);
+  const DType dtype = run.input(0).dtype;
+  if (run.input(1).dtype != dtype) fail("inputs are of several types");
+  T* y = run.output(0, dtype, output_dims(e)).data<T>();
+  if (e.m * e.n == 0) return;
+  multiply<T>(run.input(0).data<T>(), attributes.transpose_a, run.input(1).data<T>(),
+              attributes.transpose_b, e, y, run.pool());
+  add_scaled<T>(run, attributes, e.m, e.n, y);
+}
+
+Run prepare_changing(const Attributes& attributes) {
+  return [attributes](RunContext& run) {
+    const DType dtype = run.input(0).dtype;
+    if (!with_float(dtype, [&](auto zero) { run_changing<decltype(zero)>(run, attributes); })) {
+      unsupported_type(dtype);
+    }
+  };
+}
+
 Run prepare(const PrepareContext& context) {
   const Attributes attributes(context.node);
-  const bool constant = context.constant(1) != nullptr;
-  return [attributes, constant, weight = WeightProducts(context, 1, all_parts)](RunContext& run) {
-    const Dims &a = run.input(0).dims, &b = run.input(1).dims;
-    if (a.rank() != 2 || b.rank() != 2) fail("{} times {}", to_string(a), to_string(b));
-    const int64_t m = a[attributes.transpose_a ? 1 : 0], k = a[attributes.transpose_a ? 0 : 1];
-    const int64_t n = b[attributes.transpose_b ? 0 : 1];
-    if (b[attributes.transpose_b ? 1 : 0] != k) {
-      fail("inner extents differ: {} times {}", to_string(a), to_string(b));
-    }
-    const auto rows = static_cast<size_t>(m), outputs = static_cast<size_t>(n);
+  const Weight* b = context.constant(1);
+  if (b == nullptr || b->dtype() == DType::kF64 || !fold_gemm(context.node, 1, b->shape())) {
+    return prepare_changing(attributes);
+  }
+  return [attributes, weight = WeightProducts(context, 1, all_parts)](RunContext& run) {
+    const ProductExtents e = extents_of(run, attributes);
     const float* x = f32_of(run, 0);
-    float* y = f32_output(run, 0, {m, n});
-    if (rows * outputs == 0) return;
-    if (!constant || k == 0) {
-      multiply_matrices({x, attributes.transpose_a}, {f32_of(run, 1), attributes.transpose_b}, rows,
-                        static_cast<size_t>(k), outputs, y, run.pool());
-      return add_scaled(run, attributes, rows, outputs, y);
-    }
+    float* y = f32_output(run, 0, output_dims(e));
+    if (e.m * e.n == 0) return;
+    const Dims& a = run.input(0).dims;
     if (attributes.transpose_a) x = turned_round(run, x, a[0], a[1]);
-    const float* bias = plain_bias(run, attributes, outputs);
-    weight.get(run)->products[0]->run(x, Features::kInner, rows, bias, y, run.pool());
-    if (bias == nullptr) add_scaled(run, attributes, rows, outputs, y);
+    const float* bias = plain_bias(run, attributes, e.n);
+    weight.get(run)->products[0]->run(x, Features::kInner, e.m, bias, y, run.pool());
+    if (bias == nullptr) add_scaled<float>(run, attributes, e.m, e.n, y);
   };
 }
 

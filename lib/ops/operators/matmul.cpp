@@ -1,5 +1,5 @@
-#include "lib/kernels/multiply_matrices.h"
 #include "lib/ops/fold.h"
+#include "lib/ops/multiply.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/weight_product.h"
 
@@ -97,27 +97,38 @@ Run prepare_left(const PrepareContext& context) {
   };
 }
 
+template <typename T>
+void multiply_changing(RunContext& run) {
+  const Dims &a = run.input(0).dims, &b = run.input(1).dims;
+  const DType dtype = run.input(0).dtype;
+  if (run.input(1).dtype != dtype) fail("inputs are of several types");
+  const Extents e(a, b);
+  const T *left = run.input(0).data<T>(), *right = run.input(1).data<T>();
+  T* y = run.output(0, dtype, e.output).data<T>();
+  if (checked_count(e.output) == 0) return;
+  if (is_tall(e, a, b)) {
+    return multiply<T>(left, false, right, false, {e.batches * e.m, e.k, e.n}, y, run.pool());
+  }
+  for (size_t i = 0; i < e.batches; ++i) {
+    multiply<T>(left + e.matrix(e.a_batch, i) * e.m * e.k, false,
+                right + e.matrix(e.b_batch, i) * e.k * e.n, false, {e.m, e.k, e.n},
+                y + i * e.m * e.n, run.pool());
+  }
+}
+
 Run prepare_both(const PrepareContext&) {
   return [](RunContext& run) {
-    const Dims &a = run.input(0).dims, &b = run.input(1).dims;
-    const Extents e(a, b);
-    const float *left = f32_of(run, 0), *right = f32_of(run, 1);
-    float* y = f32_output(run, 0, e.output);
-    if (checked_count(e.output) == 0) return;
-    if (is_tall(e, a, b)) {
-      return multiply_matrices({left}, {right}, e.batches * e.m, e.k, e.n, y, run.pool());
-    }
-    for (size_t i = 0; i < e.batches; ++i) {
-      multiply_matrices({left + e.matrix(e.a_batch, i) * e.m * e.k},
-                        {right + e.matrix(e.b_batch, i) * e.k * e.n}, e.m, e.k, e.n,
-                        y + i * e.m * e.n, run.pool());
+    const DType dtype = run.input(0).dtype;
+    if (!with_float(dtype, [&](auto zero) { multiply_changing<decltype(zero)>(run); })) {
+      unsupported_type(dtype);
     }
   };
 }
 
 bool folds(const PrepareContext& context, size_t input) {
   const Weight* weight = context.constant(input);
-  return weight != nullptr && fold_matmul(context.node, input, weight->shape()).has_value();
+  return weight != nullptr && weight->dtype() != DType::kF64 &&
+         fold_matmul(context.node, input, weight->shape()).has_value();
 }
 
 Run prepare(const PrepareContext& context) {

@@ -120,7 +120,7 @@ TEST_CASE("packed weights give what the dense ones give") {
       if (node.inputs[input] == kNoValue) continue;
       const Tensor& dense = one.inputs.at(one.model.graph.values[node.inputs[input]].name);
       const std::optional<Fold> fold = entry->fold(node, input, dense.shape());
-      if (!fold) continue;
+      if (!fold || dense.dtype() == DType::kF64) continue;  // f64 is never packed
       CAPTURE(input);
       for (const BlockShape block : {BlockShape{16, 1}, BlockShape{4, 8}, BlockShape{5, 3}}) {
         auto [model, feed] = with_weights(one, [input](size_t i) { return i == input; });
