@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "formats/onnx/lower_packed.h"
 #include "formats/onnx/onnx_model.h"
@@ -27,6 +28,18 @@ void import_opset(pb::ModelProto& proto, const std::string& domain, int64_t vers
   import->set_version(version);
 }
 
+void add_function(pb::ModelProto& proto, const pb::FunctionProto& function) {
+  for (const auto& other : proto.functions()) {
+    if (other.domain() != function.domain() || other.name() != function.name()) continue;
+    if (same_function(other, function)) return;
+    throw Error(Fault::kUnsupported,
+                fmt::format("the model has a function {}.{} of its own, which is not espalier's: "
+                            "profiles inline and dense do without",
+                            function.domain(), function.name()));
+  }
+  *proto.add_functions() = function;
+}
+
 // All but the graph.
 pb::ModelProto frame(const Model& model, const PackedNeeds& needs) {
   pb::ModelProto proto;
@@ -38,21 +51,8 @@ pb::ModelProto frame(const Model& model, const PackedNeeds& needs) {
   }
   import_opset(proto, "", model.origin.opset);
   if (proto.ir_version() < needs.ir_version) proto.set_ir_version(needs.ir_version);
-  for (const auto& [name, form] : needs.functions) {
-    const pb::FunctionProto function = decode_function(form, model.origin.opset);
-    for (const auto& other : proto.functions()) {
-      if (other.domain() != kDecodeDomain || other.name() != name) continue;
-      if (same_function(other, function)) continue;
-      throw Error(Fault::kUnsupported,
-                  fmt::format("the model has a function {}.{} of its own, which is not espalier's: "
-                              "write profile inline or dense",
-                              kDecodeDomain, name));
-    }
-    const auto is_there = std::ranges::any_of(proto.functions(), [&](const auto& other) {
-      return other.domain() == kDecodeDomain && other.name() == name;
-    });
-    if (!is_there) *proto.add_functions() = function;
-  }
+  for (const auto& [name, form] : needs.functions)
+    add_function(proto, decode_function(form, model.origin.opset));
   if (!needs.functions.empty()) import_opset(proto, std::string(kDecodeDomain), kDecodeVersion);
   return proto;
 }
@@ -133,6 +133,31 @@ void check_options(const WriteOptions& options) {
   }
 }
 
+// Binds free dimensions of the main graph's inputs.
+void bind_inputs(Graph& graph, const std::map<std::string, Shape>& shapes) {
+  for (const auto& [name, shape] : shapes) {
+    const auto input = std::ranges::find_if(
+        graph.inputs, [&](ValueId id) { return graph.values[id].name == name; });
+    if (input == graph.inputs.end())
+      throw Error(Fault::kUsage, fmt::format("the model has no input {}", printable(name)));
+    Value& value = graph.values[*input];
+    if (!value.shape) value.shape = Shape(shape.size(), -1);
+    bool fits = value.shape->size() == shape.size();
+    for (size_t i = 0; fits && i < shape.size(); ++i) {
+      int64_t& extent = (*value.shape)[i];
+      fits = extent == -1 || shape[i] == -1 || extent == shape[i];
+      if (extent == -1) extent = shape[i];
+    }
+    if (!fits) {
+      throw Error(Fault::kUsage, fmt::format("input {} does not take shape {}", printable(name),
+                                             to_string(shape)));
+    }
+    for (size_t i = 0; i < value.dimension_names.size(); ++i) {
+      if ((*value.shape)[i] != -1) value.dimension_names[i].clear();
+    }
+  }
+}
+
 // The model spelled out, at an opset that has the operators for it.
 struct Lowered {
   Model model;
@@ -210,7 +235,9 @@ bool wants_data_file(const Model& model) {
 
 void write_onnx(const Model& model, const WriteOptions& options, const OnnxOutput& output) {
   check_options(options);
-  write_model_bytes(lowered_model(model, options), output);
+  Lowered what = lowered_model(model, options);
+  bind_inputs(what.model.graph, options.shapes);
+  write_model_bytes(what, output);
 }
 
 std::string onnx_bytes(const Model& model, const WriteOptions& options) {

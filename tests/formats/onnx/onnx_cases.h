@@ -42,7 +42,7 @@ inline std::string difference(const pb::ModelProto& a, const pb::ModelProto& b) 
   google::protobuf::util::MessageDifferencer differencer;
   differencer.ReportDifferencesToString(&report);
   if (differencer.Compare(a, b)) return "";
-  return "differs: " + report;
+  return report.empty() ? "somewhere" : report;
 }
 
 /// The text of the error that reading gives; "" where it gives none.

@@ -244,6 +244,24 @@ TEST_CASE("a model of another format gets a frame of its own") {
   CHECK(proto.functions_size() == 0);
 }
 
+TEST_CASE("free dimensions of inputs are bound as asked") {
+  const Model model = read_proto(model_of(R"(
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[N, 4, M] x) => (float[N, 4, M] y) { y = Relu(x) })"));
+  WriteOptions options;
+  options.shapes["x"] = {3, -1, -1};
+  const auto proto = proto_of(model, options);
+  const auto& shape = proto.graph().input(0).type().tensor_type().shape();
+  REQUIRE(shape.dim_size() == 3);
+  CHECK(shape.dim(0).dim_value() == 3);
+  CHECK(shape.dim(1).dim_value() == 4);
+  CHECK(shape.dim(2).dim_param() == "M");
+  options.shapes["x"] = {3, 5, -1};
+  CHECK_THROWS_AS(onnx_bytes(model, options), Error);
+  options.shapes = {{"z", {3}}};
+  CHECK_THROWS_AS(onnx_bytes(model, options), Error);
+}
+
 TEST_CASE("an unknown profile or index is an error of usage") {
   const Model model = read_proto(model_of(kIf));
   CHECK_THROWS_AS(onnx_bytes(model, profile("tract")), Error);

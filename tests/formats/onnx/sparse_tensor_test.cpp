@@ -152,7 +152,7 @@ TEST_CASE("sparse profiles store where it shrinks, and dense where it does not")
   for (const char* name : {"sparse-value", "sparse-initializer"}) {
     CAPTURE(name);
     const auto proto = proto_of(model, profile(name));  // 3 of 12: 36 bytes against 48
-    const bool constant = std::string(name) == "sparse-value";
+    const bool constant = name == std::string_view("sparse-value");
     CHECK(proto.graph().sparse_initializer_size() == (constant ? 0 : 1));
     CHECK(proto.graph().node_size() == (constant ? 2 : 1));
     CHECK(to_f32(decode(weight_of(read_proto(proto)).sparse())) == kDense);

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Every way of spelling packed weights in ONNX, judged by stock peers: the full checker takes the file, onnxruntime computes from it what it
+computes from the dense file, tract runs the inline profile, and converting back gives the dense file's weights bit for bit.
+
+onnx_roundtrip_test.py ESPALIER [MODEL...]
+"""
+import os
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import peer  # noqa: E402
+
+MODELS = ("mlp_digits", "cnn_digits", "gru_digits", "bandgru_denoise", "silero_vad_16k_op15")
+BLOCKS = ("16x1", "5x3", "1x1")
+# profile, index, whether onnx's full checker knows it
+SPELLINGS = (("function", "grid", True), ("function", "first-element", True), ("inline", "grid", True), ("inline", "first-element", True),
+             ("sparse-value", "grid", True), ("sparse-initializer", "grid", False))
+
+
+def outputs(path, model):
+    session = peer.session(path)
+    return session.run(None, peer.test_inputs(model, session))
+
+
+def tract_output(path, x):
+    import tract
+    model = tract.onnx().load(path)
+    model.set_input_fact(0, f"{','.join(map(str, x.shape))},f32")
+    return model.into_model().into_runnable().run([x])[0].to_numpy()
+
+
+def differing_weights(a, b):
+    a, b = peer.weights(onnx.load(a)), peer.weights(onnx.load(b))
+    return [name for name, (array, *_) in a.items() if name not in b or b[name][0].tobytes() != array.tobytes()]
+
+
+def check(program, name, block, folder):
+    """Faults, one line each."""
+    model = os.path.join(peer.SHARED, "models", name, "model.onnx")
+    path = lambda what: os.path.join(folder, what)  # noqa: E731
+    common = ["prune", model, "--block", block, "--sparsity", 0.8, "--method", "l2", "--no-verify"]
+    peer.espalier(program, *common, "-o", path("dense.onnx"), "--profile", "dense")
+    expected = outputs(path("dense.onnx"), model)
+    faults = []
+    for profile, index, checked in SPELLINGS:
+        spelled = path(f"{profile}-{index}.onnx")
+        say = lambda fault: faults.append(f"{name} {block} {profile} {index}: {fault}")  # noqa: E731,B023
+        peer.espalier(program, *common, "-o", spelled, "--profile", profile, "--index", index)
+        if checked:
+            onnx.checker.check_model(spelled, full_check=True)
+        difference = peer.relative_difference(outputs(spelled, model), expected)
+        if difference != 0:
+            say(f"onnxruntime's outputs differ by {difference:.2g} from those of the dense file")
+        peer.espalier(program, "convert", spelled, path("back.onnx"), "--profile", "dense")
+        if differing := differing_weights(path("dense.onnx"), path("back.onnx")):
+            say(f"decoded weights differ: {', '.join(differing[:3])}")
+        peer.espalier(program, "convert", spelled, path("again.onnx"), "--profile", profile, "--index", index, "--pack", "none")
+        if onnx.load(spelled) != onnx.load(path("again.onnx")):
+            say("read and written again, the file is another")
+    return faults
+
+
+def check_tract(program, folder):
+    """The inline profile needs no functions, so that tract runs it, exactly: it only moves numbers."""
+    model = os.path.join(peer.SHARED, "models/mlp_digits/model.onnx")
+    inline = os.path.join(folder, "inline.onnx")
+    faults = []
+    for block in BLOCKS:
+        common = ["prune", model, "--block", block, "--sparsity", 0.8, "--method", "l2", "--no-verify"]
+        peer.espalier(program, *common, "-o", inline, "--profile", "inline")
+        session = peer.session(inline)
+        feed = peer.test_inputs(model, session)
+        (x,), expected = feed.values(), session.run(None, feed)
+        if (difference := peer.relative_difference([tract_output(inline, x)], expected)) > 1e-4:
+            faults.append(f"tract's output of the inline profile with {block} differs by {difference:.2g}")
+    return faults
+
+
+def old_model(path, opset):
+    """x -> Unsqueeze -> MatMul -> Pad, spelled as old opsets had it."""
+    rng = np.random.default_rng(3)
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Unsqueeze", ["h"], ["u"], axes=[0]),
+         helper.make_node("Softmax", ["u"], ["s"], axis=2), helper.make_node("Squeeze", ["s"], ["y"], axes=[0])], "old",
+        [value("x", TensorProto.FLOAT, [2, 64])], [value("y", TensorProto.FLOAT, [2, 64])],
+        [numpy_helper.from_array(rng.standard_normal((64, 64)).astype(np.float32), "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=4), path)
+
+
+def check_old_opset(program, folder):
+    """ScatterND came with opset 11: an older model is brought up to it."""
+    model, packed = os.path.join(folder, "old.onnx"), os.path.join(folder, "packed.onnx")
+    old_model(model, 9)
+    common = ["prune", model, "--block", "16x1", "--sparsity", 0.8, "--method", "l2", "--no-verify"]
+    peer.espalier(program, *common, "-o", packed)
+    found = onnx.load(packed)
+    onnx.checker.check_model(found, full_check=True)
+    if found.opset_import[0].version != 11 or len(found.functions) != 1:
+        return [f"opset 9 was written as opset {found.opset_import[0].version} with {len(found.functions)} functions"]
+    peer.espalier(program, *common, "-o", model + ".dense.onnx", "--profile", "dense")
+    x = {"x": np.random.default_rng(4).standard_normal((2, 64)).astype(np.float32)}
+    difference = peer.relative_difference(peer.session(packed).run(None, x), peer.session(model + ".dense.onnx").run(None, x))
+    return [f"raised from opset 9, outputs differ by {difference:.2g}"] if difference > 1e-6 else []
+
+
+def main():
+    program, names = sys.argv[1], sys.argv[2:]
+    peer.need_shared("models")
+    faults = []
+    with tempfile.TemporaryDirectory() as folder:
+        faults += check_old_opset(program, folder)
+        faults += check_tract(program, folder)
+        for name in names or MODELS:
+            for block in BLOCKS:
+                faults += check(program, name, block, folder)
+    for fault in faults:
+        print(fault)
+    print(f"{len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
