@@ -187,6 +187,21 @@ const Translator* find_translator(std::string_view name) {
   return nullptr;
 }
 
+namespace {
+
+// The constant as it was before extents of 1 were put in front, which ONNX does by itself.
+TensorRef without_leading_ones(const TensorRef& tensor) {
+  const ConstantPtr base = tensor.constant == nullptr ? nullptr : tensor.constant->unshaped.lock();
+  if (base == nullptr || base->shape.size() > tensor.constant->shape.size()) return tensor;
+  const Shape& shape = tensor.constant->shape;
+  const auto first = shape.end() - static_cast<ptrdiff_t>(base->shape.size());
+  const bool only_ones = std::all_of(shape.begin(), first, [](int64_t one) { return one == 1; });
+  if (!only_ones || !std::equal(first, shape.end(), base->shape.begin())) return tensor;
+  return {kNoValue, base};
+}
+
+}  // namespace
+
 void align_ranks(const Call& call, std::vector<TensorRef>& tensors) {
   size_t highest = 0;
   size_t unknown = 0, others = 0;
@@ -215,22 +230,27 @@ void align_ranks(const Call& call, std::vector<TensorRef>& tensors) {
                                {call.graph.dtype(tensor), *shape});
     }
   }
+  // The rank of the result must come from another operand.
+  for (TensorRef& tensor : tensors) {
+    const auto carries_rank = [&](const TensorRef& other) {
+      return other.constant == nullptr && call.graph.rank(other) == highest;
+    };
+    if (std::ranges::any_of(tensors, carries_rank)) tensor = without_leading_ones(tensor);
+  }
 }
 
 std::optional<Shape> broadcast_shape(const GraphBuilder& graph,
                                      const std::vector<TensorRef>& tensors) {
   Shape result;
   for (const TensorRef& tensor : tensors) {
-    const std::optional<Shape> shape = graph.shape(tensor);
+    std::optional<Shape> shape = graph.shape(tensor);
     if (!shape) return std::nullopt;
-    if (shape->empty()) continue;
-    if (result.empty()) {
-      result = *shape;
-      continue;
-    }
-    for (size_t i = 0; i < result.size() && i < shape->size(); ++i) {
+    if (shape->size() > result.size()) std::swap(*shape, result);
+    const size_t skipped = result.size() - shape->size();
+    for (size_t i = 0; i < shape->size(); ++i) {
+      int64_t& extent = result[skipped + i];
       const int64_t other = (*shape)[i];
-      if (result[i] == 1 || (result[i] == -1 && other > 1)) result[i] = other;
+      if (extent == 1 || (extent == -1 && other > 1)) extent = other;
     }
   }
   return result;

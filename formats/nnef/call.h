@@ -112,7 +112,7 @@ const Translator* find_translator(std::string_view name);
 /// stay. NotTranslated where an unknown rank matters.
 void align_ranks(const Call& call, std::vector<TensorRef>& tensors);
 
-/// The shape that operands of equal rank (or scalars) broadcast to; nothing where it is not known.
+/// The shape that ONNX broadcasts operands to; nothing where it is not known.
 std::optional<Shape> broadcast_shape(const GraphBuilder& graph,
                                      const std::vector<TensorRef>& tensors);
 

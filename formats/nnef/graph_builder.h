@@ -67,7 +67,7 @@ class GraphBuilder {
   Graph finish(std::string name, const std::vector<TensorRef>& outputs,
                const std::vector<std::string>& output_names);
 
-  static constexpr size_t kMaxNodes = 1'000'000;
+  static constexpr size_t kMaxNodes = 200'000;
 
  private:
   void name_outputs(const std::vector<TensorRef>& outputs, const std::vector<std::string>& names);

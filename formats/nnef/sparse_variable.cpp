@@ -318,24 +318,34 @@ EvalValue decode_gather(const Call& call) {
   return weight(weight_name(call, "map"), on_grid(call, grid, reordered(values, order), pairs));
 }
 
-// Elements of one row of the weight. The second row of offsets tells; a block of one row leaves it
-// to the weight's own shape.
-int64_t row_length(const Call& call, const std::vector<int64_t>& offsets, BlockShape block,
-                   const Shape& shape) {
-  int64_t length = 0;
-  if (block.rows > 1) {
-    length = offsets[block.cols];
-  } else if (!shape.empty()) {
-    length = static_cast<int64_t>(element_count(Shape(shape.begin() + 1, shape.end())));
+// Elements of one row of the weight. The second row of offsets tells. Blocks of one row leave it to
+// the weight's shape: what follows the first extent that is not 1 (that counts outputs), or more
+// where blocks do not fit into that.
+int64_t row_length(const std::vector<int64_t>& offsets, BlockShape block, const Shape& shape,
+                   const std::vector<int64_t>& first) {
+  if (block.rows > 1) return offsets[block.cols];
+  const int64_t width = block.cols;
+  const auto fits = [&](int64_t length) {
+    return length >= width && std::ranges::all_of(first, [&](int64_t place) {
+             return place % length + width <= length;
+           });
+  };
+  auto from = std::ranges::find_if(shape, [](int64_t extent) { return extent != 1; });
+  if (from != shape.end()) ++from;
+  for (;; --from) {
+    const auto length = static_cast<int64_t>(element_count(Shape(from, shape.end())));
+    if (from == shape.begin() || fits(length)) return length;
   }
+}
+
+void check_offsets(const Call& call, const std::vector<int64_t>& offsets, BlockShape block,
+                   int64_t length) {
   for (size_t i = 0; i < offsets.size(); ++i) {
     const auto r = static_cast<int64_t>(i / block.cols), c = static_cast<int64_t>(i % block.cols);
     if (length < 1 || checked_mul(r, length).value_or(-1) != offsets[i] - c) {
       call.fail("offsets are not those of a block");
     }
   }
-  if (length < static_cast<int64_t>(block.cols)) call.fail("blocks are wider than the weight");
-  return length;
 }
 
 // Blocks that lie anywhere: the dense weight, packed anew in the smallest way.
@@ -385,13 +395,14 @@ EvalValue decode_first(const Call& call) {
   const auto elements = static_cast<size_t>(size[0]);
   grid.fold = {1, 1, elements, false};
   check_grid(call, grid);
-  const int64_t cols = row_length(call, places(call, offsets), grid.block, grid.shape);
+  const std::vector<int64_t> first = places(call, index), steps = places(call, offsets);
+  const int64_t cols = row_length(steps, grid.block, grid.shape, first);
+  check_offsets(call, steps, grid.block, cols);
   if (size[0] % cols != 0) call.fail("offsets do not fit the weight's rows");
   grid.fold = {1, elements / static_cast<size_t>(cols), static_cast<size_t>(cols), false};
   grid.rows = ceil_div(grid.fold.rows, grid.block.rows);
   grid.cols = ceil_div(grid.fold.cols, grid.block.cols);
 
-  const std::vector<int64_t> first = places(call, index);
   std::vector<int64_t> pairs;
   bool aligned = true;
   for (size_t i = 0; i < first.size(); ++i) {
@@ -501,7 +512,7 @@ std::optional<EvalValue> add_packed(const TensorRef& a, const TensorRef& b) {
   const SparseMatrix* packed = blocks->sparse();
   const bool fits = diagonal != nullptr && packed != nullptr && !packed->has_diagonal() &&
                     !packed->fold.transposed && a.constant->shape == b.constant->shape &&
-                    packed->fold.cols == diagonal->n && diagonal->n > 0;
+                    diagonal->n > 0;
   if (!fits) return std::nullopt;
   const Fold fold{diagonal->parts, diagonal->n, diagonal->n, false};
   SparseMatrix matrix = *folded(blocks, fold)->sparse();

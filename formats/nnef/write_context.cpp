@@ -38,12 +38,12 @@ Wire NodeWriter::wire(size_t input) {
   std::vector<int64_t> values;
   for (const Dim& dim : found->second.values) {
     if (!dim.constant()) {
-      fail(fmt::format("input {} is a shape that depends on free dimensions: bind them (--shape)",
-                       input));
+      fail(fmt::format(
+          "input {} is a shape that depends on free dimensions: bind them (--input-shape)", input));
     }
     values.push_back(*dim.constant());
   }
-  const Tensor tensor = Tensor::of<int64_t>(found->second.shape, values);
+  Tensor tensor = Tensor::of<int64_t>(found->second.shape, values);
   const std::string& id = state_.ids[value];
   const std::string label = state_.names.label(state_.model.graph.values[value].name);
   state_.variables[id] = {label, [tensor] { return tensor; }};
@@ -113,7 +113,7 @@ std::vector<int64_t> NodeWriter::constants(size_t input) const {
   std::vector<int64_t> values;
   for (const Dim& dim : found->values) {
     if (!dim.constant()) {
-      fail(fmt::format("input {} depends on free dimensions: bind them (--shape)", input));
+      fail(fmt::format("input {} depends on free dimensions: bind them (--input-shape)", input));
     }
     values.push_back(*dim.constant());
   }
@@ -204,7 +204,9 @@ std::string NodeWriter::spelled(const Extents& extents) const {
   for (const Dim& dim : extents) {
     const auto one = dim.spelled();
     if (!one) {
-      fail("a shape depends on a free dimension in a way that NNEF cannot say: bind it (--shape)");
+      fail(
+          "a shape depends on a free dimension in a way that NNEF cannot say: bind it "
+          "(--input-shape)");
     }
     out += (out.size() > 1 ? ", " : "") + *one;
   }

@@ -75,7 +75,7 @@ Shape bound_shape(const Value& value, const WriteOptions& options) {
   if (bound == options.shapes.end()) {
     if (value.shape) return *value.shape;
     throw Error(Fault::kUnsupported,
-                fmt::format("input '{0}' has no shape: give it one (--shape {0}:1,...)",
+                fmt::format("input '{0}' has no shape: give it one (--input-shape {0}=1x...)",
                             printable(value.name)));
   }
   const Shape& shape = bound->second;
@@ -261,6 +261,17 @@ struct Kept {
   std::vector<std::string> extensions, fragments;
 };
 
+// The text of a fragment that this graph uses.
+std::optional<std::string_view> own_fragment(const WriteState& state, const std::string& name) {
+  if (const auto found = state.fragments.find(name); found != state.fragments.end()) {
+    return found->second;
+  }
+  for (const Decode kind : state.decodes) {
+    if (decode_fragment(kind).name == name) return decode_fragment(kind).text;
+  }
+  return std::nullopt;
+}
+
 Kept kept_parts(const WriteState& state) {
   Kept kept;
   if (state.model.origin.format != "nnef" || state.model.origin.extra.empty()) return kept;
@@ -272,11 +283,14 @@ Kept kept_parts(const WriteState& state) {
     if (line != "extension tract_registry tract_core;\n") kept.extensions.push_back(line);
   }
   for (const Fragment& fragment : document.fragments) {
-    const bool ours = state.fragments.contains(fragment.name) ||
-                      std::ranges::any_of(state.decodes, [&](Decode kind) {
-                        return decode_fragment(kind).name == fragment.name;
-                      });
-    if (!ours) kept.fragments.push_back(fragment.source + "\n");
+    const auto ours = own_fragment(state, fragment.name);
+    if (!ours) {
+      kept.fragments.push_back(fragment.source + "\n");
+    } else if (!same_meaning(parse_fragments(*ours).fragments.at(0), fragment)) {
+      throw Error(Fault::kUnsupported,
+                  fmt::format("fragment '{}' of the model means something else than espalier's",
+                              printable(fragment.name)));
+    }
   }
   return kept;
 }
@@ -344,6 +358,7 @@ Spelled spell(const Model& model, const WriteOptions& given) {
   const std::vector<std::string> outputs = write_outputs(state);
 
   std::vector<std::string> input_ids;
+  input_ids.reserve(inputs.size());
   for (const ValueId input : inputs) input_ids.push_back(state.ids[input]);
   const GraphText::Body body = state.text.body(outputs);
   Spelled result;

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "formats/nnef/write_operators.h"
+#include "formats/nnef/write_steps.h"
 
 namespace espalier::nnef {
 namespace {
@@ -163,6 +164,7 @@ void set_outputs(NodeWriter& n, const Cell& cell, const std::vector<Result>& res
   };
   if (n.wants(0)) {
     std::vector<Wire> ys;
+    ys.reserve(results.size());
     for (const Result& result : results) ys.push_back(n.text.unsqueeze(result.y, {1}));
     const Wire y = joined(ys, 1, n.fresh("both"));
     n.set(0, cell.batch_first ? n.text.transpose(y, {2, 0, 1, 3}) : y);
@@ -170,6 +172,7 @@ void set_outputs(NodeWriter& n, const Cell& cell, const std::vector<Result>& res
   for (size_t i = 0; i < cell.states.size(); ++i) {
     if (!n.wants(i + 1)) continue;
     std::vector<Wire> lasts;
+    lasts.reserve(results.size());
     for (const Result& result : results) lasts.push_back(result.last[i]);
     n.set(i + 1, swap_first_two(n, joined(lasts, 0, n.fresh("last")), cell.batch_first));
   }
@@ -238,121 +241,21 @@ Result gru_by_operator(NodeWriter& n, const Cell& cell, const Direction& d) {
   return {swap_first_two(n, y, true), {swap_first_two(n, last, true)}};
 }
 
-std::string call(const std::string& activation, std::string_view argument) {
-  std::string name = activation;
-  name[0] = static_cast<char>(name[0] - 'A' + 'a');
-  return fmt::format("{}({})", name, argument);
+Result by_scan(NodeWriter& n, const Cell& cell, const Direction& d, const Step& step) {
+  n.use_fragment(step.name, step.text);
+  return scan(n, cell, d, step.name, project(n, cell, d, summed_bias(n, cell, d)),
+              {{"r", n.text.squeeze(d.r, {0})}});
 }
 
-std::string columns(std::string_view from, int64_t begin, int64_t end) {
-  return fmt::format("slice({}, axes = [1], begin = [{}], end = [{}])", from, begin, end);
-}
-
-std::string joined_lower(const std::vector<std::string>& activations) {
-  std::string out;
-  for (const std::string& name : activations) {
-    out += fmt::format("_{}", call(name, "").substr(0, name.size()));
-  }
-  return out;
-}
-
-// A fragment of one step: parameters h, (c,) x and `full`; results h_next, (c_next). `lines`
-// computes `h1` (and `c1`) [N, H] from `hs`, `cs` [N, H] and `xs` [N, gates * H].
-std::string step_fragment(const std::string& name, bool has_c, std::string_view full,
-                          std::string_view lines) {
-  std::string out = fmt::format(
-      "fragment {}(\n    h: tensor<scalar>, {}x: tensor<scalar>{} )\n    -> ( h_next: "
-      "tensor<scalar>{} )\n{{\n    hs = squeeze(h, axes = [0]);\n{}    xs = squeeze(x, axes = "
-      "[0]);\n{}    h_next = unsqueeze(h1, axes = [0]);\n{}}}\n",
-      name, has_c ? "c: tensor<scalar>, " : "", full, has_c ? ", c_next: tensor<scalar>" : "",
-      has_c ? "    cs = squeeze(c, axes = [0]);\n" : "", lines,
-      has_c ? "    c_next = unsqueeze(c1, axes = [0]);\n" : "");
-  return out;
-}
-
-// h' = (1 - z) g + z h; z, r, g in this order in W, R and B. linear_before_reset: g = a(x + r (h
-// R_g^T + b_g)), else g = a(x + (r h) R_g^T).
-Result gru_by_scan(NodeWriter& n, const Cell& cell, const Direction& d, bool reset_last) {
-  const int64_t h = cell.hidden;
-  const std::string &gate = cell.activations[0], &candidate = cell.activations[1];
-  std::optional<Wire> for_x, for_h;
-  if (d.b && reset_last) {
-    const auto parts = halves(n, cell, *d.b);
-    for_x = parts.first;
-    for_h = parts.second;
-  } else {
-    for_x = summed_bias(n, cell, d);
-  }
-  const bool has_bias = for_h.has_value();
-  std::string lines;
-  if (reset_last) {
-    lines += fmt::format("    rh = {}matmul(hs, r, transposeB = true){};\n", has_bias ? "add(" : "",
-                         has_bias ? ", b)" : "");
-    lines += fmt::format(
-        "    zr = {};\n",
-        call(gate, fmt::format("add({}, {})", columns("xs", 0, 2 * h), columns("rh", 0, 2 * h))));
-  } else {
-    lines += fmt::format("    r_zr = slice(r, axes = [0], begin = [0], end = [{}]);\n", 2 * h);
-    lines +=
-        fmt::format("    r_g = slice(r, axes = [0], begin = [{}], end = [{}]);\n", 2 * h, 3 * h);
-    lines += fmt::format("    zr = {};\n",
-                         call(gate, fmt::format("add({}, matmul(hs, r_zr, transposeB = true))",
-                                                columns("xs", 0, 2 * h))));
-  }
-  lines +=
-      fmt::format("    z = {};\n    reset = {};\n", columns("zr", 0, h), columns("zr", h, 2 * h));
-  const std::string hidden_part = reset_last
-                                      ? fmt::format("mul(reset, {})", columns("rh", 2 * h, 3 * h))
-                                      : "matmul(mul(reset, hs), r_g, transposeB = true)";
-  lines += fmt::format(
-      "    g = {};\n",
-      call(candidate, fmt::format("add({}, {})", columns("xs", 2 * h, 3 * h), hidden_part)));
-  lines += "    h1 = add(mul(sub(1.0, z), g), mul(z, hs));\n";
-  const std::string name = fmt::format("gru_step{}{}{}_{}", reset_last ? "_reset_last" : "",
-                                       has_bias ? "_bias" : "", joined_lower(cell.activations), h);
-  n.use_fragment(name, step_fragment(name, false,
-                                     has_bias ? ", r: tensor<scalar>, b: tensor<scalar>"
-                                              : ", r: tensor<scalar>",
-                                     lines));
+// The bias for h waits for the reset gate, that for x does not.
+Result gru_reset_last(NodeWriter& n, const Cell& cell, const Direction& d) {
+  const Step step = gru_step(cell.hidden, cell.activations, true, d.b.has_value());
+  n.use_fragment(step.name, step.text);
   std::vector<std::pair<std::string_view, Wire>> full{{"r", n.text.squeeze(d.r, {0})}};
-  if (has_bias) full.emplace_back("b", *for_h);
-  return scan(n, cell, d, name, project(n, cell, d, for_x), full);
-}
-
-// c' = f c + i g, h' = o a(c'); i, o, f, g in this order in W, R and B.
-Result lstm_by_scan(NodeWriter& n, const Cell& cell, const Direction& d) {
-  const int64_t h = cell.hidden;
-  const bool is_default = cell.activations == std::vector<std::string>{"Sigmoid", "Tanh", "Tanh"};
-  std::string lines = "    gates = add(xs, matmul(hs, r, transposeB = true));\n";
-  if (is_default) {
-    lines += fmt::format("    ( h1, c1 ) = tract_core_lstm_epilogue(gates, cs, hidden = {});\n", h);
-  } else {
-    lines += fmt::format("    iof = {};\n", call(cell.activations[0], columns("gates", 0, 3 * h)));
-    lines +=
-        fmt::format("    g = {};\n", call(cell.activations[1], columns("gates", 3 * h, 4 * h)));
-    lines += fmt::format("    c1 = add(mul({}, cs), mul({}, g));\n", columns("iof", 2 * h, 3 * h),
-                         columns("iof", 0, h));
-    lines += fmt::format("    h1 = mul({}, {});\n", columns("iof", h, 2 * h),
-                         call(cell.activations[2], "c1"));
-  }
-  const std::string name = is_default
-                               ? fmt::format("lstm_step_{}", h)
-                               : fmt::format("lstm_step{}_{}", joined_lower(cell.activations), h);
-  n.use_fragment(name, step_fragment(name, true, ", r: tensor<scalar>", lines));
-  return scan(n, cell, d, name, project(n, cell, d, summed_bias(n, cell, d)),
-              {{"r", n.text.squeeze(d.r, {0})}});
-}
-
-// h' = a(x + h R^T)
-Result rnn_by_scan(NodeWriter& n, const Cell& cell, const Direction& d) {
-  const std::string name = fmt::format("rnn_step{}", joined_lower(cell.activations));
-  n.use_fragment(
-      name, step_fragment(
-                name, false, ", r: tensor<scalar>",
-                fmt::format("    h1 = {};\n", call(cell.activations[0],
-                                                   "add(xs, matmul(hs, r, transposeB = true))"))));
-  return scan(n, cell, d, name, project(n, cell, d, summed_bias(n, cell, d)),
-              {{"r", n.text.squeeze(d.r, {0})}});
+  if (!d.b) return scan(n, cell, d, step.name, project(n, cell, d, std::nullopt), full);
+  const auto [for_x, for_h] = halves(n, cell, *d.b);
+  full.emplace_back("b", for_h);
+  return scan(n, cell, d, step.name, project(n, cell, d, for_x), full);
 }
 
 template <typename Spell>
@@ -372,7 +275,9 @@ void spell_gru(NodeWriter& n) {
   const bool reset_last = int_attribute(n.node, "linear_before_reset", 0) != 0;
   const bool has_operator = reset_last && cell.activations == usual;
   each_direction(n, cell, [&](const Direction& d) {
-    return has_operator ? gru_by_operator(n, cell, d) : gru_by_scan(n, cell, d, reset_last);
+    if (has_operator) return gru_by_operator(n, cell, d);
+    if (reset_last) return gru_reset_last(n, cell, d);
+    return by_scan(n, cell, d, gru_step(cell.hidden, cell.activations, false, false));
   });
 }
 
@@ -380,12 +285,14 @@ void spell_lstm(NodeWriter& n) {
   refuse(n, 7, "P (peepholes)");
   if (int_attribute(n.node, "input_forget", 0) != 0) n.fail("input_forget is not supported");
   const Cell cell = cell_of(n, 4, 2, {"Sigmoid", "Tanh", "Tanh"});
-  each_direction(n, cell, [&](const Direction& d) { return lstm_by_scan(n, cell, d); });
+  const Step step = lstm_step(cell.hidden, cell.activations);
+  each_direction(n, cell, [&](const Direction& d) { return by_scan(n, cell, d, step); });
 }
 
 void spell_rnn(NodeWriter& n) {
   const Cell cell = cell_of(n, 1, 1, {"Tanh"});
-  each_direction(n, cell, [&](const Direction& d) { return rnn_by_scan(n, cell, d); });
+  const Step step = rnn_step(cell.activations);
+  each_direction(n, cell, [&](const Direction& d) { return by_scan(n, cell, d, step); });
 }
 
 }  // namespace espalier::nnef

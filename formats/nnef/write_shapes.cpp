@@ -12,7 +12,8 @@ namespace {
 std::vector<int64_t> axes_of_ones(NodeWriter& n, const Extents& extents) {
   std::vector<int64_t> axes;
   for (size_t i = 0; i < extents.size(); ++i) {
-    if (!extents[i].constant()) n.fail("without axes over a free dimension: bind it (--shape)");
+    if (!extents[i].constant())
+      n.fail("without axes over a free dimension: bind it (--input-shape)");
     if (extents[i].is(1)) axes.push_back(static_cast<int64_t>(i));
   }
   return axes;
@@ -37,7 +38,7 @@ std::string reshape_target(NodeWriter& n, const Extents& from, const Extents& to
   if (inferred > 1) {
     n.fail(
         fmt::format("from {} to {} is no reshape that NNEF can say: bind free dimensions "
-                    "(--shape)",
+                    "(--input-shape)",
                     to_string(from), to_string(to)));
   }
   return list(target);
@@ -84,7 +85,7 @@ void slice(NodeWriter& n, const Wire& x, const std::vector<Cut>& cuts) {
     if (cut.begin.is(0) && cut.end == extent && cut.step == 1) continue;
     const Dim length = cut.end - cut.begin;
     if (!extent.constant() && cut.step != 1)
-      n.fail("steps over a free dimension: bind it (--shape)");
+      n.fail("steps over a free dimension: bind it (--input-shape)");
     if (length.constant() && *length.constant() < 1) n.fail("an empty slice is not supported");
     axes.push_back(cut.axis);
     begins.push_back(cut.begin);
@@ -203,7 +204,7 @@ void spell_split(NodeWriter& n) {
   const Wire x = n.ranked(0);
   const int64_t axis = n.axis(int_attribute(n.node, "axis", 0), x.extents->size());
   const auto extent = (*x.extents)[static_cast<size_t>(axis)].constant();
-  if (!extent) n.fail("along a free dimension: bind it (--shape)");
+  if (!extent) n.fail("along a free dimension: bind it (--input-shape)");
   const auto count = static_cast<int64_t>(n.node.outputs.size());
   std::vector<int64_t> sizes = n.has(1) ? n.constants(1) : ints_attribute(n.node, "split", {});
   if (sizes.empty()) {
@@ -294,7 +295,7 @@ void spell_gather(NodeWriter& n) {
     // One place: a slice without its axis.
     int64_t place = *indices->values[0].constant();
     if (place < 0) {
-      if (!extent) n.fail("an index from the end of a free dimension: bind it (--shape)");
+      if (!extent) n.fail("an index from the end of a free dimension: bind it (--input-shape)");
       place += *extent;
     }
     if (place < 0 || (extent && place >= *extent)) n.fail("the index is out of range");

@@ -91,6 +91,7 @@ Wire GraphText::transpose(const Wire& input, const std::vector<int64_t>& axes, s
   if (is_identity(axes)) return input;
   if (const Origin* before = origin(input, Origin::Kind::transpose)) {
     std::vector<int64_t> both;
+    both.reserve(axes.size());
     for (const int64_t axis : axes) both.push_back(before->axes[static_cast<size_t>(axis)]);
     return transpose(Wire(before->input), both, std::move(id));
   }
@@ -158,10 +159,9 @@ GraphText::Body GraphText::body(std::span<const std::string> outputs) const {
     for_each_word(line->expression, [&](std::string word) { needed.insert(std::move(word)); });
     body.nests = body.nests || nests_calls(line->expression);
     body.ids.insert(line->ids.begin(), line->ids.end());
-    std::string ids;
-    for (const std::string& id : line->ids) ids += (ids.empty() ? "" : ", ") + id;
-    if (line->ids.size() > 1) ids = "( " + ids + " )";
-    lines.push_back(fmt::format("    {} = {};\n", ids, line->expression));
+    const bool several = line->ids.size() > 1;
+    lines.push_back(fmt::format("    {}{}{} = {};\n", several ? "( " : "",
+                                fmt::join(line->ids, ", "), several ? " )" : "", line->expression));
   }
   for (auto line = lines.rbegin(); line != lines.rend(); ++line) body.text += *line;
   return body;

@@ -40,8 +40,8 @@ struct WeightWriter {
 };
 
 template <typename T>
-Tensor narrowed(const std::vector<uint64_t>& values, Shape shape) {
-  Tensor result = Tensor::zeros(dtype_of<T>(), std::move(shape));
+Tensor narrowed(const std::vector<uint64_t>& values, const Shape& shape) {
+  Tensor result = Tensor::zeros(dtype_of<T>(), shape);
   std::ranges::transform(values, result.template mutable_data<T>().begin(),
                          [](uint64_t value) { return static_cast<T>(value); });
   return result;
@@ -49,9 +49,9 @@ Tensor narrowed(const std::vector<uint64_t>& values, Shape shape) {
 
 DType index_type(uint64_t largest) { return largest <= UINT16_MAX ? DType::kU16 : DType::kU32; }
 
-Tensor integers(const std::vector<uint64_t>& values, DType dtype, Shape shape) {
-  return dtype == DType::kU16 ? narrowed<uint16_t>(values, std::move(shape))
-                              : narrowed<uint32_t>(values, std::move(shape));
+Tensor integers(const std::vector<uint64_t>& values, DType dtype, const Shape& shape) {
+  return dtype == DType::kU16 ? narrowed<uint16_t>(values, shape)
+                              : narrowed<uint32_t>(values, shape);
 }
 
 // Calls visit(stacked block row, block column) for each block, in order.

@@ -41,7 +41,7 @@ void pad_same(NodeWriter& n, Window& window, const Extents& extents, bool lower)
     if (window.strides[i] != 1) {
       const auto extent = extents[i + 2].constant();
       if (!extent) {
-        n.fail("auto_pad with a stride over a free dimension: bind it (--shape)");
+        n.fail("auto_pad with a stride over a free dimension: bind it (--input-shape)");
       }
       const int64_t outputs = (*extent + window.strides[i] - 1) / window.strides[i];
       total = std::max<int64_t>(0, (outputs - 1) * window.strides[i] + reach(window, i) - *extent);
@@ -89,7 +89,7 @@ Dim output_extent(const Window& window, size_t axis, const Dim& extent) {
 void round_up(NodeWriter& n, Window& window, const Extents& extents) {
   for (size_t i = 0; i < window.kernel.size(); ++i) {
     const auto extent = extents[i + 2].constant();
-    if (!extent) n.fail("ceil_mode over a free dimension: bind it (--shape)");
+    if (!extent) n.fail("ceil_mode over a free dimension: bind it (--input-shape)");
     const int64_t room = *extent + window.before[i] + window.after[i] - reach(window, i);
     if (room < 0) continue;
     const int64_t stride = window.strides[i];

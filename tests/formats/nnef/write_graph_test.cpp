@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "formats/nnef/decode_fragments.h"
 #include "formats/nnef/document.h"
 #include "lib/base/error.h"
 #include "lib/sparse/pack.h"
@@ -333,7 +334,7 @@ TEST_CASE("operators inside operators are announced") {
 TEST_CASE("an input without a shape asks for one") {
   Builder b = linear(ramp({3, 4}), {-1, 4});
   b.graph().values[b.value("x")].shape.reset();
-  CHECK(error_of(b.model).find("--shape x:") != std::string::npos);
+  CHECK(error_of(b.model).find("--input-shape x=") != std::string::npos);
   WriteOptions options;
   options.shapes["x"] = {1, 4};
   CHECK(error_of(b.model, options).empty());
@@ -355,6 +356,18 @@ TEST_CASE("an operator that the NNEF reader kept is written as it was") {
   CHECK(spelled.graph.find("extension acme_rules on;") != std::string::npos);
   CHECK(spelled.graph.find("fragment acme_twice(") != std::string::npos);
   CHECK_NOTHROW(parse_document(spelled.graph));
+}
+
+TEST_CASE("a fragment of the model that is called like espalier's must mean the same") {
+  Builder b = linear(packed({4, 6}, {1, 4, 6, false}, {2, 3}), {1, 6});
+  b.model.origin.format = "nnef";
+  b.model.origin.extra =
+      "fragment block_sparse_decode( x: tensor<scalar> ) -> ( y: tensor<scalar> )\n{\n    y = "
+      "neg(x);\n}\n";
+  CHECK(error_of(b.model).find("'block_sparse_decode' of the model means something else") !=
+        std::string::npos);
+  b.model.origin.extra = std::string(decode_fragment(Decode::grid).text);
+  CHECK(error_of(b.model).empty());
 }
 
 TEST_CASE("only what an output needs is written") {
