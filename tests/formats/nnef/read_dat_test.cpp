@@ -107,8 +107,9 @@ TEST_CASE("a header that contradicts itself or the file is refused with field an
         "5 bytes follow the header, shape [2, 3] of 32 bits needs 24");
   CHECK(Dat{.extents = {~0U, ~0U, ~0U}, .rank = 3}.error() ==
         "shape [4294967295, 4294967295, 4294967295] is too large");
-  CHECK(Dat{.extents = {1U << 31, 1U << 31, 0}, .payload = "", .data_bytes = 0, .rank = 3}
-            .error() == "shape [2147483648, 2147483648, 0] is too large");
+  CHECK(
+      Dat{.extents = {1U << 31, 1U << 31, 0}, .payload = "", .data_bytes = 0, .rank = 3}.error() ==
+      "shape [2147483648, 2147483648, 0] is too large");
   CHECK(Dat{.bits = 24}.error() == "item type 0 of 24 bits from vendor 0x0 is not supported");
   CHECK(Dat{.type = 0, .vendor = 0x5452}.error() ==
         "item type 0 of 32 bits from vendor 0x5452 is not supported");
