@@ -179,7 +179,9 @@ RunChecks run_checks(const PackJob& job, const CheckInputs& inputs,
   unless_random(inputs.random, checks.not_run, [&] {
     std::optional<ModelRunner> dense;
     if (job.pruned) dense.emplace(job.before, job.before, inputs.data, options);
-    ModelRunner decoded(job.masked, job.before, inputs.data, options);
+    ExecutorOptions decoding = options;
+    decoding.decode_weights = true;  // values as stored: job.masked is not rounded to them
+    ModelRunner decoded(job.packed, job.before, inputs.data, decoding);
     ModelRunner packed(job.packed, job.before, inputs.data, options);
     Comparer agreement(kRounding), cost(kRounding);
     Progress progress("verify", count);

@@ -25,6 +25,7 @@ WAYS = {
     "1x1": (["prune", "--block", "1x1"], [], ".nnef.tar"),
     "2:4": (["prune", "--nm", "2:4"], [], ".tgz"),
     "5x3": (["prune", "--block", "5x3"], [], ".nnef.tar"),
+    "8x1 first f16": (["prune", "--block", "8x1", "--values", "f16"], ["--index", "first-element"], ".nnef.tar"),
 }
 
 
