@@ -80,7 +80,8 @@ TestSet read_test_set(const fs::path& folder, const Model& model) {
 
 bool holds_protos(const fs::path& folder) {
   return std::ranges::any_of(entries(folder), [](const fs::path& file) {
-    return number_in(file.filename().string(), "input_", ".pb").has_value();
+    const std::string name = file.filename().string();
+    return number_in(name, "input_", ".pb") || number_in(name, "output_", ".pb");
   });
 }
 

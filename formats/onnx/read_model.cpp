@@ -2,6 +2,7 @@
 #include <google/protobuf/stubs/logging.h>
 #include <onnx/defs/schema.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "formats/onnx/onnx_model.h"
@@ -20,6 +21,15 @@ int64_t newest_opset() {
   return pb::OpSchemaRegistry::DomainToVersionRange::Instance().Map().at("").second;
 }
 
+bool uses_default_domain(const pb::GraphProto& graph) {
+  return std::ranges::any_of(graph.node(), [](const pb::NodeProto& node) {
+    const auto in_subgraph = [](const pb::AttributeProto& attribute) {
+      return attribute.has_g() && uses_default_domain(attribute.g());
+    };
+    return is_default(node.domain()) || std::ranges::any_of(node.attribute(), in_subgraph);
+  });
+}
+
 int64_t default_opset(const pb::ModelProto& proto) {
   std::optional<int64_t> opset;
   for (const auto& import : proto.opset_import()) {
@@ -30,7 +40,9 @@ int64_t default_opset(const pb::ModelProto& proto) {
     }
     opset = import.version();
   }
-  if (!opset) throw Error(Fault::kFormat, "imports no operator set of the default domain");
+  if (!opset && uses_default_domain(proto.graph()))
+    throw Error(Fault::kFormat, "imports no operator set of the default domain");
+  if (!opset) return newest_opset();
   if (*opset < kOldestOpset || *opset > newest_opset()) {
     throw Error(Fault::kUnsupported, fmt::format("opset {} is not supported, {} to {} are", *opset,
                                                  kOldestOpset, newest_opset()));

@@ -23,6 +23,21 @@ void read_shape(const pb::TensorShapeProto& proto, Value& value) {
   if (named) value.dimension_names = std::move(names);
 }
 
+std::string kind_of(const pb::TypeProto& type) {
+  switch (type.value_case()) {
+    case pb::TypeProto::kSequenceType:
+      return "sequence";
+    case pb::TypeProto::kMapType:
+      return "map";
+    case pb::TypeProto::kOptionalType:
+      return "optional";
+    case pb::TypeProto::kSparseTensorType:
+      return "sparse tensor";
+    default:
+      return "";  // nothing is said
+  }
+}
+
 pb::ValueInfoProto plain(const Value& value) {
   pb::ValueInfoProto proto;
   proto.set_name(value.name);
@@ -53,7 +68,10 @@ bool says_the_same(const pb::ValueInfoProto& proto, const Value& value) {
 Value value_from_onnx(const pb::ValueInfoProto& proto) {
   Value value;
   value.name = proto.name();
-  if (!proto.type().has_tensor_type()) return value;
+  if (!proto.type().has_tensor_type()) {
+    value.no_tensor = kind_of(proto.type());
+    return value;
+  }
   const auto& type = proto.type().tensor_type();
   if (type.elem_type() != pb::TensorProto::UNDEFINED) {
     try {

@@ -51,6 +51,7 @@ struct Value {
   std::string name;
   DType dtype = DType::kUnknown;
   std::optional<Shape> shape;  ///< -1 where free; nothing where even the rank is not known
+  std::string no_tensor;       ///< what it is instead ("sequence", "map", ...); empty: a tensor
   std::vector<std::string>
       dimension_names;  ///< as long as the shape or empty; "" where an extent has no name
   std::string extra;

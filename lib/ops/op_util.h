@@ -106,8 +106,16 @@ bool with_number(DType dtype, const Body& body) {
       return body(int64_t{}), true;
     case DType::kI32:
       return body(int32_t{}), true;
+    case DType::kI16:
+      return body(int16_t{}), true;
     case DType::kI8:
       return body(int8_t{}), true;
+    case DType::kU64:
+      return body(uint64_t{}), true;
+    case DType::kU32:
+      return body(uint32_t{}), true;
+    case DType::kU16:
+      return body(uint16_t{}), true;
     case DType::kU8:
       return body(uint8_t{}), true;
     default:

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "lib/ops/run_once.h"
-#include "lib/runtime/graph_runner.h"
+#include "lib/runtime/graph_step.h"
 
 namespace espalier {
 namespace {
@@ -50,6 +50,26 @@ void check_declared(const Value& declared, DType dtype, const Dims& dims) {
   }
 }
 
+// Inputs and outputs that are no tensors, or of a type that no operator computes with.
+void check_runnable(const Graph& graph, ValueId id, const char* role) {
+  const Value& value = graph.values[id];
+  const bool carried = value.dtype != DType::kUnknown && bits_of(value.dtype) % 8 != 0;
+  if (value.no_tensor.empty() && value.dtype != DType::kString && !carried) return;
+  std::string where;
+  for (size_t i = 0; i < graph.nodes.size() && where.empty(); ++i) {
+    const Node& node = graph.nodes[i];
+    if (std::ranges::count(node.inputs, id) + std::ranges::count(node.outputs, id) != 0) {
+      where = " of " + label_of(node, i);
+    }
+  }
+  const std::string what =
+      value.no_tensor.empty()
+          ? fmt::format("values of type {} are not supported", name_of(value.dtype))
+          : fmt::format("is a {}, only tensors are supported", value.no_tensor);
+  throw Error(Fault::kUnsupported,
+              fmt::format("{} {}{}: {}", role, printable(value.name), where, what));
+}
+
 bool lies_aligned(const Tensor& tensor) {
   return reinterpret_cast<uintptr_t>(tensor.bytes().data()) % bytes_of(tensor.dtype()) == 0;
 }
@@ -71,6 +91,7 @@ struct Executor::State {
                                               printable(runner.captures().front().first)));
     }
     for (const ValueId value : runner.inputs()) {
+      check_runnable(graph, value, "input");
       Input input;
       input.declared = graph.values[value];
       input.value = value;
@@ -80,6 +101,7 @@ struct Executor::State {
       if (graph.weights.contains(value)) constant_inputs.push_back(graph.values[value].name);
     }
     for (const ValueId value : runner.outputs()) {
+      check_runnable(graph, value, "output");
       outputs.emplace_back(graph.values[value].name, value);
     }
   }
@@ -108,8 +130,9 @@ void Executor::bind(const Feed& feed) {
     const auto found = feed.find(input.declared.name);
     if (found == feed.end()) bad_input(input.declared.name, "it is missing");
     if (bits_of(found->second.dtype()) == 0 || bits_of(found->second.dtype()) % 8 != 0) {
-      bad_input(input.declared.name,
-                fmt::format("values of type {} are not supported", name_of(found->second.dtype())));
+      throw Error(Fault::kUnsupported,
+                  fmt::format("input {}: values of type {} are not supported",
+                              printable(input.declared.name), name_of(found->second.dtype())));
     }
     input.fed = lies_aligned(found->second) ? found->second : found->second.copy();
     input.memory = {};

@@ -211,6 +211,8 @@ class Maker:
         mode = self.choice("nearest", "linear", "cubic")
         # Scales that are exact in binary: half places would be rounded either way.
         scales = np.array([1, 1, self.choice(0.5, 1, 2, 3), self.choice(0.5, 1, 2, 3)], np.float32)
+        if coordinates == "align_corners":  # refused where it gives no whole extent
+            scales = np.maximum(scales, 1)
         roi = None if self.opset >= 13 else np.zeros(0, np.float32)
         return "Resize", [x, roi, scales], 1, {"mode": mode, "coordinate_transformation_mode": coordinates}
 

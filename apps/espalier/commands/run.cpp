@@ -92,6 +92,8 @@ int run(const Args& args) {
   if (args.output.empty() && !args.check)
     throw Error(Fault::kUsage, "-o DIR is missing (or --check)");
   const Model model = read_model(args.model);
+  // First of all: what the runtime cannot run is said before what is wrong with the data.
+  Executor executor(model, {.threads = args.common.threads});
   const DataSet data = data_set(args.data.inputs, model, args.data);
   if (args.check && data.expected.empty()) {
     throw Error(Fault::kFormat, fmt::format("{}: no outputs are stored there to check with",
@@ -99,7 +101,6 @@ int run(const Args& args) {
   }
   const std::vector<Feed> feeds = make_feeds(model, data);
   std::vector<Feed> outputs;
-  Executor executor(model, {.threads = args.common.threads});
   {
     Progress progress("run", feeds.size());
     run_feeds(executor, model, data, feeds, [&](size_t, const Feed& result) {

@@ -252,8 +252,9 @@ Run prepare_depth_to_space(const PrepareContext& context) {
 
 Run prepare_space_to_depth(const PrepareContext& context) {
   const int64_t block = int_attribute(context.node, "blocksize", 0);
+  const bool columns_first = string_attribute(context.node, "mode", "DCR") == "DCR";
   if (block < 1) fail("blocksize is {}", block);
-  return [block](RunContext& run) {
+  return [block, columns_first](RunContext& run) {
     const TensorView& x = run.input(0);
     if (x.dims.rank() != 4 || block > 1 << 20 || x.dims[2] % block != 0 || x.dims[3] % block != 0) {
       fail("shape {} does not divide by blocksize {}", to_string(x.dims), block);
@@ -261,8 +262,10 @@ Run prepare_space_to_depth(const PrepareContext& context) {
     const int64_t n = x.dims[0], c = x.dims[1], h = x.dims[2] / block, w = x.dims[3] / block;
     const TensorView y = run.output(0, x.dtype, {n, c * block * block, h, w});
     const Strides own = row_major({n, c, h, block, w, block});
-    const Strides from{own[0], own[3], own[5], own[1], own[2], own[4]};
-    const Dims walked{n, block, block, c, h, w};
+    const Strides from = columns_first ? Strides{own[0], own[3], own[5], own[1], own[2], own[4]}
+                                       : Strides{own[0], own[1], own[3], own[5], own[2], own[4]};
+    const Dims walked =
+        columns_first ? Dims{n, block, block, c, h, w} : Dims{n, c, block, block, h, w};
     copy_strided(bytes_of(x.dtype), walked, x.bytes, from, y.bytes, row_major(walked));
   };
 }

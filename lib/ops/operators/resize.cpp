@@ -157,6 +157,7 @@ void resize_axis(const Table& table, const float* from, float* to, size_t outer,
 struct Target {
   Dims dims;
   std::array<double, Dims::kMaxRank> scale{};
+  bool fractional = false;  // scales give an extent that is no integer
 };
 
 int64_t scaled(int64_t extent, double scale) {
@@ -168,7 +169,7 @@ int64_t scaled(int64_t extent, double scale) {
 // Scales or sizes, for the named axes (all by default).
 Target target_of(const Dims& x, const Dims& axes, std::span<const float> scales,
                  const std::optional<Dims>& sizes, const std::string& policy) {
-  Target target{x, {}};
+  Target target{.dims = x};
   target.scale.fill(1);
   const size_t given = sizes ? sizes->rank() : scales.size();
   if (given != axes.rank()) fail("{} scales or sizes for {} axes", given, axes.rank());
@@ -186,6 +187,8 @@ Target target_of(const Dims& x, const Dims& axes, std::span<const float> scales,
     } else {
       target.scale[axis] = scales[i];
       target.dims[axis] = scaled(x[axis], scales[i]);
+      target.fractional = target.fractional || static_cast<double>(x[axis]) * scales[i] !=
+                                                   static_cast<double>(target.dims[axis]);
     }
   }
   if (!sizes || policy == "stretch") return target;
@@ -202,6 +205,10 @@ void resize(RunContext& run, const Attributes& attributes, const Target& target)
   const Dims x = run.input(0).dims;
   if (target.dims == x && std::ranges::all_of(target.scale, [](double s) { return s == 1; })) {
     return run.alias(0, 0, x);
+  }
+  // onnx's reference measures by the extent before it is rounded, onnxruntime and PyTorch after it.
+  if (target.fractional && attributes.coordinates == "align_corners") {
+    unsupported("align_corners with scales that give no whole extent is not supported");
   }
   const float* from = f32_of(run, 0);
   float* y = f32_output(run, 0, target.dims);
