@@ -9,6 +9,7 @@
 
 #include "lib/base/thread_pool.h"
 #include "lib/ir/model.h"
+#include "lib/ops/product_observer.h"
 #include "lib/tensor/view.h"
 
 namespace espalier {
@@ -69,6 +70,13 @@ struct PrepareContext {
     if (holdings == nullptr) return;
     holdings->bytes += bytes;
     holdings->replaced |= uint64_t{1} << input;
+  }
+
+  ProductObserver* observer = nullptr;  ///< of the run; null where nobody looks on
+  /// The number of constant `input` where the observer wants to see what it is multiplied with.
+  std::optional<size_t> watched(size_t input) const {
+    const Weight* weight = observer == nullptr ? nullptr : constant(input);
+    return weight == nullptr ? std::nullopt : observer->watch(*weight);
   }
 };
 

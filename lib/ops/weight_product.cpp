@@ -20,8 +20,8 @@ Product dense_product(const float* weight, const Fold& fold, size_t first, size_
   return prepare_dense(turned.data(), count * fold.rows, fold.cols);
 }
 
-std::shared_ptr<const WeightProducts::Made> make(const Fold& fold, WeightProducts::Pieces pieces,
-                                                 const auto& weight) {
+std::shared_ptr<WeightProducts::Made> make(const Fold& fold, WeightProducts::Pieces pieces,
+                                           const auto& weight) {
   auto made = std::make_shared<WeightProducts::Made>();
   made->fold = fold;
   for (const auto& [first, count] : pieces(fold)) {
@@ -53,7 +53,15 @@ WeightProducts::WeightProducts(const PrepareContext& context, size_t input, Piec
   if (weight == nullptr) return;
   const std::optional<Fold> fold = entry_->fold(*node_, input, weight->shape());
   if (!fold) return;  // an empty or misshapen weight: get() says so when it runs
-  made_ = make(*fold, pieces_, *weight);
+  const auto made = make(*fold, pieces_, *weight);
+  if (const std::optional<size_t> number = context.watched(input)) {
+    const std::vector<Piece> seen = pieces_(*fold);
+    for (size_t i = 0; i < seen.size(); ++i) {
+      made->products[i] = observed(made->products[i], *context.observer, *number, seen[i].first,
+                                   seen[i].count, fold->cols);
+    }
+  }
+  made_ = made;
   size_t bytes = 0;
   for (const Product& product : made_->products) bytes += product->bytes();
   context.replaces(input, bytes);

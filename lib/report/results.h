@@ -139,6 +139,22 @@ struct MaskResults {
   std::vector<MaskResult> masks;
 };
 
+/// A weight's inputs during calibration: `groups` that its parts share, of `inputs` elements each;
+/// `samples` of the group that was seen least.
+struct CalibratedLayer {
+  std::string weight;
+  size_t groups = 0, inputs = 0;
+  uint64_t samples = 0;
+  std::string left_out;
+};
+
+/// espalier calibrate
+struct CalibrateResults {
+  std::string model, output;  ///< no model where files were merged
+  size_t feeds = 0;
+  std::vector<CalibratedLayer> layers;
+};
+
 /// What a command found. A section shows what is there.
 struct Results {
   std::string command;
@@ -149,6 +165,7 @@ struct Results {
   std::optional<KernelResults> kernels;
   std::optional<DiffResults> diff;
   std::optional<MaskResults> masks;
+  std::optional<CalibrateResults> calibrate;
   std::vector<Verdict> verdicts;  ///< of pack
   std::vector<std::string> notes;
 };

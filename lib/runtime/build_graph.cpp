@@ -130,6 +130,7 @@ class GraphRunner::Builder {
     PrepareContext context{node, opset_, {}};
     Holdings holdings;
     context.holdings = &holdings;
+    context.observer = options_.observer;
     std::vector<std::shared_ptr<const Weight>> kept;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const Weight* weight = constant(node.inputs[i]);

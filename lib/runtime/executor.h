@@ -9,6 +9,7 @@
 
 #include "lib/base/thread_pool.h"
 #include "lib/ir/model.h"
+#include "lib/ops/product_observer.h"
 #include "lib/tensor/view.h"
 
 namespace espalier {
@@ -17,9 +18,10 @@ namespace espalier {
 using Feed = std::map<std::string, Tensor>;
 
 struct ExecutorOptions {
-  size_t threads = 1;           ///< 0: all processors
-  bool decode_weights = false;  ///< run packed weights as the dense tensors they decode to
-  bool profile = false;         ///< keep the time of each node
+  size_t threads = 1;                   ///< 0: all processors
+  bool decode_weights = false;          ///< run packed weights as the dense tensors they decode to
+  bool profile = false;                 ///< keep the time of each node
+  ProductObserver* observer = nullptr;  ///< sees what constant weights are multiplied with
 };
 
 struct NodeTime {

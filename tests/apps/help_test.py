@@ -35,6 +35,7 @@ def prepare(program, folder):
     shutil.copy(f"{DEMO}/eval/input_bands.npy", f"{folder}/input_x.npy")
     shutil.copytree(f"{DEMO}/test_data_set_0", f"{folder}/test_data_set_0")
     for line in (["convert", "model.onnx", "packed.nnef.tgz"], ["convert", "model.onnx", "packed.onnx"],
+                 ["calibrate", "model.onnx", "--inputs", "input_x.npy", "-o", "more.safetensors"],
                  ["prune", "model.onnx", "pruned.onnx"], ["mask", "export", "pruned.onnx", "-o", "masks.npz"],
                  ["mask", "export", "pruned.onnx", "-o", "a.npz"], ["mask", "export", "trained_sparse.onnx", "-o", "b.npz"]):
         done = espalier(program, folder, *line)

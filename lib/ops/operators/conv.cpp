@@ -224,7 +224,8 @@ bool is_plain_product(const PrepareContext& context, const Shape& weight) {
 Run prepare(const PrepareContext& context) {
   const Weight* weight = context.constant(1);
   if (weight == nullptr) return DenseRun(context);
-  const bool product = weight->is_sparse() || is_plain_product(context, weight->shape());
+  const bool product =
+      weight->is_sparse() || context.watched(1) || is_plain_product(context, weight->shape());
   return product ? prepare_products(context) : DenseRun(context);
 }
 

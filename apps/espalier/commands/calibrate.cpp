@@ -1,0 +1,112 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+
+#include "apps/espalier/calibration.h"
+#include "apps/espalier/command.h"
+#include "apps/espalier/common_options.h"
+#include "apps/espalier/data_options.h"
+#include "formats/format.h"
+#include "lib/base/error.h"
+#include "lib/calibrate/statistics_file.h"
+
+namespace espalier {
+namespace {
+
+struct Args {
+  CommonOptions common;
+  DataOptions data;
+  SelectOptions select;
+  CollectOptions collect;
+  std::string model, output;
+  std::vector<std::string> merge;
+};
+
+void check(const Args& args) {
+  if (args.output.empty()) throw Error(Fault::kUsage, "-o STATS is missing: the file to write");
+  if (args.model.empty() != args.data.inputs.empty())
+    throw Error(Fault::kUsage, "MODEL and --inputs DATA belong together");
+  if (args.model.empty() && args.merge.empty())
+    throw Error(Fault::kUsage, "MODEL and --inputs DATA, or --merge FILE ..., is missing");
+}
+
+Statistics collected(const Args& args, CalibrateResults& results) {
+  const Model model = read_model(args.model);
+  const DataSet data = data_set(args.data.inputs, model, args.data);
+  const std::vector<Feed> feeds = make_feeds(model, data);
+  const std::vector<Layer> layers = select_layers(model, args.select);
+  CollectOptions options = args.collect;
+  options.threads = args.common.threads;
+  Statistics statistics = calibrate(model, layers, data, feeds, options);
+  results.model = printable(args.model, 4096);
+  results.feeds = feeds.size();
+  for (const Layer& layer : layers) {
+    if (statistics.find(layer.weight) != nullptr) continue;
+    const std::string why = layer.left_out.empty() ? "was not multiplied" : layer.left_out;
+    results.layers.push_back({layer.weight, layer.fold.parts, layer.fold.cols, 0, why});
+  }
+  return statistics;
+}
+
+CalibratedLayer row_of(const LayerStatistics& layer) {
+  CalibratedLayer row{layer.weight, layer.inputs.size(), 0, 0, ""};
+  for (const InputMoments& input : layer.inputs) {
+    row.inputs = input.mean.count();
+    const bool first = &input == &layer.inputs.front();
+    row.samples = first ? input.samples : std::min<uint64_t>(row.samples, input.samples);
+  }
+  return row;
+}
+
+int run(const Args& args) {
+  apply_common(args.common);
+  check(args);
+  Results results;
+  results.command = "calibrate";
+  CalibrateResults& found = results.calibrate.emplace();
+  Statistics statistics;
+  if (!args.model.empty()) statistics = collected(args, found);
+  for (const std::string& file : args.merge) statistics = merged(statistics, read_statistics(file));
+  std::vector<CalibratedLayer> rows;
+  for (const LayerStatistics& layer : statistics.layers) rows.push_back(row_of(layer));
+  found.layers.insert(found.layers.begin(), rows.begin(), rows.end());
+  found.output = printable(args.output, 4096);
+  write_statistics(args.output, statistics);
+  emit(results, args.common);
+  return kDone;
+}
+
+std::function<int()> add(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  app.add_option("MODEL", args->model, "model to run");
+  app.add_option("-o,--output", args->output, "file to write")->type_name("STATS");
+  app.add_option("--merge", args->merge, "join these files of statistics of the same model")
+      ->type_name("STATS ...");
+  app.add_option("--min-weights", args->select.min_weights, "smaller weights are left out (1024)")
+      ->type_name("N");
+  app.add_flag("--depthwise", args->select.depthwise, "depthwise convolutions too");
+  app.add_option("--force", args->select.force, "fixed transforms of that name too; repeatable")
+      ->type_name("REGEX")
+      ->allow_extra_args(false);
+  app.add_option("--positions", args->collect.positions,
+                 "places of an image that a convolution is sampled at, 0: all (512)")
+      ->type_name("N");
+  app.add_option("--calib-memory", args->collect.memory_bytes,
+                 "bytes for sums; more are collected in several passes (2 GiB)")
+      ->type_name("BYTES");
+  add_data_options(app, args->data, "calibration inputs, unlabelled");
+  add_common(app, args->common);
+  add_footer(app,
+             "  espalier calibrate model.onnx --inputs input_x.npy -o stats.safetensors\n"
+             "  espalier calibrate --merge stats.safetensors more.safetensors -o all.safetensors");
+  return [args] { return run(*args); };
+}
+
+}  // namespace
+
+constinit const Command calibrate_command{"calibrate",
+                                          "collect the statistics of inputs that prune needs", add};
+
+}  // namespace espalier

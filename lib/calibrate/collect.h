@@ -1,0 +1,41 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "lib/ops/product_observer.h"
+#include "lib/prune/selection.h"
+#include "lib/prune/statistics.h"
+
+namespace espalier {
+
+struct CollectOptions {
+  size_t threads = 1;                     ///< 0: all processors
+  size_t positions = 512;                 ///< places of an image that a convolution's filter is
+                                          ///< sampled at, per image; evenly spaced, 0: all
+  size_t memory_bytes = size_t{2} << 30;  ///< for sums; what passes it is left for another pass
+};
+
+/// Runs the model over all calibration inputs once and tells the observer.
+using CalibrationPass = std::function<void(ProductObserver& observer)>;
+
+struct Collected {
+  Statistics statistics;             ///< of layers that were multiplied at all, in their order
+  std::vector<std::string> refused;  ///< "weight: reason" of layers whose sums pass memory_bytes
+  size_t passes = 0;
+  uint64_t not_finite = 0;  ///< samples with an infinity or NaN, left out
+};
+
+/// Moments of what each of `layers` is multiplied with. Layers that are left out are skipped.
+///
+/// MatMul, Gemm: the other operand's rows. Conv: each group's im2col columns. W of GRU, LSTM, RNN:
+/// the layer's inputs; R: the hidden states of the direction, and of a GRU's candidate without
+/// linear_before_reset the states times the reset gate. With sequence_lens, steps after the end of
+/// a sequence count as samples too.
+/// Sums    f32 products of 256 samples at a time, added up in f64; the same on any threads.
+/// Memory  8 cols^2 bytes for each input; several passes where that is more than memory_bytes.
+Collected collect_statistics(const Model& model, const std::vector<Layer>& layers,
+                             const CalibrationPass& pass, const CollectOptions& options);
+
+}  // namespace espalier

@@ -1,0 +1,94 @@
+#include "lib/calibrate/moment_sums.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "lib/kernels/multiply_matrices.h"
+
+namespace espalier {
+namespace {
+
+// Few enough for sums in f32, many enough for a quick product.
+constexpr size_t kTogether = 256;
+
+// A number in [0, 1) for call number `index` (SplitMix64).
+double jitter(uint64_t index) {
+  uint64_t z = (index + 1) * 0x9E3779B97F4A7C15;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
+}
+
+}  // namespace
+
+MomentSums::MomentSums(size_t first_part, size_t parts, size_t inputs)
+    : first_part_(first_part),
+      parts_(parts),
+      inputs_(inputs),
+      second_(inputs * inputs, 0.0),
+      mean_(inputs, 0.0) {}
+
+void MomentSums::add(const float* x, Features features, size_t n, size_t positions,
+                     ThreadPool& pool) {
+  if (features == Features::kInner) {
+    for (size_t i = 0; i < n; ++i) add_sample(x + i * inputs_, 1, pool);
+    return;
+  }
+  const size_t taken = positions == 0 ? n : std::min(n, positions);
+  const double start = taken == n ? 0 : jitter(calls_++);
+  for (size_t i = 0; i < taken; ++i) {
+    const auto at = static_cast<size_t>((static_cast<double>(i) + start) * static_cast<double>(n) /
+                                        static_cast<double>(taken));
+    add_sample(x + std::min(at, n - 1), n, pool);
+  }
+}
+
+void MomentSums::add_sample(const float* x, size_t stride, ThreadPool& pool) {
+  const size_t start = waiting_.size();
+  waiting_.resize(start + inputs_);
+  bool finite = true;
+  for (size_t i = 0; i < inputs_; ++i) {
+    waiting_[start + i] = x[i * stride];
+    finite = finite && std::isfinite(x[i * stride]);
+  }
+  if (!finite) {
+    waiting_.resize(start);
+    ++not_finite_;
+    return;
+  }
+  ++samples_;
+  if (waiting_.size() >= kTogether * inputs_) flush(pool);
+}
+
+void MomentSums::flush(ThreadPool& pool) {
+  const size_t count = waiting_.size() / inputs_;
+  if (count == 0) return;
+  product_.resize(inputs_ * inputs_);
+  multiply_matrices({waiting_.data(), true}, {waiting_.data(), false}, inputs_, count, inputs_,
+                    product_.data(), pool);
+  for (size_t i = 0; i < product_.size(); ++i) second_[i] += static_cast<double>(product_[i]);
+  for (size_t sample = 0; sample < count; ++sample) {
+    for (size_t i = 0; i < inputs_; ++i) mean_[i] += waiting_[sample * inputs_ + i];
+  }
+  waiting_.clear();
+}
+
+InputMoments MomentSums::result(ThreadPool& pool) {
+  flush(pool);
+  const auto side = static_cast<int64_t>(inputs_);
+  InputMoments moments{first_part_, parts_, samples_, Tensor::zeros(DType::kF64, {side, side}),
+                       Tensor::zeros(DType::kF64, {side})};
+  const auto second = moments.second.mutable_data<double>();
+  const auto mean = moments.mean.mutable_data<double>();
+  const double n = std::max<double>(1, static_cast<double>(samples_));
+  for (size_t i = 0; i < inputs_; ++i) {
+    mean[i] = mean_[i] / n;
+    // The product's two triangles may differ in their last bits.
+    for (size_t j = 0; j < inputs_; ++j) {
+      second[i * inputs_ + j] = (second_[i * inputs_ + j] + second_[j * inputs_ + i]) / (2 * n);
+    }
+  }
+  return moments;
+}
+
+}  // namespace espalier

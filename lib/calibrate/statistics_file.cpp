@@ -1,0 +1,293 @@
+#include "lib/calibrate/statistics_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "lib/base/checked_math.h"
+#include "lib/base/error.h"
+#include "lib/base/mapped_file.h"
+#include "lib/base/output_file.h"
+
+namespace espalier {
+namespace {
+
+using Json = nlohmann::json;
+using OrderedJson = nlohmann::ordered_json;
+
+constexpr std::string_view kStart = R"({"__metadata__":{"format":"espalier-statistics",)";
+constexpr std::string_view kVersion = "1";
+constexpr size_t kMaxHeader = size_t{100} << 20;  // what safetensors allows
+constexpr size_t kMaxInputs = size_t{1} << 20;
+
+[[noreturn]] void refuse(std::string text) { throw Error(Fault::kFormat, std::move(text)); }
+
+// ---- writing
+
+// Names of tensors: those of weights may hold anything, so tensors are numbered.
+std::string tensor_name(size_t layer, size_t input, const char* what) {
+  return fmt::format("{}.{}.{}", layer, input, what);
+}
+
+class Header {
+ public:
+  void add(const std::string& name, const char* dtype, const Shape& shape, size_t bytes) {
+    json_[name] = {
+        {"dtype", dtype}, {"shape", shape}, {"data_offsets", {offset_, offset_ + bytes}}};
+    offset_ += bytes;
+  }
+
+  /// Length and JSON, filled up with spaces so that the data begin at a multiple of 8.
+  std::string bytes(const OrderedJson& layers) {
+    OrderedJson all;
+    all["__metadata__"] = {{"format", "espalier-statistics"},
+                           {"version", kVersion},
+                           {"layers", layers.dump(-1, ' ', true)}};
+    all.update(json_);
+    std::string text = all.dump(-1, ' ', true);
+    text.resize(ceil_div(text.size(), 8) * 8, ' ');
+    const uint64_t length = text.size();
+    std::string result(sizeof(length), '\0');
+    std::memcpy(result.data(), &length, sizeof(length));
+    return result + text;
+  }
+
+ private:
+  OrderedJson json_ = OrderedJson::object();
+  size_t offset_ = 0;
+};
+
+// Names from a model may be no UTF-8: they are written byte by byte, as numbers would be in hex.
+std::string hex(std::string_view text) {
+  std::string result;
+  for (const char c : text) result += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return result;
+}
+
+OrderedJson layer_json(const LayerStatistics& layer) {
+  OrderedJson json{{"weight", printable(layer.weight, 4096)},
+                   {"name", hex(layer.weight)},
+                   {"fingerprint", fmt::format("{:016x}", layer.fingerprint)}};
+  json["inputs"] = OrderedJson::array();
+  for (const InputMoments& input : layer.inputs) {
+    json["inputs"].push_back(
+        {{"first_part", input.first_part}, {"parts", input.parts}, {"samples", input.samples}});
+  }
+  return json;
+}
+
+std::string header_of(const Statistics& statistics) {
+  Header header;
+  OrderedJson layers = OrderedJson::array();
+  for (size_t i = 0; i < statistics.layers.size(); ++i) {
+    layers.push_back(layer_json(statistics.layers[i]));
+    const auto& inputs = statistics.layers[i].inputs;
+    for (size_t j = 0; j < inputs.size(); ++j) {
+      const Tensor &second = inputs[j].second, &mean = inputs[j].mean;
+      header.add(tensor_name(i, j, "second"), "F64", second.shape(), second.bytes().size());
+      header.add(tensor_name(i, j, "mean"), "F64", mean.shape(), mean.bytes().size());
+    }
+  }
+  header.add("checksum", "U64", {1}, sizeof(uint64_t));
+  return header.bytes(layers);
+}
+
+// ---- reading
+
+// A tensor's bytes as the header places them, in order and without holes.
+class Tensors {
+ public:
+  Tensors(const Json& header, Bytes data, std::shared_ptr<const void> owner)
+      : header_(header), data_(data), owner_(std::move(owner)) {}
+
+  Tensor take(const std::string& name, DType dtype, const Shape& shape) {
+    const auto entry = header_.find(name);
+    if (entry == header_.end()) refuse(fmt::format("tensor {} is missing", name));
+    const size_t bytes = byte_count(dtype, shape);
+    const Json wanted = {{"dtype", dtype == DType::kF64 ? "F64" : "U64"},
+                         {"shape", shape},
+                         {"data_offsets", {next_, next_ + bytes}}};
+    if (*entry != wanted) {
+      refuse(fmt::format("tensor {} is {}, wanted: {}", name, printable(entry->dump(), 120),
+                         wanted.dump()));
+    }
+    if (bytes > data_.size() - next_) {
+      refuse(fmt::format("tensor {}: {} bytes wanted, {} left", name, bytes, data_.size() - next_));
+    }
+    const Bytes part = data_.subspan(next_, bytes);
+    next_ += bytes;
+    ++taken_;
+    return {dtype, shape, part, owner_};
+  }
+  size_t taken() const { return taken_; }
+  size_t end() const { return next_; }
+
+ private:
+  const Json& header_;
+  Bytes data_;
+  std::shared_ptr<const void> owner_;
+  size_t next_ = 0, taken_ = 0;
+};
+
+uint64_t count_of(const Json& json, const char* key) {
+  const auto found = json.is_object() ? json.find(key) : json.end();
+  if (found == json.end() || !found->is_number_unsigned())
+    refuse(fmt::format("\"{}\" is no whole number", key));
+  return found->get<uint64_t>();
+}
+
+std::string text_of(const Json& json, const char* key) {
+  const auto found = json.is_object() ? json.find(key) : json.end();
+  if (found == json.end() || !found->is_string()) refuse(fmt::format("\"{}\" is no text", key));
+  return found->get<std::string>();
+}
+
+std::string from_hex(const std::string& text, const char* key) {
+  std::string result;
+  const auto digit = [&](char c) -> int {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    refuse(fmt::format("\"{}\" is no hexadecimal text", key));
+  };
+  if (text.size() % 2 != 0) refuse(fmt::format("\"{}\" is no hexadecimal text", key));
+  for (size_t i = 0; i < text.size(); i += 2)
+    result += static_cast<char>(digit(text[i]) * 16 + digit(text[i + 1]));
+  return result;
+}
+
+// How many inputs a weight has is what the header says of its mean: one number.
+size_t inputs_of(const Json& header, const std::string& name) {
+  const auto entry = header.find(name);
+  if (entry == header.end() || !entry->is_object() || !entry->contains("shape"))
+    refuse(fmt::format("tensor {} is missing", name));
+  const Json& shape = entry->at("shape");
+  if (!shape.is_array() || shape.size() != 1 || !shape[0].is_number_unsigned())
+    refuse(fmt::format("tensor {} is no vector", name));
+  const auto count = shape[0].get<uint64_t>();
+  if (count == 0 || count > kMaxInputs)
+    refuse(fmt::format("tensor {} has {} elements, wanted: 1 to {}", name, count, kMaxInputs));
+  return count;
+}
+
+void check_finite(const Tensor& tensor, const std::string& name) {
+  const auto values = tensor.data<double>();
+  if (!std::ranges::all_of(values, [](double v) { return std::isfinite(v); }))
+    refuse(fmt::format("tensor {} holds infinities or NaN", name));
+}
+
+LayerStatistics read_layer(const Json& json, size_t number, const Json& header, Tensors& tensors) {
+  LayerStatistics layer;
+  layer.weight = from_hex(text_of(json, "name"), "name");
+  const std::string print = from_hex(text_of(json, "fingerprint"), "fingerprint");
+  if (print.size() != 8) refuse("\"fingerprint\" is not 64 bits long");
+  for (const char c : print) layer.fingerprint = layer.fingerprint << 8 | static_cast<uint8_t>(c);
+  const auto inputs = json.find("inputs");
+  if (inputs == json.end() || !inputs->is_array()) refuse("\"inputs\" is no array");
+  for (size_t j = 0; j < inputs->size(); ++j) {
+    const Json& input = (*inputs)[j];
+    const std::string mean = tensor_name(number, j, "mean");
+    const std::string second = tensor_name(number, j, "second");
+    const auto side = static_cast<int64_t>(inputs_of(header, mean));
+    InputMoments moments;
+    moments.first_part = count_of(input, "first_part");
+    moments.parts = count_of(input, "parts");
+    moments.samples = count_of(input, "samples");
+    moments.second = tensors.take(second, DType::kF64, {side, side});
+    moments.mean = tensors.take(mean, DType::kF64, {side});
+    check_finite(moments.second, second);
+    check_finite(moments.mean, mean);
+    layer.inputs.push_back(std::move(moments));
+  }
+  return layer;
+}
+
+Json parse(std::string_view text) {
+  static constexpr int kMaxDepth = 8;
+  const auto watch = [](int depth, Json::parse_event_t, Json&) {
+    if (depth > kMaxDepth) refuse(fmt::format("nested deeper than {} levels", kMaxDepth));
+    return true;
+  };
+  Json json;
+  try {
+    json = Json::parse(text.begin(), text.end(), watch);
+  } catch (const Json::exception&) {
+    refuse("the header is not JSON");
+  }
+  if (!json.is_object() && !json.is_array()) refuse("the header is no object");
+  return json;
+}
+
+Statistics parse_file(const std::shared_ptr<const MappedFile>& file) {
+  ByteReader reader(file->bytes());
+  const auto length = reader.get<uint64_t>("header length");
+  if (length > kMaxHeader || length % 8 != 0)
+    refuse(fmt::format("the header is {} bytes long, wanted: a multiple of 8 up to {}", length,
+                       kMaxHeader));
+  const std::string_view text = as_text(reader.take(length, "header"));
+  if (!text.starts_with(kStart)) refuse("it does not begin like a file of statistics");
+  const Json header = parse(text);
+  const Json& metadata = header.at("__metadata__");
+  if (const std::string version = text_of(metadata, "version"); version != kVersion)
+    refuse(fmt::format("version {}, wanted: {}", printable(version), kVersion));
+
+  const Bytes data = reader.rest();
+  Tensors tensors(header, data, file);
+  Statistics statistics;
+  const Json layers = parse(text_of(metadata, "layers"));
+  if (!layers.is_array()) refuse("\"layers\" is no array");
+  for (const Json& layer : layers) {
+    statistics.layers.push_back(read_layer(layer, statistics.layers.size(), header, tensors));
+  }
+  const size_t summed = 8 + length + tensors.end();
+  const Tensor checksum = tensors.take("checksum", DType::kU64, {1});
+  if (tensors.taken() + 1 != header.size()) refuse("the header names other tensors too");
+  if (tensors.end() != data.size())
+    refuse(fmt::format("{} bytes follow the last tensor", data.size() - tensors.end()));
+  if (checksum.data<uint64_t>()[0] != fnv1a(file->bytes().first(summed)))
+    refuse("the checksum is wrong: the file was changed or cut");
+  return statistics;
+}
+
+}  // namespace
+
+void write_statistics(const std::filesystem::path& path, const Statistics& statistics) {
+  OutputFiles files;
+  files.add(path);
+  uint64_t checksum = fnv1a({});
+  const auto put = [&](Bytes bytes) {
+    checksum = fnv1a(bytes, checksum);
+    files.write(bytes);
+  };
+  put(as_bytes(header_of(statistics)));
+  for (const LayerStatistics& layer : statistics.layers) {
+    for (const InputMoments& input : layer.inputs) {
+      put(input.second.bytes());
+      put(input.mean.bytes());
+    }
+  }
+  files.write(std::as_bytes(std::span(&checksum, 1)));
+  files.commit();
+}
+
+Statistics read_statistics(const std::filesystem::path& path) {
+  const auto file = MappedFile::open(path);
+  try {
+    return parse_file(file);
+  } catch (Error& error) {
+    error.add_context(printable(path.string()));
+    throw;
+  }
+}
+
+bool is_statistics_file(const std::filesystem::path& path) {
+  std::error_code fault;
+  if (!std::filesystem::is_regular_file(path, fault)) return false;
+  const auto file = MappedFile::open(path);
+  const std::string_view text = as_text(file->bytes());
+  return text.size() > 8 && text.substr(8).starts_with(kStart);
+}
+
+}  // namespace espalier
