@@ -72,7 +72,7 @@ std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts)
 void add_later_options(CLI::App& app, LaterOptions& options) {
   static constexpr std::array kLater{"--target-size", "--target-latency", "--max-drop",
                                      "--machine",     "--schedule",       "--at-step"};
-  static constexpr std::array kLaterFlags{"--no-refit", "--sequential"};
+  static constexpr std::array kLaterFlags{"--sequential"};
   options.given.reserve(kLater.size() + kLaterFlags.size());
   for (const char* name : kLater) {
     auto& entry = options.given.emplace_back(name, std::vector<std::string>());
@@ -102,7 +102,8 @@ void check_available(const std::string& method, const std::string& scope,
 }
 
 std::string method_help() {
-  return fmt::format("{}: how blocks are scored (l2)", fmt::join(methods(), ", "));
+  return fmt::format("{}: how blocks are scored (obs with --calib, else l2)",
+                     fmt::join(methods(), ", "));
 }
 
 void add_tolerance(CLI::App& app, double& absolute, double& relative) {

@@ -7,7 +7,7 @@
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "formats/format.h"
-#include "lib/prune/plan.h"
+#include "lib/prune/refit.h"
 
 namespace espalier {
 
@@ -25,14 +25,20 @@ struct PackJob {
   Model packed;
   bool pruned = true;  ///< masked differs from before on purpose
 
-  std::vector<Layer> layers;      ///< parallel to rows
-  std::vector<LayerResult> rows;  ///< as far as they are known before the run
+  std::vector<Layer> layers;                        ///< parallel to rows
+  std::vector<LayerResult> rows;                    ///< as far as they are known before the run
+  std::vector<std::optional<RefittedBias>> biases;  ///< parallel to layers, or empty
   std::vector<std::pair<std::string, Cell>> options;
   std::vector<std::string> notes;
 
   DataOptions data;
   std::string data_path;  ///< inputs for the runs; "" = random ones
+  bool held_out = false;  ///< of these only the feeds that is_held_out() names
 };
+
+/// Whether feed `index` of inputs that serve for calibration and for checks is kept for the checks:
+/// each tenth.
+inline bool is_held_out(size_t index) { return index % 10 == 9; }
 
 /// Checks in memory, writes, reads back, checks again, measures, reports.
 /// Returns kDone, or kOutOfTolerance where packed and decoded weights disagree (then no output is

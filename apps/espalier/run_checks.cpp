@@ -56,8 +56,15 @@ std::vector<Replacement> replacements(const PackJob& job, std::vector<size_t>& p
     const Layer& layer = job.layers[i];
     if (!job.rows[i].left_out.empty() || !layer.prefix.empty()) continue;
     const Weight& weight = weight_of(job.packed, layer);
-    result.push_back(
-        {layer.value, layer.input, weight.is_sparse() ? decode(weight.sparse()) : weight.dense()});
+    result.push_back({layer.value,
+                      layer.input,
+                      weight.is_sparse() ? decode(weight.sparse()) : weight.dense(),
+                      {},
+                      {}});
+    if (i < job.biases.size() && job.biases[i]) {
+      result.back().bias_value = job.biases[i]->place.value;
+      result.back().bias = job.biases[i]->bias;
+    }
     places.push_back(i);
   }
   return result;
@@ -150,6 +157,10 @@ CheckInputs check_inputs(const PackJob& job, const CommonOptions& common) {
   inputs.not_run = lacking(job.packed);
   if (!job.data_path.empty()) {
     inputs.feeds = make_feeds(job.before, inputs.data);
+    if (job.held_out) {
+      size_t index = 0;
+      std::erase_if(inputs.feeds, [&](const Feed&) { return !is_held_out(index++); });
+    }
     return inputs;
   }
   inputs.random = true;

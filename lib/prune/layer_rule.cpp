@@ -162,7 +162,7 @@ void check_options(const PruneOptions& options) {
   check_share("sparsity", options.sparsity);
   check_block(options.block);
   if (options.nm) check_nm(*options.nm);
-  check_method(options.method);
+  if (!options.method.empty()) check_method(options.method);
   if (options.scope != "layer" && options.scope != "global") {
     usage(fmt::format("scope is \"{}\", wanted: layer or global", printable(options.scope)));
   }

@@ -6,6 +6,8 @@
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/prune/choose_blocks.h"
+#include "lib/prune/layer_bias.h"
+#include "lib/prune/layer_moments.h"
 #include "lib/prune/layer_settings.h"
 #include "lib/prune/plan.h"
 #include "lib/sparse/pack.h"
@@ -33,8 +35,52 @@ LayerPlan planned(const Layer& layer, const LayerSettings& settings, bool keep_d
   return plan;
 }
 
-BlockScores score_layer(const Model& model, const LayerPlan& plan, uint64_t seed,
-                        ThreadPool& pool) {
+// The statistics that a layer's criterion needs. Where there are none its method becomes l2.
+class Moments {
+ public:
+  Moments(const Model& model, const PruneOptions& options, const std::vector<Layer>& layers,
+          const Statistics* statistics)
+      : model_(model), statistics_(statistics) {
+    centred_.assign(layers.size(), false);
+    if (statistics == nullptr || !options.refit) return;
+    const auto biases = layer_biases(model, layers);
+    for (size_t i = 0; i < layers.size(); ++i) centred_[i] = biases[i].has_value();
+  }
+
+  std::optional<LayerMoments> of(LayerPlan& plan, size_t index) {
+    if (!find_criterion(plan.method)->needs_moments) return std::nullopt;
+    if (statistics_ == nullptr) {
+      throw Error(Fault::kUsage, fmt::format("method {} wants calibration data", plan.method));
+    }
+    auto moments = layer_moments(model_, plan.layer, *statistics_, centred_[index]);
+    if (!moments) {
+      warn(fmt::format("weight {}: no statistics of its inputs: chosen by l2, not by {}",
+                       plan.layer.weight, plan.method));
+      plan.method = "l2";
+    } else {
+      look_at_samples(plan, *moments);
+    }
+    return moments;
+  }
+
+ private:
+  void look_at_samples(const LayerPlan& plan, const LayerMoments& moments) {
+    for (const MomentGroup& group : moments.groups) {
+      if (warned_ || group.samples >= plan.layer.fold.cols) continue;
+      warn(fmt::format("weight {}: {} samples for {} inputs: more calibration data would serve it",
+                       plan.layer.weight, group.samples, plan.layer.fold.cols));
+      warned_ = true;
+    }
+  }
+
+  const Model& model_;
+  const Statistics* statistics_;
+  std::vector<bool> centred_;
+  bool warned_ = false;
+};
+
+BlockScores score_layer(const Model& model, const LayerPlan& plan, const LayerMoments* moments,
+                        uint64_t seed, ThreadPool& pool) {
   const Weight& weight = weight_of(model, plan.layer);
   const Tensor dense = as_f32(weight.is_sparse() ? decode(weight.sparse()) : weight.dense());
   BlockScores result{plan.layer.fold, plan.block, plan.diagonal, {}};
@@ -44,8 +90,16 @@ BlockScores score_layer(const Model& model, const LayerPlan& plan, uint64_t seed
   const ScoreContext context{{dense.data<float>().data(), plan.layer.fold},
                              plan.block,
                              plan.diagonal,
-                             seed_of(plan.layer.weight, seed)};
+                             seed_of(plan.layer.weight, seed),
+                             moments,
+                             plan.nm ? plan.nm->keep : 0,
+                             plan.nm ? plan.nm->of : 0,
+                             plan.sparsity};
   const Criterion& criterion = *find_criterion(plan.method);
+  if (criterion.score_layer != nullptr) {
+    criterion.score_layer(context, pool, result.scores);
+    return result;
+  }
   const size_t tasks = std::min(rows, 4 * pool.threads());
   pool.for_each(tasks, [&](size_t i) {
     criterion.score(context, rows * i / tasks, rows * (i + 1) / tasks, result.scores);
@@ -110,7 +164,8 @@ void choose_globally(std::vector<BlockScores>& scores, const std::vector<LayerPl
 
 }  // namespace
 
-PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool) {
+PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
+                    const Statistics* statistics) {
   const std::vector<Layer> layers = select_layers(model, options.select);
   const std::vector<LayerSettings> settings = layer_settings(layers, options);
   PrunePlan plan{options, {}};
@@ -119,12 +174,15 @@ PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool&
     plan.layers.push_back(planned(layers[i], settings[i], options.keep_diagonal));
 
   NanWarning nan;
+  Moments all_moments(model, options, layers, statistics);
   std::vector<BlockScores> global_scores;
   std::vector<LayerPlan*> global;
   for (size_t i = 0; i < layers.size(); ++i) {
     LayerPlan& layer = plan.layers[i];
     if (!layer.layer.left_out.empty()) continue;
-    BlockScores scores = score_layer(model, layer, options.seed, pool);
+    const std::optional<LayerMoments> moments = all_moments.of(layer, i);
+    BlockScores scores =
+        score_layer(model, layer, moments ? &*moments : nullptr, options.seed, pool);
     nan.look_at(model, layer, scores);
     if (options.scope == "global" && !settings[i].own_target) {
       global_scores.push_back(std::move(scores));

@@ -8,6 +8,7 @@
 #include "lib/base/thread_pool.h"
 #include "lib/prune/criterion.h"
 #include "lib/prune/selection.h"
+#include "lib/prune/statistics.h"
 #include "lib/sparse/block_mask.h"
 
 namespace espalier {
@@ -40,6 +41,7 @@ struct PruneOptions {
   std::string method = "l2";
   std::string scope = "layer";  ///< or global
   bool keep_diagonal = true;
+  bool refit = true;  ///< kept weights and biases, where there are statistics
   std::vector<LayerRule> rules;
   std::string values;  ///< "" = the weight's own type, or f32, f16, bf16
   uint64_t seed = 0;
@@ -68,8 +70,11 @@ struct PrunePlan {
 /// Per layer the dropped weights come as near to the asked share as whole blocks allow; with scope
 /// global all layers without a target of their own share one threshold.
 /// Errors  Fault::kUsage: a bad option or pattern, a rule that matches no weight, gate densities of
-/// the wrong number, different methods under one global threshold.
-PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool);
+/// the wrong number, different methods under one global threshold, a method that needs
+/// `statistics` without any; Fault::kFormat: statistics of another model. A layer that they lack is
+/// chosen by l2, with a warning.
+PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
+                    const Statistics* statistics = nullptr);
 
 /// A plan from ready masks (weight name -> bool array of the weight's shape) instead of scores:
 /// what each mask keeps, as options.block or else as the largest usual block that it consists of.

@@ -148,6 +148,8 @@ void read_key(const std::string& key, const Json& value, PruneOptions& options) 
     options.scope = read_text(key, value);
   } else if (key == "diagonal") {
     options.keep_diagonal = read_diagonal(key, value);
+  } else if (key == "refit") {
+    options.refit = read_bool(key, value);
   } else if (key == "values") {
     options.values = read_text(key, value);
   } else if (key == "op") {
@@ -197,6 +199,7 @@ OrderedJson options_json(const PruneOptions& options) {
   json["method"] = options.method;
   json["scope"] = options.scope;
   json["diagonal"] = options.keep_diagonal ? "keep" : "prune";
+  json["refit"] = options.refit;
   if (!options.values.empty()) json["values"] = options.values;
   json["op"] = options.select.operators;
   json["min_weights"] = options.select.min_weights;

@@ -20,6 +20,21 @@ std::optional<ValueId> first_output(const Node& node) {
   return std::nullopt;
 }
 
+ValueId add_constant(Graph& graph, const std::string& name, const Tensor& tensor) {
+  const ValueId value = add_value(graph, name, tensor.dtype(), tensor.shape());
+  graph.weights.emplace(value, Weight{tensor, {}});
+  return value;
+}
+
+// The node that reads both values, where there is one.
+std::optional<size_t> reader_of_both(const Graph& graph, ValueId a, ValueId b) {
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const auto& inputs = graph.nodes[i].inputs;
+    if (std::ranges::count(inputs, a) != 0 && std::ranges::count(inputs, b) != 0) return i;
+  }
+  return std::nullopt;
+}
+
 std::optional<Twin> add_twin(Graph& graph, const Replacement& replacement, size_t index) {
   const std::optional<size_t> reader = reader_of(graph, replacement.value, replacement.input);
   if (!reader) return std::nullopt;
@@ -28,10 +43,15 @@ std::optional<Twin> add_twin(Graph& graph, const Replacement& replacement, size_
   const std::string tag = "espalier.twin." + std::to_string(index);
   Node twin = graph.nodes[*reader];
   twin.name = tag;
-  const ValueId weight =
-      add_value(graph, tag + ".weight", replacement.weight.dtype(), replacement.weight.shape());
-  graph.weights.emplace(weight, Weight{replacement.weight, {}});
-  twin.inputs[replacement.input] = weight;
+  twin.inputs[replacement.input] = add_constant(graph, tag + ".weight", replacement.weight);
+  std::optional<size_t> adder;
+  ValueId bias = kNoValue;
+  if (replacement.bias_value) {
+    bias = add_constant(graph, tag + ".bias", replacement.bias);
+    if (std::ranges::count(twin.inputs, *replacement.bias_value) == 0)
+      adder = reader_of_both(graph, *output, *replacement.bias_value);
+    std::ranges::replace(twin.inputs, *replacement.bias_value, bias);
+  }
   for (ValueId& value : twin.outputs) {
     if (value == kNoValue) continue;
     const Value like = graph.values[value];
@@ -41,9 +61,20 @@ std::optional<Twin> add_twin(Graph& graph, const Replacement& replacement, size_
   while (!twin.outputs.empty() && twin.outputs.back() == kNoValue) twin.outputs.pop_back();
   const ValueId made = twin.outputs.back();
   graph.nodes.push_back(std::move(twin));
-  if (std::ranges::count(graph.outputs, *output) == 0) graph.outputs.push_back(*output);
-  graph.outputs.push_back(made);
-  return Twin{index, graph.values[*output].name, graph.values[made].name};
+  ValueId plain = *output, changed = made;
+  if (adder) {
+    Node sum = graph.nodes[*adder];
+    sum.name = tag + ".sum";
+    plain = sum.outputs[0];
+    std::ranges::replace(sum.inputs, *output, made);
+    std::ranges::replace(sum.inputs, *replacement.bias_value, bias);
+    changed = add_value(graph, sum.name, graph.values[plain].dtype, graph.values[plain].shape);
+    sum.outputs[0] = changed;
+    graph.nodes.push_back(std::move(sum));
+  }
+  if (std::ranges::count(graph.outputs, plain) == 0) graph.outputs.push_back(plain);
+  graph.outputs.push_back(changed);
+  return Twin{index, graph.values[plain].name, graph.values[changed].name};
 }
 
 void accumulate(Twin& twin, const Feed& outputs) {

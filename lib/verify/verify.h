@@ -99,6 +99,10 @@ struct Replacement {
   ValueId value = 0;
   size_t input = 0;
   Tensor weight;
+  /// A constant that changes with it: another input of that node, or of the node that adds it to
+  /// that node's output (whose output is then the one looked at).
+  std::optional<ValueId> bias_value;
+  Tensor bias;
 };
 
 /// What each replacement alone does to its node's first output, the node's inputs being those of

@@ -5,12 +5,15 @@
 #include <fstream>
 #include <memory>
 
+#include "apps/espalier/calibration.h"
 #include "apps/espalier/command.h"
 #include "apps/espalier/options.h"
 #include "apps/espalier/pack_job.h"
 #include "formats/npy/npy.h"
+#include "lib/base/log.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/output_file.h"
+#include "lib/calibrate/statistics_file.h"
 #include "lib/prune/layer_rule.h"
 #include "lib/prune/plan_json.h"
 
@@ -25,7 +28,9 @@ struct Args {
   std::string block, nm, method, scope, diagonal, values, profile, index;
   std::vector<std::string> operators, exclude, force, layers, shapes;
   std::optional<size_t> min_weights;
-  bool depthwise = false, keep_first_last = false, dry_run = false, no_verify = false;
+  size_t calib_memory = CollectOptions().memory_bytes;
+  bool no_refit = false, depthwise = false, keep_first_last = false, dry_run = false,
+       no_verify = false;
   std::string mask_in, mask_out, rewind, recipe, save_recipe;
   LaterOptions later;
 };
@@ -40,9 +45,11 @@ void read_select(const Args& args, SelectOptions& select) {
 }
 
 PruneOptions recipe_of(const Args& args) {
-  if (args.recipe.empty()) return {};
+  PruneOptions defaults;
+  defaults.method.clear();  // follows from the data, where neither recipe nor line names one
+  if (args.recipe.empty()) return defaults;
   try {
-    return read_recipe(as_text(MappedFile::open(args.recipe)->bytes()));
+    return read_recipe(as_text(MappedFile::open(args.recipe)->bytes()), defaults);
   } catch (Error& error) {
     error.add_context(printable(args.recipe));
     throw;
@@ -60,6 +67,8 @@ PruneOptions options_of(const Args& args) {
   }
   if (!args.nm.empty()) options.nm = parse_nm(args.nm);
   if (!args.method.empty()) options.method = args.method;
+  if (options.method.empty()) options.method = args.calib.empty() ? "l2" : "obs";
+  if (args.no_refit) options.refit = false;
   if (!args.scope.empty()) options.scope = args.scope;
   if (!args.diagonal.empty()) options.keep_diagonal = args.diagonal == "keep";
   if (!args.values.empty()) options.values = args.values;
@@ -70,14 +79,31 @@ PruneOptions options_of(const Args& args) {
   return options;
 }
 
+// From --calib, which names a file of statistics or inputs. Of inputs that serve for the checks as
+// well, each tenth feed is left to these.
+std::optional<Statistics> statistics_of(const Args& args, const PruneOptions& options,
+                                        PackJob& job) {
+  if (args.calib.empty()) return std::nullopt;
+  if (is_statistics_file(args.calib)) return read_statistics(args.calib);
+  const DataSet data = data_set(args.calib, job.before, args.data);
+  std::vector<Feed> feeds = make_feeds(job.before, data);
+  job.held_out = job.data_path == args.calib && data.states.empty() && feeds.size() >= 10;
+  if (job.held_out) {
+    size_t index = 0;
+    std::erase_if(feeds, [&](const Feed&) { return is_held_out(index++); });
+  }
+  return calibrate(job.before, select_layers(job.before, options.select), data, feeds,
+                   {.threads = args.common.threads, .memory_bytes = args.calib_memory});
+}
+
 PrunePlan plan_of(const Args& args, const Model& model, const PruneOptions& options,
-                  ThreadPool& pool) {
+                  const Statistics* statistics, ThreadPool& pool) {
   const Stage stage("score and choose");
-  if (args.mask_in.empty()) return make_plan(model, options, pool);
+  if (args.mask_in.empty()) return make_plan(model, options, pool, statistics);
   return plan_from_masks(model, options, read_npz_file(args.mask_in));
 }
 
-std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& options,
+std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& options, bool refitted,
                                                        const std::string& profile) {
   const std::string block = options.nm ? "1x1" : to_string(options.block);
   return {{"block", block},
@@ -86,6 +112,7 @@ std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& optio
                                   : options.sparsity},
           {"method", options.method},
           {"scope", options.scope},
+          {"refit", refitted},
           {"values", cell_or_null(options.values)},
           {"profile", cell_or_null(profile)},
           {"seed", count_cell(options.seed)}};
@@ -108,9 +135,30 @@ LayerResult row_of(const PackJob& job, const LayerPlan& plan) {
   return row;
 }
 
-// Which of --eval, --calib and --inputs the runs take.
+// Which of --eval, --inputs and --calib the runs take.
 std::string run_data(const Args& args) {
-  return !args.eval.empty() ? args.eval : !args.calib.empty() ? args.calib : args.data.inputs;
+  if (!args.eval.empty()) return args.eval;
+  if (!args.data.inputs.empty()) return args.data.inputs;
+  return is_statistics_file(args.calib) ? "" : args.calib;
+}
+
+// Zeros in the dropped blocks, and the kept weights refitted where there are statistics.
+void apply(const PruneOptions& options, const PrunePlan& plan, const Statistics* statistics,
+           PackJob& job, ThreadPool& pool) {
+  if (statistics == nullptr || !options.refit) {
+    job.masked = apply_plan(job.before, plan, pool);
+    return;
+  }
+  const Stage stage("refit");
+  Refitted refitted = refit(job.before, plan, *statistics, pool);
+  job.masked = std::move(refitted.model);
+  job.biases = std::move(refitted.biases);
+  if (refitted.rows_kept != 0) {
+    warn(
+        fmt::format("{} rows were not refitted: they hold infinities or NaN, or their inputs' "
+                    "moments could not be factorised",
+                    refitted.rows_kept));
+  }
 }
 
 void check(const Args& args) {
@@ -124,11 +172,24 @@ void check(const Args& args) {
   check_available(args.method, args.scope, args.values);
 }
 
+// Errors  Fault::kUsage: a method, of all layers or of some, that needs calibration data.
+void check_method(const PruneOptions& options, const std::string& calib) {
+  std::vector<std::string> methods{options.method};
+  for (const LayerRule& rule : options.rules) methods.push_back(rule.options.method.value_or(""));
+  for (const std::string& method : methods) {
+    const Criterion* criterion = find_criterion(method);
+    if (!calib.empty() || criterion == nullptr || !criterion->needs_moments) continue;
+    throw Error(Fault::kUsage, fmt::format("--method {} wants --calib DATA", method));
+  }
+}
+
 int run(const Args& args) {
   apply_common(args.common);
   check(args);
-  const PruneOptions options = options_of(args);
+  PruneOptions options = options_of(args);
+  if (!args.rewind.empty()) options.refit = false;  // statistics tell nothing of another checkpoint
   check_options(options);
+  check_method(options, args.calib);
   ThreadPool pool(args.common.threads);
   PackJob job;
   job.command = "prune";
@@ -145,7 +206,9 @@ int run(const Args& args) {
     const Stage stage("read");
     job.before = read_model(args.input);
   }
-  PrunePlan plan = plan_of(args, job.before, options, pool);
+  const std::optional<Statistics> found = statistics_of(args, options, job);
+  const Statistics* statistics = found ? &*found : nullptr;
+  PrunePlan plan = plan_of(args, job.before, options, statistics, pool);
   if (!args.rewind.empty()) {
     job.before = read_model(args.rewind);
     plan = retarget(plan, job.before);
@@ -153,17 +216,23 @@ int run(const Args& args) {
   }
   {
     const Stage stage("apply and pack");
-    job.masked = apply_plan(job.before, plan, pool);
+    apply(options, plan, statistics, job, pool);
     job.packed = pack_weights(job.masked, plan, pool);
   }
-  job.options = option_cells(options, job.write.profile);
+  job.options = option_cells(options, found && options.refit, job.write.profile);
   for (const LayerPlan& layer : plan.layers) {
     job.layers.push_back(layer.layer);
     job.rows.push_back(row_of(job, layer));
   }
   if (!args.mask_out.empty()) write_npz_file(args.mask_out, masks_of(plan));
   if (!args.save_recipe.empty()) write_file(args.save_recipe, as_bytes(recipe_json(options)));
-  return finish(std::move(job), args.common);
+  const int status = finish(std::move(job), args.common);
+  if (status == kDone && args.calib.empty() && args.mask_in.empty() && args.method.empty()) {
+    warn(
+        "no calibration data: blocks were chosen by magnitude and the others stay as they were; "
+        "--calib DATA keeps more accuracy");
+  }
+  return status;
 }
 
 void add_what(CLI::App& app, Args& a) {
@@ -217,8 +286,19 @@ void add_how(CLI::App& app, Args& a) {
       ->group("What is written");
   app.add_flag("--dry-run", a.dry_run, "everything but writing OUT")->group("What is written");
   text("--eval", a.eval, "DATA", "inputs that the metric is measured on", "Data");
-  text("--calib", a.calib, "DATA", "inputs that the result is verified with", "Data");
-  add_data_options(app, a.data, "inputs that the result is verified with (random ones)");
+  text(
+      "--calib", a.calib, "DATA or STATS",
+      "calibration inputs, unlabelled, or the file that calibrate wrote: for wanda and obs, and to "
+      "refit what is kept",
+      "Data");
+  app.add_option("--calib-memory", a.calib_memory,
+                 "bytes for sums of calibration; more are made in several passes (2 GiB)")
+      ->type_name("BYTES")
+      ->group("Data");
+  app.add_flag("--no-refit", a.no_refit, "leave kept weights as they are in spite of --calib")
+      ->group("What is pruned");
+  add_data_options(app, a.data,
+                   "inputs that the result is verified with (those of --eval, --calib, or random)");
   add_metric_options(app, a.data, true);
 }
 

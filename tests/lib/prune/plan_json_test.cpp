@@ -16,7 +16,7 @@ using Json = nlohmann::json;
 namespace {
 
 constexpr const char* kEverything = R"({
-  "sparsity": 0.75, "block": "8x4", "method": "l1", "scope": "global", "diagonal": "prune",
+  "sparsity": 0.75, "block": "8x4", "method": "l1", "scope": "global", "diagonal": "prune", "refit": false,
   "values": "f16", "op": ["GRU", "Gemm"], "min_weights": 64, "depthwise": true,
   "keep_first_last": true, "exclude": ["^a"], "force": ["stft", "mel"], "seed": 18446744073709551615,
   "profile": "portable", "index": "first-element",

@@ -6,6 +6,7 @@
 
 #include "lib/prune/choose_blocks.h"
 #include "prune_models.h"
+#include "some_statistics.h"
 
 using namespace espalier;
 using namespace espalier::test;
@@ -86,9 +87,10 @@ TEST_CASE("every method gives the same plan on any number of threads") {
       PruneOptions options = options_of({4, 1}, 0.6);
       options.method = std::string(criterion->name);
       options.scope = scope;
-      const PrunePlan plan = make_plan(model, options, one);
+      const Statistics statistics = some_statistics(model, select_layers(model, options.select));
+      const PrunePlan plan = make_plan(model, options, one, &statistics);
       for (ThreadPool* pool : {&two, &three}) {
-        const PrunePlan other = make_plan(model, options, *pool);
+        const PrunePlan other = make_plan(model, options, *pool, &statistics);
         const Model a = pack_weights(model, plan, one), b = pack_weights(model, other, *pool);
         for (size_t i = 0; i < plan.layers.size(); ++i) {
           CHECK(plan.layers[i].mask == other.layers[i].mask);
@@ -286,7 +288,8 @@ TEST_CASE("NaN weights are kept") {
   for (const Criterion* criterion : criteria()) {
     PruneOptions options = options_of({1, 1}, 0.9);
     options.method = std::string(criterion->name);
-    const PrunePlan plan = make_plan(b.model, options, pool);
+    const Statistics statistics = some_statistics(b.model, select_layers(b.model, options.select));
+    const PrunePlan plan = make_plan(b.model, options, pool, &statistics);
     const Tensor after = dense_weight(apply_plan(b.model, plan, pool), plan.layers[0].layer);
     for (size_t i = 0; i < values.size(); i += 97) CHECK(std::isnan(after.data<float>()[i]));
   }

@@ -1,0 +1,43 @@
+#pragma once
+
+// Inside lib/prune only: second moments of a layer's inputs, ready for factorisations.
+
+#include <Eigen/Core>
+#include <optional>
+#include <vector>
+
+#include "lib/prune/selection.h"
+#include "lib/prune/statistics.h"
+
+namespace espalier {
+
+/// Shared by parts [first_part, first_part + parts).
+struct MomentGroup {
+  size_t first_part = 0, parts = 1;
+  uint64_t samples = 0;
+  Eigen::MatrixXd h;      ///< [cols, cols], positive definite: moments + damping on the diagonal
+  Eigen::VectorXd mean;   ///< [cols]; zeros where the moments are not centred
+  Eigen::VectorXd power;  ///< diagonal of the moments without damping
+};
+
+struct LayerMoments {
+  std::vector<MomentGroup> groups;
+
+  const MomentGroup& of_part(size_t part) const;
+};
+
+/// Share of the mean diagonal that is added to the diagonal: dead inputs and too few samples leave
+/// a matrix that can be inverted. Source  arXiv:2301.00774, section 3.3 (1 %).
+inline constexpr double kDamping = 0.01;
+
+/// `centred`: moments about the mean, for a layer whose bias follows the change of its weights. All
+/// inputs dead: the unit matrix, so that plain squares of weights count.
+/// Nothing where a part of the layer has no samples.
+/// Errors  Fault::kFormat: statistics of another model's weight, or of another shape.
+std::optional<LayerMoments> layer_moments(const Model& model, const Layer& layer,
+                                          const Statistics& statistics, bool centred);
+
+/// The inverse of group.h. Where rounding left it not positive definite, more damping is added.
+Eigen::MatrixXd inverse_of(const MomentGroup& group);
+
+}  // namespace espalier
