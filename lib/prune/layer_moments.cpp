@@ -31,7 +31,8 @@ MomentGroup group_of(const InputMoments& input, bool centred) {
     group.h.setIdentity();
     return group;
   }
-  group.h.diagonal() = group.power.array() + kDamping * average;
+  const double scarcity = static_cast<double>(side) / static_cast<double>(group.samples);
+  group.h.diagonal() = group.power.array() + kDamping * (1 + scarcity) * average;
   return group;
 }
 

@@ -163,7 +163,7 @@ void check_options(const PruneOptions& options) {
   check_block(options.block);
   if (options.nm) check_nm(*options.nm);
   if (!options.method.empty()) check_method(options.method);
-  if (options.scope != "layer" && options.scope != "global") {
+  if (!options.scope.empty() && options.scope != "layer" && options.scope != "global") {
     usage(fmt::format("scope is \"{}\", wanted: layer or global", printable(options.scope)));
   }
   constexpr auto kValues = std::to_array<std::string_view>({"", "f32", "f16", "bf16"});

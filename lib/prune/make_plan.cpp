@@ -184,7 +184,9 @@ PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool&
     BlockScores scores =
         score_layer(model, layer, moments ? &*moments : nullptr, options.seed, pool);
     nan.look_at(model, layer, scores);
-    if (options.scope == "global" && !settings[i].own_target) {
+    // A layer that lacks statistics has scores of another kind: it reaches the target by itself.
+    const bool other_kind = layer.method != settings[i].method;
+    if (options.scope == "global" && !settings[i].own_target && !other_kind) {
       global_scores.push_back(std::move(scores));
       global.push_back(&layer);
     } else {

@@ -46,7 +46,9 @@ void read_select(const Args& args, SelectOptions& select) {
 
 PruneOptions recipe_of(const Args& args) {
   PruneOptions defaults;
-  defaults.method.clear();  // follows from the data, where neither recipe nor line names one
+  // These follow from the data, where neither recipe nor line names them.
+  defaults.method.clear();
+  defaults.scope.clear();
   if (args.recipe.empty()) return defaults;
   try {
     return read_recipe(as_text(MappedFile::open(args.recipe)->bytes()), defaults);
@@ -54,6 +56,14 @@ PruneOptions recipe_of(const Args& args) {
     error.add_context(printable(args.recipe));
     throw;
   }
+}
+
+// Losses that obs finds are shares of each layer's output, so one threshold serves all layers;
+// magnitudes of different layers do not compare like that.
+std::string default_scope(const PruneOptions& options) {
+  const bool mixed = std::ranges::any_of(
+      options.rules, [](const LayerRule& rule) { return rule.options.method.has_value(); });
+  return options.method == "obs" && !mixed ? "global" : "layer";
 }
 
 // Defaults, the recipe over them, the command line over both.
@@ -76,6 +86,7 @@ PruneOptions options_of(const Args& args) {
   if (!args.index.empty()) options.index = args.index;
   if (args.common.seed != 0) options.seed = args.common.seed;
   for (const std::string& text : args.layers) options.rules.push_back(parse_layer_rule(text));
+  if (options.scope.empty()) options.scope = default_scope(options);
   return options;
 }
 
@@ -252,7 +263,8 @@ void add_what(CLI::App& app, Args& a) {
   text("--block", a.block, "RxC", "outputs x inputs of a block (16x1)");
   text("--nm", a.nm, "N:M", "N kept of each M along the inputs, instead of --block");
   text("--method", a.method, "M", method_help().c_str());
-  text("--scope", a.scope, "S", "layer, global: how sparsity is shared out (layer)");
+  text("--scope", a.scope, "S",
+       "layer, global: how sparsity is shared out (global with obs, else layer)");
   text("--diagonal", a.diagonal, "D", "keep, prune: diagonals of square recurrent matrices (keep)")
       ->check(CLI::IsMember({"keep", "prune"}));
   list("--op", a.operators, "LIST", "operators whose weights are pruned (all prunable)")
