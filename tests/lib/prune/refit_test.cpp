@@ -64,7 +64,7 @@ TEST_CASE("refitted weights and bias lower the error of the outputs, and beat th
       {{layer.weight, fingerprint_of(weight_of(model, layer)), {moments_of(x, inputs, 0, 1)}}}};
   ThreadPool one(1), two(2);
   double l2_error = 0;
-  for (const char* method : {"l2", "wanda", "obs"}) {
+  for (const char* method : {"l2", "wanda", "sparsegpt", "obs"}) {
     PruneOptions options = obs_options(0.5);
     options.method = method;
     const PrunePlan plan = make_plan(model, options, one, &statistics);
@@ -111,7 +111,7 @@ TEST_CASE("dead inputs, no energy at all and few samples give finite weights") {
        {dead, constant, std::vector<double>(5 * inputs, 0.0), correlated(2, inputs, 1)}) {
     const Statistics statistics{
         {{layer.weight, fingerprint_of(weight_of(model, layer)), {moments_of(x, inputs, 0, 1)}}}};
-    for (const char* method : {"wanda", "obs"}) {
+    for (const char* method : {"wanda", "sparsegpt", "obs"}) {
       PruneOptions options = obs_options(0.5);
       options.method = method;
       const PrunePlan plan = make_plan(model, options, pool, &statistics);
