@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "formats/format.h"
+#include "lib/verify/verify.h"
 
 namespace espalier {
 namespace {
@@ -53,8 +54,25 @@ std::string why_not_smaller(const PackJob& job) {
                      format_bytes(before));
 }
 
+// A NaN is never within the tolerated drop.
+bool kept(const MetricPair& m) {
+  return metric_drop(m.name, m.a, m.b) <= tolerated_drop(m.name, m.a);
+}
+
 std::string metric_text(const MetricPair& m) {
-  return fmt::format("{} {:.6g} -> {:.6g}", printable(m.name), m.a, m.b);
+  return fmt::format("{} {:.6g} -> {:.6g}{}", printable(m.name), m.a, m.b,
+                     kept(m) ? "" : fmt::format(" (lost more than {})", tolerated_text(m.name)));
+}
+
+// By the metrics, where there are any. Without one only a model whose weights are those of the
+// input is known to be as accurate.
+std::optional<bool> accuracy_kept(const PackJob& job, const Findings& findings) {
+  if (findings.metric || findings.command_metric) {
+    return (!findings.metric || kept(*findings.metric)) &&
+           (!findings.command_metric || kept(*findings.command_metric));
+  }
+  if (job.pruned || !findings.run.not_run.empty()) return std::nullopt;
+  return true;
 }
 
 std::string worst(const Comparison& comparison) {
@@ -89,7 +107,8 @@ std::vector<std::string> accuracy_parts(const PackJob& job, const Findings& find
   std::vector<std::string> parts;
   if (findings.metric) parts.push_back(metric_text(*findings.metric));
   if (findings.command_metric) parts.push_back(metric_text(*findings.command_metric));
-  if (!job.pruned && job.verify) parts.emplace_back("every weight is bit for bit that of the input");
+  if (!job.pruned && job.verify)
+    parts.emplace_back("every weight is bit for bit that of the input");
   if (!findings.run.not_run.empty()) {
     parts.push_back("outputs not compared: " + findings.run.not_run);
     return parts;
@@ -134,8 +153,7 @@ Verdict size_verdict(const PackJob& job, const Findings& findings) {
 Verdict accuracy_verdict(const PackJob& job, const Findings& findings) {
   if (findings.gap()) return {"accuracy", false, gap_text(findings)};
   const std::string text = fmt::format("{}", fmt::join(accuracy_parts(job, findings), "; "));
-  const bool compared = findings.run.not_run.empty() || findings.command_metric;
-  return {"accuracy", compared ? std::optional(true) : std::nullopt, text};
+  return {"accuracy", accuracy_kept(job, findings), text};
 }
 
 Verdict speed_verdict(const PackJob& job, const Findings& findings) {

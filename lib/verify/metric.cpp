@@ -146,19 +146,29 @@ double mse(const Joined& output, const Tensor& labels) {
   return sums_of(reference, output.values).dd / static_cast<double>(reference.size());
 }
 
+enum class Unit { kShare, kDecibel, kPower };
+
 struct Metric {
   std::string_view name;
   double (*score)(const Joined& output, const Tensor& labels);
+  Unit unit = Unit::kShare;
 };
 
 constexpr std::array kMetrics{
     Metric{"top1", [](const Joined& o, const Tensor& l) { return top(1, o, l); }},
     Metric{"top5", [](const Joined& o, const Tensor& l) { return top(5, o, l); }},
     Metric{"cosine", mean_cosine},
-    Metric{"snr", snr},
-    Metric{"mse", mse},
+    Metric{"snr", snr, Unit::kDecibel},
+    Metric{"mse", mse, Unit::kPower},
     Metric{"auc", auc},
 };
+
+constexpr double kToleratedShare = 0.01, kToleratedDecibel = 0.3;
+
+Unit unit_of(std::string_view name) {
+  const auto found = std::ranges::find(kMetrics, name, &Metric::name);
+  return found == kMetrics.end() ? Unit::kShare : found->unit;
+}
 
 }  // namespace
 
@@ -176,6 +186,28 @@ double metric(const std::string& name, const std::vector<Feed>& outputs,
                                            printable(name), fmt::join(metric_names(), ", ")));
   }
   return found->score(join(outputs, output_name), labels);
+}
+
+double metric_drop(const std::string& name, double before, double after) {
+  if (before == after) return 0;  // both infinite: snr of equal signals
+  return unit_of(name) == Unit::kPower ? after - before : before - after;
+}
+
+double tolerated_drop(const std::string& name, double before) {
+  switch (unit_of(name)) {
+    case Unit::kDecibel:
+      return kToleratedDecibel;
+    case Unit::kPower:
+      return before * (std::pow(10.0, kToleratedDecibel / 10) - 1);
+    case Unit::kShare:
+      break;
+  }
+  return kToleratedShare * std::abs(before);
+}
+
+std::string tolerated_text(const std::string& name) {
+  return unit_of(name) == Unit::kShare ? fmt::format("{:g} %", 100 * kToleratedShare)
+                                       : fmt::format("{:g} dB", kToleratedDecibel);
 }
 
 }  // namespace espalier

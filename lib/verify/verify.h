@@ -71,6 +71,13 @@ double metric(const std::string& name, const std::vector<Feed>& outputs,
               const std::string& output_name, const Tensor& labels);
 std::vector<std::string> metric_names();
 
+/// By how much `after` is worse than `before`, in the metric's unit: mse is better where it is
+/// lower, all others where they are higher; so is a metric that is not among metric_names().
+double metric_drop(const std::string& name, double before, double after);
+/// The drop that still counts as accuracy kept: 1 % of `before`; snr and mse: 0.3 dB.
+double tolerated_drop(const std::string& name, double before);
+std::string tolerated_text(const std::string& name);
+
 /// Median, 95th percentile and minimum of interleaved runs, in milliseconds.
 struct Timing {
   size_t runs = 0;

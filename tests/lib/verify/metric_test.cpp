@@ -40,6 +40,21 @@ TEST_CASE("auc is the share of ordered pairs, ties count half") {
   CHECK_THROWS_AS(metric("auc", outputs, "y", labels({1, 1, 1, 1})), Error);
 }
 
+TEST_CASE("a drop is what the metric got worse by, tolerated up to 1 % or 0.3 dB") {
+  CHECK(metric_drop("top1", 0.75, 0.5) == 0.25);
+  CHECK(metric_drop("snr", 17, 18) == -1);
+  CHECK(metric_drop("mse", 1, 3) == 2);
+  CHECK(metric_drop("snr", INFINITY, INFINITY) == 0);
+  CHECK(std::isnan(metric_drop("auc", 0.5, NAN)));
+  CHECK(metric_drop("a number of one's own", 3, 2) == 1);
+  CHECK(tolerated_drop("auc", 0.9) == doctest::Approx(0.009));
+  CHECK(tolerated_drop("a number of one's own", -20) == doctest::Approx(0.2));
+  CHECK(tolerated_drop("snr", 17.2) == 0.3);
+  CHECK(10 * std::log10(1 + tolerated_drop("mse", 2) / 2) == doctest::Approx(0.3));
+  CHECK(tolerated_text("mse") == "0.3 dB");
+  CHECK(tolerated_text("top5") == "1 %");
+}
+
 TEST_CASE("cosine, snr and mse against reference values") {
   const Tensor reference = Tensor::of<float>({2, 2}, std::vector<float>{1, 0, 0, 2});
   CHECK(metric("cosine", rows({2, 0, 2, 0}, 2), "y", reference) == 0.5);  // 1 and 0
