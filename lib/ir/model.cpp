@@ -52,7 +52,7 @@ void set_attribute(Node& node, std::string name, Attribute::Value value) {
 }
 
 ValueId add_value(Graph& graph, std::string name, DType dtype, std::optional<Shape> shape) {
-  graph.values.push_back({std::move(name), dtype, std::move(shape), {}, {}});
+  graph.values.push_back({std::move(name), dtype, std::move(shape), {}, {}, {}});
   return static_cast<ValueId>(graph.values.size() - 1);
 }
 
