@@ -25,6 +25,10 @@ template <typename... Args>
 }
 [[noreturn]] void unsupported_type(DType dtype);
 
+/// A type by its number in ONNX (TensorProto.DataType), as attributes name types.
+/// Errors  Fault::kUnsupported for strings, complex numbers and numbers that ONNX does not have.
+DType dtype_of_onnx(int64_t type);
+
 std::string to_string(const Dims& dims);
 
 /// Elements, checked: extents come from the model's data.

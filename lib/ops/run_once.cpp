@@ -1,5 +1,6 @@
 #include "lib/ops/run_once.h"
 
+#include <cstring>
 #include <deque>
 #include <optional>
 #include <utility>
@@ -8,6 +9,7 @@
 #include "lib/ops/op_util.h"
 #include "lib/sparse/pack.h"
 #include "lib/tensor/half.h"
+#include "lib/tensor/small_types.h"
 
 namespace espalier {
 namespace {
@@ -22,9 +24,10 @@ class OnceContext final : public RunContext {
         inputs_(inputs),
         pool_(pool),
         left_(byte_limit),
-        outputs_(node.outputs.size()) {
+        outputs_(node.outputs.size()),
+        made_(node.outputs.size()) {
     for (const Tensor* tensor : inputs_) {
-      views_.push_back(tensor == nullptr ? TensorView{} : view_of(*tensor));
+      views_.push_back(tensor == nullptr ? Viewed{} : viewed(*tensor));
     }
   }
 
@@ -34,16 +37,21 @@ class OnceContext final : public RunContext {
   }
   const TensorView& input(size_t index) const override {
     if (!has_input(index)) fail("input {} is missing", index);
-    return views_[index];
+    return views_[index].view;
   }
   bool wants_output(size_t index) const override {
     return index < node_.outputs.size() && node_.outputs[index] != kNoValue;
   }
   TensorView output(size_t index, DType dtype, const Dims& dims) override {
-    take(checked_mul(checked_count(dims), bytes_of(dtype)));
+    const auto bytes = checked_mul(checked_count(dims), bytes_in_view(dtype));
+    if (!bytes) throw OverLimit();
+    if (is_packed_type(dtype)) {
+      made_.at(index) = {dtype, dims, scratch(*bytes)};
+      return made_[index];
+    }
+    take(*bytes);
     outputs_.at(index) = Tensor::zeros(dtype, dims.shape());
-    TensorView view = view_of(outputs_[index]);
-    return view;
+    return viewed(outputs_[index]).view;
   }
   void alias(size_t index, size_t from, const Dims& dims) override {
     ESPALIER_CHECK(checked_count(dims) == input(from).count());
@@ -56,7 +64,12 @@ class OnceContext final : public RunContext {
   }
   ThreadPool& pool() override { return pool_; }
 
-  std::vector<Tensor> outputs() && { return std::move(outputs_); }
+  std::vector<Tensor> outputs() && {
+    for (size_t i = 0; i < made_.size(); ++i) {
+      if (made_[i].bytes != nullptr) outputs_[i] = tensor_of(made_[i]);
+    }
+    return std::move(outputs_);
+  }
 
  private:
   void take(std::optional<size_t> bytes) {
@@ -68,8 +81,9 @@ class OnceContext final : public RunContext {
   const std::vector<const Tensor*>& inputs_;
   ThreadPool& pool_;
   size_t left_;
-  std::vector<TensorView> views_;
+  std::vector<Viewed> views_;
   std::vector<Tensor> outputs_;
+  std::vector<TensorView> made_;  // outputs of packed types
   std::deque<Tensor> scratch_;
 };
 
@@ -170,11 +184,32 @@ Prepared prepare_inputs(const Operator& entry, const Node& node,
 
 }  // namespace
 
-TensorView view_of(const Tensor& tensor) {
-  if (bits_of(tensor.dtype()) == 0 || bits_of(tensor.dtype()) % 8 != 0) {
-    unsupported_type(tensor.dtype());
+bool has_view(DType dtype) {
+  return is_packed_type(dtype) || (bits_of(dtype) != 0 && bits_of(dtype) % 8 == 0);
+}
+
+Viewed viewed(const Tensor& tensor, size_t alignment) {
+  if (!has_view(tensor.dtype())) unsupported_type(tensor.dtype());
+  Viewed result{tensor, {tensor.dtype(), Dims(tensor.shape())}};
+  if (is_packed_type(tensor.dtype())) {
+    result.tensor = Tensor::zeros(DType::kU8, tensor.shape());
+    unpack(tensor.dtype(), tensor.bytes(), result.tensor.mutable_data<uint8_t>());
+  } else if (reinterpret_cast<uintptr_t>(tensor.bytes().data()) % alignment != 0) {
+    result.tensor = tensor.copy();
   }
-  return {tensor.dtype(), Dims(tensor.shape()), const_cast<std::byte*>(tensor.bytes().data())};
+  result.view.bytes = const_cast<std::byte*>(result.tensor.bytes().data());
+  return result;
+}
+
+Tensor tensor_of(const TensorView& view) {
+  Tensor tensor = Tensor::zeros(view.dtype, view.dims.shape());
+  const std::span<std::byte> bytes = tensor.mutable_bytes();
+  if (is_packed_type(view.dtype)) {
+    pack(view.dtype, {view.data<uint8_t>(), view.count()}, bytes);
+  } else if (!bytes.empty()) {
+    std::memcpy(bytes.data(), view.bytes, bytes.size());
+  }
+  return tensor;
 }
 
 bool reaches_packed(const Operator& entry, const Node& node, size_t input, const Weight& weight) {

@@ -23,8 +23,18 @@ Run with_half_as_f32(Run run);
 /// Whether a weight reaches `entry` packed: it is taken packed and folds as the operator folds it.
 bool reaches_packed(const Operator& entry, const Node& node, size_t input, const Weight& weight);
 
-/// A view of a tensor's bytes, which must be aligned (Tensor::aligned) and may not be written.
-/// Errors  Fault::kUnsupported for types that do not fill whole bytes (strings, 4-bit integers).
-TensorView view_of(const Tensor& tensor);
+/// Whether operators can be given values of the type: not strings, nor floats of 6 bits.
+bool has_view(DType dtype);
+
+/// A tensor as operators see it, and what keeps those elements alive: aligned to `alignment` bytes
+/// at least, and of packed types a copy with a byte for each element. The view may not be written.
+struct Viewed {
+  Tensor tensor;
+  TensorView view;
+};
+/// Errors  Fault::kUnsupported for types without a view.
+Viewed viewed(const Tensor& tensor, size_t alignment = 64);
+/// The elements of a view as a tensor of their own.
+Tensor tensor_of(const TensorView& view);
 
 }  // namespace espalier

@@ -239,7 +239,7 @@ class GraphRunner::Builder {
         if (!context.wants_output(i)) continue;
         const TensorView& from = branch->view(branch->outputs()[i]);
         const TensorView to = context.output(i, from.dtype, from.dims);
-        std::copy_n(from.bytes, from.count() * bytes_of(from.dtype), to.bytes);
+        std::copy_n(from.bytes, from.count() * bytes_in_view(from.dtype), to.bytes);
       }
     };
   }
@@ -272,10 +272,10 @@ class GraphRunner::Builder {
         runner_.views_[value] = {weight.dtype(), Dims(weight.shape()), nullptr};
         continue;
       }
-      Tensor tensor = dense(value)->dense().aligned();
-      runner_.views_[value] = view_of(tensor);
-      runner_.weight_bytes_ += tensor.bytes().size();
-      runner_.constants_.push_back(std::move(tensor));
+      Viewed constant = viewed(dense(value)->dense());
+      runner_.views_[value] = constant.view;
+      runner_.weight_bytes_ += constant.tensor.bytes().size();
+      runner_.constants_.push_back(std::move(constant.tensor));
     }
   }
 

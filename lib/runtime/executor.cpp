@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 
+#include "lib/ops/op_util.h"
 #include "lib/ops/run_once.h"
 #include "lib/runtime/graph_step.h"
 
@@ -15,7 +15,7 @@ struct Input {
   Value declared;
   ValueId value = 0;
   bool bound = false;
-  Tensor fed;            // keeps bound elements alive
+  Tensor fed;            // keeps bound elements alive, as operators see them
   AlignedBuffer memory;  // of input_view
 };
 
@@ -53,8 +53,7 @@ void check_declared(const Value& declared, DType dtype, const Dims& dims) {
 // Inputs and outputs that are no tensors, or of a type that no operator computes with.
 void check_runnable(const Graph& graph, ValueId id, const char* role) {
   const Value& value = graph.values[id];
-  const bool carried = value.dtype != DType::kUnknown && bits_of(value.dtype) % 8 != 0;
-  if (value.no_tensor.empty() && value.dtype != DType::kString && !carried) return;
+  if (value.no_tensor.empty() && (value.dtype == DType::kUnknown || has_view(value.dtype))) return;
   std::string where;
   for (size_t i = 0; i < graph.nodes.size() && where.empty(); ++i) {
     const Node& node = graph.nodes[i];
@@ -68,10 +67,6 @@ void check_runnable(const Graph& graph, ValueId id, const char* role) {
           : fmt::format("is a {}, only tensors are supported", value.no_tensor);
   throw Error(Fault::kUnsupported,
               fmt::format("{} {}{}: {}", role, printable(value.name), where, what));
-}
-
-bool lies_aligned(const Tensor& tensor) {
-  return reinterpret_cast<uintptr_t>(tensor.bytes().data()) % bytes_of(tensor.dtype()) == 0;
 }
 
 }  // namespace
@@ -129,15 +124,16 @@ void Executor::bind(const Feed& feed) {
   for (Input& input : state_->inputs) {
     const auto found = feed.find(input.declared.name);
     if (found == feed.end()) bad_input(input.declared.name, "it is missing");
-    if (bits_of(found->second.dtype()) == 0 || bits_of(found->second.dtype()) % 8 != 0) {
+    if (!has_view(found->second.dtype())) {
       throw Error(Fault::kUnsupported,
                   fmt::format("input {}: values of type {} are not supported",
                               printable(input.declared.name), name_of(found->second.dtype())));
     }
-    input.fed = lies_aligned(found->second) ? found->second : found->second.copy();
+    Viewed fed = viewed(found->second, bytes_in_view(found->second.dtype()));
+    input.fed = std::move(fed.tensor);
     input.memory = {};
     input.bound = true;
-    state_->runner.bind(input.value, view_of(input.fed));
+    state_->runner.bind(input.value, fed.view);
   }
 }
 
@@ -145,8 +141,10 @@ TensorView Executor::input_view(std::string_view name, const Dims& dims) {
   Input& input = state_->find_input(name);
   const DType dtype = input.declared.dtype == DType::kUnknown ? DType::kF32 : input.declared.dtype;
   check_declared(input.declared, dtype, dims);
-  const size_t bytes = byte_count(dtype, dims.shape());
-  if (bytes > physical_memory()) bad_input(input.declared.name, "it does not fit into memory");
+  if (!has_view(dtype)) bad_input(input.declared.name, "elements of its type have no view");
+  const size_t bytes = checked_count(dims) * bytes_in_view(dtype);
+  if (checked_count(dims) > physical_memory() || bytes > physical_memory())
+    bad_input(input.declared.name, "it does not fit into memory");
   if (input.memory.data() == nullptr || input.memory.bytes() < bytes) {
     input.memory = AlignedBuffer(bytes);
   }
@@ -178,10 +176,7 @@ Feed Executor::run(const Feed& inputs) {
   Feed result;
   for (const auto& [name, value] : state_->outputs) {
     const TensorView& view = state_->runner.view(value);
-    Tensor tensor = Tensor::zeros(view.dtype, view.dims.shape());
-    const std::span<std::byte> bytes = tensor.mutable_bytes();
-    if (!bytes.empty()) std::memcpy(bytes.data(), view.bytes, bytes.size());
-    result[name] = std::move(tensor);
+    result[name] = tensor_of(view);
   }
   return result;
 }

@@ -39,7 +39,7 @@ class GraphRunner::Context final : public RunContext {
   }
 
   TensorView output(size_t index, DType dtype, const Dims& dims) override {
-    const auto bytes = checked_mul(checked_count(dims), bytes_of(dtype));
+    const auto bytes = checked_mul(checked_count(dims), bytes_in_view(dtype));
     if (!bytes) fail("shape {} is too large", to_string(dims));
     const size_t last = wants_output(index) ? step_->last_use[index] : number_;
     const size_t piece = runner_.memory_.allocate(*bytes, number_, last);

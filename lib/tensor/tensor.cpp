@@ -9,6 +9,7 @@
 
 #include "lib/base/checked_math.h"
 #include "lib/tensor/half.h"
+#include "lib/tensor/small_types.h"
 
 namespace espalier {
 namespace {
@@ -46,6 +47,24 @@ std::vector<To> converted(const Tensor& tensor, Convert convert) {
 template <typename From, typename To>
 std::vector<To> cast_all(const Tensor& tensor) {
   return converted<From, To>(tensor, [](From value) { return static_cast<To>(value); });
+}
+
+// Elements of at most 8 bits, which may be packed.
+template <typename To>
+std::vector<To> small_values(const Tensor& tensor) {
+  const DType dtype = tensor.dtype();
+  std::vector<uint8_t> elements(tensor.count());
+  if (is_packed_type(dtype)) {
+    unpack(dtype, tensor.bytes(), elements);
+  } else if (!elements.empty()) {
+    std::memcpy(elements.data(), tensor.bytes().data(), elements.size());
+  }
+  std::vector<To> result(elements.size());
+  std::ranges::transform(elements, result.begin(), [dtype](uint8_t bits) {
+    return is_small_float(dtype) ? static_cast<To>(f32_from_small(dtype, bits))
+                                 : static_cast<To>(static_cast<int8_t>(bits));
+  });
+  return result;
 }
 
 // Integers and bool; nothing for other types.
@@ -158,6 +177,9 @@ std::vector<float> to_f32(const Tensor& tensor) {
       break;
   }
   if (integers(tensor, result)) return result;
+  if (is_small_float(tensor.dtype()) || is_packed_int(tensor.dtype())) {
+    return small_values<float>(tensor);
+  }
   throw Error(Fault::kUnsupported,
               fmt::format("values of type {} cannot be used as numbers", name_of(tensor.dtype())));
 }
@@ -192,6 +214,7 @@ Tensor from_f32(std::span<const float> values, DType dtype, Shape shape) {
 std::vector<int64_t> to_i64(const Tensor& tensor) {
   std::vector<int64_t> result;
   if (integers(tensor, result)) return result;
+  if (is_packed_int(tensor.dtype())) return small_values<int64_t>(tensor);
   throw Error(Fault::kUnsupported,
               fmt::format("values of type {} were found where integers are wanted",
                           name_of(tensor.dtype())));

@@ -82,7 +82,8 @@ class Tensor {
 /// Errors  Fault::kFormat as element_count, or where the product passes 2^62.
 size_t byte_count(DType dtype, const Shape& shape);
 
-/// Floats (f32, f64, f16, bf16) and integers as f32 values; other types are Fault::kUnsupported.
+/// Floats and integers, small ones too (lib/tensor/small_types.h), as f32 values; other types are
+/// Fault::kUnsupported.
 std::vector<float> to_f32(const Tensor& tensor);
 /// The same as an f32 tensor; an aligned f32 tensor is returned as it is.
 Tensor as_f32(const Tensor& tensor);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lib/base/error.h"
+#include "lib/tensor/small_types.h"
 
 namespace espalier {
 namespace {
@@ -15,6 +16,8 @@ namespace {
 }
 
 }  // namespace
+
+size_t bytes_in_view(DType dtype) { return is_packed_type(dtype) ? 1 : bytes_of(dtype); }
 
 Dims::Dims(std::span<const int64_t> extents) : rank_(extents.size()) {
   if (rank_ > kMaxRank) too_many_axes(rank_);

@@ -40,6 +40,10 @@ class Dims {
   size_t rank_ = 0;
 };
 
+/// Bytes of one element of a view, where each element of a packed type has a byte of its own
+/// (lib/tensor/small_types.h). A string or unknown type is a bug.
+size_t bytes_in_view(DType dtype);
+
 /// Row-major elements that somebody else owns.
 struct TensorView {
   DType dtype = DType::kF32;
@@ -50,7 +54,7 @@ struct TensorView {
   size_t count() const { return dims.count(); }
   template <typename T>
   T* data() const {
-    ESPALIER_CHECK(sizeof(T) == bytes_of(dtype));
+    ESPALIER_CHECK(sizeof(T) == bytes_in_view(dtype));
     return reinterpret_cast<T*>(bytes);
   }
 };

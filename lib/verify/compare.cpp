@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "lib/tensor/small_types.h"
 #include "lib/verify/model_runner.h"
 #include "lib/verify/verify.h"
 
@@ -18,7 +19,7 @@ std::vector<double> numbers(const Tensor& tensor) {
     const auto data = aligned.data<double>();
     return {data.begin(), data.end()};
   }
-  if (is_float(tensor.dtype())) {
+  if (is_float(tensor.dtype()) || is_small_float(tensor.dtype())) {
     const std::vector<float> values = to_f32(tensor);
     return {values.begin(), values.end()};
   }

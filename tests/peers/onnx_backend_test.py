@@ -116,16 +116,22 @@ def difference(found, expected, case):
     return None
 
 
-# Types that a .npy file cannot hold are compared by the program, with the tolerance that onnx has for bfloat16.
-def checked_by_program(program, case, folder):
-    tolerance = ["--abs", str(case.atol), "--rel", str(max(case.rtol, 2.0 ** -6))]
+# Types that a .npy file cannot hold are compared by the program: bfloat16 with the tolerance that onnx has for it, smaller ones exactly.
+def checked_by_program(program, case, folder, expected):
+    only_bfloat16 = all(getattr(proto, "data_type", None) == TensorProto.BFLOAT16 or wide(proto) for proto in expected.values())
+    tolerance = ["--abs", str(case.atol), "--rel", str(max(case.rtol, 2.0 ** -6))] if only_bfloat16 else ["--abs", "0", "--rel", "0"]
     done = run(program, os.path.join(folder, "model.onnx"), "--inputs", os.path.join(folder, "test_data_set_0"), "--check", *tolerance)
     return done, None if done.returncode == 0 else "differs (--check)"
 
 
+# No .npy file holds these.
+NOT_IN_NPY = {number for name, number in TensorProto.DataType.items()
+              if name == "BFLOAT16" or re.match("FLOAT[864]E", name) or re.match("U?INT[42]$", name)}
+
+
 def wide(expected):
     """Whether a .npy file holds the type."""
-    return isinstance(expected, TensorProto) and expected.data_type not in (TensorProto.BFLOAT16,)
+    return isinstance(expected, TensorProto) and expected.data_type not in NOT_IN_NPY
 
 
 def refusal_of(done, case, operator):
@@ -147,7 +153,7 @@ def judge(program, name, operator, case):
                 array = np.load(os.path.join(out, "output_" + output.replace("/", "_") + ".npy"))
                 wrong = wrong or difference(array, numpy_helper.to_array(proto), case)
         else:
-            done, wrong = checked_by_program(program, case, folder)
+            done, wrong = checked_by_program(program, case, folder, expected)
     if done.returncode == 0 or done.returncode == 3:
         return ("WRONG", wrong) if wrong else ("passed", "")
     if done.returncode != 1:

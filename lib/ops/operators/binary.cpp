@@ -347,7 +347,7 @@ Run prepare_where(const PrepareContext&) {
     const Dims dims = broadcast(condition.dims, broadcast(a.dims, b.dims));
     const TensorView y = context.output(0, a.dtype, dims);
     if (y.count() == 0) return;
-    switch (bytes_of(a.dtype)) {
+    switch (bytes_in_view(a.dtype)) {
       case 1:
         return run_where<uint8_t>(condition, a, b, y, context.pool());
       case 2:

@@ -1,16 +1,17 @@
-// Cast, CastLike.
+// Cast, CastLike, BitCast.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "lib/ops/op_util.h"
 #include "lib/tensor/half.h"
+#include "lib/tensor/small_types.h"
 
 namespace espalier {
-namespace {
 
-// TensorProto.DataType, onnx.proto.
 DType dtype_of_onnx(int64_t type) {
   switch (type) {
     case 1:
@@ -39,10 +40,32 @@ DType dtype_of_onnx(int64_t type) {
       return DType::kU64;
     case 16:
       return DType::kBF16;
+    case 17:
+      return DType::kF8E4M3FN;
+    case 18:
+      return DType::kF8E4M3FNUZ;
+    case 19:
+      return DType::kF8E5M2;
+    case 20:
+      return DType::kF8E5M2FNUZ;
+    case 21:
+      return DType::kU4;
+    case 22:
+      return DType::kI4;
+    case 23:
+      return DType::kF4E2M1;
+    case 24:
+      return DType::kF8E8M0;
+    case 25:
+      return DType::kU2;
+    case 26:
+      return DType::kI2;
     default:
       unsupported("casting to ONNX type {} is not supported", type);
   }
 }
+
+namespace {
 
 // Bits of the narrow types as types of their own.
 struct F16 {
@@ -127,34 +150,99 @@ void with_element(DType dtype, const Body& body) {
   }
 }
 
-void cast(RunContext& run, DType to) {
+// How values become those of small types.
+struct SmallOptions {
+  bool saturate = true;
+  PowerRounding rounding = PowerRounding::kUp;
+
+  explicit SmallOptions(const Node& node) : saturate(int_attribute(node, "saturate", 1) != 0) {
+    const std::string mode = string_attribute(node, "round_mode", "up");
+    if (mode == "down") {
+      rounding = PowerRounding::kDown;
+    } else if (mode == "nearest") {
+      rounding = PowerRounding::kNearest;
+    } else if (mode != "up") {
+      fail("round_mode is {}, wanted up, down or nearest", printable(mode));
+    }
+  }
+};
+
+bool is_small(DType dtype) { return is_small_float(dtype) || is_packed_int(dtype); }
+
+template <typename From>
+uint8_t to_small(DType to, From value, const SmallOptions& options) {
+  if (is_packed_int(to)) {
+    return static_cast<uint8_t>(wrapped_to(to, from_number<int64_t>(value)));
+  }
+  const auto wide = static_cast<double>(value);
+  return to == DType::kF8E8M0 ? e8m0_from(wide, options.rounding, options.saturate)
+                              : small_from(to, wide, options.saturate);
+}
+
+// Calls body(number of element i) for a view of any type.
+template <typename Body>
+void with_numbers(const TensorView& x, const Body& body) {
+  if (is_packed_int(x.dtype)) {
+    return body([from = x.data<int8_t>()](size_t i) { return int64_t{from[i]}; });
+  }
+  if (is_small_float(x.dtype)) {
+    std::array<float, 256> values;
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = f32_from_small(x.dtype, static_cast<uint8_t>(i));
+    }
+    return body([&values, from = x.data<uint8_t>()](size_t i) { return values[from[i]]; });
+  }
+  with_element(x.dtype, [&](auto zero) {
+    body([from = x.data<decltype(zero)>()](size_t i) { return number(from[i]); });
+  });
+}
+
+void cast(RunContext& run, DType to, const SmallOptions& options) {
   const TensorView& x = run.input(0);
   if (x.dtype == to) return run.alias(0, 0, x.dims);
   const TensorView y = run.output(0, to, x.dims);
   const size_t count = x.count();
-  with_element(x.dtype, [&](auto from_zero) {
+  with_numbers(x, [&](const auto& at) {
+    if (is_small(to)) {
+      auto* result = y.data<uint8_t>();
+      for (size_t i = 0; i < count; ++i) result[i] = to_small(to, at(i), options);
+      return;
+    }
     with_element(to, [&](auto to_zero) {
-      const auto* from = x.data<decltype(from_zero)>();
       auto* result = y.data<decltype(to_zero)>();
-      for (size_t i = 0; i < count; ++i) {
-        result[i] = from_number<decltype(to_zero)>(number(from[i]));
-      }
+      for (size_t i = 0; i < count; ++i) result[i] = from_number<decltype(to_zero)>(at(i));
     });
   });
 }
 
 Run prepare_cast(const PrepareContext& context) {
   const DType to = dtype_of_onnx(int_attribute(context.node, "to", 0));
-  return [to](RunContext& run) { cast(run, to); };
+  return [to, options = SmallOptions(context.node)](RunContext& run) { cast(run, to, options); };
 }
 
-Run prepare_cast_like(const PrepareContext&) {
-  return [](RunContext& run) { cast(run, run.input(1).dtype); };
+Run prepare_cast_like(const PrepareContext& context) {
+  return [options = SmallOptions(context.node)](RunContext& run) {
+    cast(run, run.input(1).dtype, options);
+  };
+}
+
+// The same bits under another type of equal width.
+Run prepare_bit_cast(const PrepareContext& context) {
+  const DType to = dtype_of_onnx(int_attribute(context.node, "to", 0));
+  return [to](RunContext& run) {
+    const TensorView& x = run.input(0);
+    if (bits_of(x.dtype) != bits_of(to) || is_packed_type(to)) {
+      unsupported("casting the bits of {} to {} is not supported", name_of(x.dtype), name_of(to));
+    }
+    const TensorView y = run.output(0, to, x.dims);
+    if (x.count() != 0) std::memcpy(y.bytes, x.bytes, x.count() * bytes_in_view(to));
+  };
 }
 
 }  // namespace
 
 constinit const Operator cast_operator{.name = "Cast", .prepare = prepare_cast};
 constinit const Operator cast_like_operator{.name = "CastLike", .prepare = prepare_cast_like};
+constinit const Operator bit_cast_operator{.name = "BitCast", .prepare = prepare_bit_cast};
 
 }  // namespace espalier

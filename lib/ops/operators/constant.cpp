@@ -3,14 +3,15 @@
 #include <algorithm>
 
 #include "lib/ops/op_util.h"
+#include "lib/ops/run_once.h"
 
 namespace espalier {
 namespace {
 
-Run give(Tensor value) {
-  return [value = value.aligned()](RunContext& run) {
-    const TensorView y = run.output(0, value.dtype(), Dims(value.shape()));
-    std::copy_n(value.bytes().data(), value.bytes().size(), y.bytes);
+Run give(const Tensor& value) {
+  return [value = viewed(value)](RunContext& run) {
+    const TensorView y = run.output(0, value.view.dtype, value.view.dims);
+    std::copy_n(value.view.bytes, value.tensor.bytes().size(), y.bytes);
   };
 }
 

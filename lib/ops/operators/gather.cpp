@@ -36,7 +36,7 @@ Run prepare_gather(const PrepareContext& context) {
     for (size_t i = axis + 1; i < rank; ++i) dims.push_back(x.dims[i]);
     const TensorView y = run.output(0, x.dtype, dims);
     const Indices indices(index);
-    const size_t piece = x.dims.product(axis + 1, rank) * bytes_of(x.dtype);
+    const size_t piece = x.dims.product(axis + 1, rank) * bytes_in_view(x.dtype);
     const size_t outer = x.dims.product(0, axis), count = index.count();
     const size_t extent = static_cast<size_t>(x.dims[axis]);
     std::byte* to = y.bytes;
@@ -79,7 +79,7 @@ void walk_elements(const TensorView& x, const TensorView& index, size_t axis, co
 Run prepare_gather_elements(const PrepareContext& context) {
   return [axis_attribute = int_attribute(context.node, "axis", 0)](RunContext& run) {
     const TensorView &x = run.input(0), &index = run.input(1);
-    const size_t axis = axis_of(axis_attribute, x.dims.rank()), width = bytes_of(x.dtype);
+    const size_t axis = axis_of(axis_attribute, x.dims.rank()), width = bytes_in_view(x.dtype);
     const TensorView y = run.output(0, x.dtype, index.dims);
     walk_elements(x, index, axis, [&](size_t place, size_t element) {
       std::memcpy(y.bytes + place * width, x.bytes + element * width, width);
@@ -119,7 +119,7 @@ T reduced(Into into, T old, T update) {
 // `count` elements from `from` into `to`.
 void put(Into into, DType dtype, const std::byte* from, std::byte* to, size_t count) {
   if (into == Into::kReplace) {
-    std::memcpy(to, from, count * bytes_of(dtype));
+    std::memcpy(to, from, count * bytes_in_view(dtype));
     return;
   }
   const auto combine = [&](auto zero) {
@@ -150,7 +150,7 @@ void check_reduction(Into into, DType dtype) {
 TensorView copy_to_output(RunContext& run) {
   const TensorView& x = run.input(0);
   const TensorView y = run.output(0, x.dtype, x.dims);
-  std::memcpy(y.bytes, x.bytes, x.count() * bytes_of(x.dtype));
+  std::memcpy(y.bytes, x.bytes, x.count() * bytes_in_view(x.dtype));
   return y;
 }
 
@@ -163,7 +163,8 @@ Run prepare_scatter_elements(const PrepareContext& context) {
     if (!(index.dims == updates.dims) || updates.dtype != dtype) {
       fail("indices {} and updates {} differ", to_string(index.dims), to_string(updates.dims));
     }
-    const size_t axis = axis_of(axis_attribute, run.input(0).dims.rank()), width = bytes_of(dtype);
+    const size_t axis = axis_of(axis_attribute, run.input(0).dims.rank()),
+                 width = bytes_in_view(dtype);
     const TensorView y = copy_to_output(run);
     walk_elements(y, index, axis, [&](size_t place, size_t element) {
       put(into, dtype, updates.bytes + place * width, y.bytes + element * width, 1);
@@ -218,7 +219,7 @@ Run prepare_gather_nd(const PrepareContext& context) {
     }
     const TensorView y = run.output(0, x.dtype, dims);
     const Indices indices(index);
-    const size_t width = bytes_of(x.dtype), bytes = pointers.piece * width;
+    const size_t width = bytes_in_view(x.dtype), bytes = pointers.piece * width;
     for (size_t i = 0; i < pointers.count; ++i) {
       std::memcpy(y.bytes + i * bytes,
                   x.bytes + pointers.element(x.dims, indices, index.dims, i) * width, bytes);
@@ -237,7 +238,7 @@ Run prepare_scatter_nd(const PrepareContext& context) {
     }
     const TensorView y = copy_to_output(run);
     const Indices indices(index);
-    const size_t width = bytes_of(x.dtype), bytes = pointers.piece * width;
+    const size_t width = bytes_in_view(x.dtype), bytes = pointers.piece * width;
     for (size_t i = 0; i < pointers.count; ++i) {
       put(into, x.dtype, updates.bytes + i * bytes,
           y.bytes + pointers.element(x.dims, indices, index.dims, i) * width, pointers.piece);

@@ -39,7 +39,7 @@ Run prepare_transpose(const PrepareContext& context) {
     }
     if (moved == 0) return run.alias(0, 0, permuted);
     const TensorView y = run.output(0, x.dtype, permuted);
-    copy_strided(bytes_of(x.dtype), permuted, x.bytes, from, y.bytes, row_major(permuted));
+    copy_strided(bytes_in_view(x.dtype), permuted, x.bytes, from, y.bytes, row_major(permuted));
   };
 }
 
@@ -49,7 +49,7 @@ Run prepare_expand(const PrepareContext&) {
     const Dims dims = broadcast(x.dims, ints_of(run.input(1)));
     if (checked_count(dims) == x.count()) return run.alias(0, 0, dims);
     const TensorView y = run.output(0, x.dtype, dims);
-    copy_strided(bytes_of(x.dtype), dims, x.bytes, broadcast_strides(x.dims, dims), y.bytes,
+    copy_strided(bytes_in_view(x.dtype), dims, x.bytes, broadcast_strides(x.dims, dims), y.bytes,
                  row_major(dims));
   };
 }
@@ -73,7 +73,7 @@ Run prepare_tile(const PrepareContext&) {
       pairs.push_back(x.dims[i]);
     }
     const TensorView y = run.output(0, x.dtype, dims);
-    copy_strided(bytes_of(x.dtype), pairs, x.bytes, from, y.bytes, row_major(pairs));
+    copy_strided(bytes_in_view(x.dtype), pairs, x.bytes, from, y.bytes, row_major(pairs));
   };
 }
 
@@ -92,7 +92,7 @@ Run prepare_concat(const PrepareContext& context) {
     }
     if (run.inputs() == 1) return run.alias(0, 0, dims);
     const TensorView y = run.output(0, first.dtype, dims);
-    const size_t width = bytes_of(first.dtype);
+    const size_t width = bytes_in_view(first.dtype);
     ptrdiff_t place = 0;
     for (size_t i = 0; i < run.inputs(); ++i) {
       const TensorView& x = run.input(i);
@@ -133,7 +133,7 @@ Run prepare_split(const PrepareContext& context) {
            x.dims[axis]);
     }
     const Strides from = row_major(x.dims);
-    const size_t width = bytes_of(x.dtype);
+    const size_t width = bytes_in_view(x.dtype);
     int64_t place = 0;
     for (size_t i = 0; i < sizes.size(); ++i) {
       Dims dims = x.dims;
@@ -198,7 +198,7 @@ Run prepare_slice(const PrepareContext& context) {
     }
     if (dims == x.dims && offset == 0) return run.alias(0, 0, dims);
     const TensorView y = run.output(0, x.dtype, dims);
-    const size_t width = bytes_of(x.dtype);
+    const size_t width = bytes_in_view(x.dtype);
     copy_strided(width, dims, at(x.bytes, offset, width), from, y.bytes, row_major(dims));
   };
 }
@@ -212,7 +212,7 @@ Run prepare_trilu(const PrepareContext& context) {
     const auto k = run.has_input(1) ? static_cast<int64_t>(scalar_of(run.input(1))) : 0;
     const TensorView y = run.output(0, x.dtype, x.dims);
     const int64_t rows = x.dims[rank - 2], columns = x.dims[rank - 1];
-    const size_t width = bytes_of(x.dtype), matrices = x.dims.product(0, rank - 2);
+    const size_t width = bytes_in_view(x.dtype), matrices = x.dims.product(0, rank - 2);
     std::fill_n(y.bytes, y.count() * width, std::byte{0});
     for (size_t matrix = 0; matrix < matrices; ++matrix) {
       for (int64_t row = 0; row < rows; ++row) {
@@ -246,7 +246,7 @@ Run prepare_depth_to_space(const PrepareContext& context) {
     const Strides from = columns_first ? Strides{own[0], own[3], own[4], own[1], own[5], own[2]}
                                        : Strides{own[0], own[1], own[4], own[2], own[5], own[3]};
     const Dims walked{n, c, h, block, w, block};
-    copy_strided(bytes_of(x.dtype), walked, x.bytes, from, y.bytes, row_major(walked));
+    copy_strided(bytes_in_view(x.dtype), walked, x.bytes, from, y.bytes, row_major(walked));
   };
 }
 
@@ -266,7 +266,7 @@ Run prepare_space_to_depth(const PrepareContext& context) {
                                        : Strides{own[0], own[1], own[3], own[5], own[2], own[4]};
     const Dims walked =
         columns_first ? Dims{n, block, block, c, h, w} : Dims{n, c, block, block, h, w};
-    copy_strided(bytes_of(x.dtype), walked, x.bytes, from, y.bytes, row_major(walked));
+    copy_strided(bytes_in_view(x.dtype), walked, x.bytes, from, y.bytes, row_major(walked));
   };
 }
 

@@ -92,7 +92,7 @@ void pad_by_source(const TensorView& x, const TensorView& y, const Pads& pads, M
 // The part of the input that stays, put into a field of `value`.
 void pad_constant(const TensorView& x, const TensorView& y, const Pads& pads,
                   const std::byte* value) {
-  const size_t width = bytes_of(x.dtype), rank = x.dims.rank();
+  const size_t width = bytes_in_view(x.dtype), rank = x.dims.rank();
   Strides still{};
   copy_strided(width, y.dims, value, still, y.bytes, row_major(y.dims));
   Dims kept;
@@ -140,7 +140,7 @@ Run prepare_pad(const PrepareContext& context) {
       std::array<std::byte, 16> value{};
       if (!attribute && run.has_input(2) && run.input(2).count() != 0) {
         if (run.input(2).dtype != x.dtype) fail("the value is of another type than the input");
-        std::copy_n(run.input(2).bytes, bytes_of(x.dtype), value.begin());
+        std::copy_n(run.input(2).bytes, bytes_in_view(x.dtype), value.begin());
       } else if (attribute && x.dtype == DType::kF32) {
         std::memcpy(value.data(), &value_attribute, sizeof(float));
       } else if (attribute && value_attribute != 0) {
@@ -148,7 +148,7 @@ Run prepare_pad(const PrepareContext& context) {
       }
       return pad_constant(x, y, pads, value.data());
     }
-    switch (bytes_of(x.dtype)) {
+    switch (bytes_in_view(x.dtype)) {
       case 1:
         return pad_by_source<uint8_t>(x, y, pads, mode);
       case 2:

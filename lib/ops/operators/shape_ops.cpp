@@ -146,7 +146,7 @@ Run prepare_constant_of_shape(const PrepareContext& context) {
   }
   return [value](RunContext& run) {
     const TensorView y = run.output(0, value.dtype(), ints_of(run.input(0)));
-    switch (bytes_of(value.dtype())) {
+    switch (bytes_in_view(value.dtype())) {
       case 1:
         return fill<uint8_t>(y.bytes, y.count(), value.bytes().data());
       case 2:
