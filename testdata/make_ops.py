@@ -393,6 +393,96 @@ def make_later():
     double = lambda *shape: rand(*shape).astype(np.float64)  # noqa: E731
     case("Gemm", "f64", [double(5, 3), double(7, 5), double(7)], transA=1, transB=1, alpha=0.5)
     case("MatMul", "f64", [double(2, 3, 5), double(5, 4)])
+    make_einsum()
+    make_picks()
+    make_quantize()
+
+
+def make_einsum():
+    einsum = lambda name, equation, *inputs, **more: case("Einsum", name, list(inputs), equation=equation, **more)  # noqa: E731
+    einsum("matmul", "ij,jk->ik", rand(5, 7), rand(7, 3))
+    einsum("implicit", "ki,jk", rand(7, 5), rand(3, 7))
+    einsum("batch", "bij,bjk->bik", rand(3, 5, 7), rand(3, 7, 2))
+    einsum("heads", "bqhd,bkhd->bhqk", rand(2, 5, 3, 7), rand(2, 4, 3, 7))
+    einsum("heads_back", "bhqk,bkhd->bqhd", rand(2, 3, 5, 4), rand(2, 4, 3, 7))
+    einsum("transpose", "...ij->...ji", rand(2, 3, 5))
+    einsum("trace", "ii->", rand(5, 5))
+    einsum("diagonal", "bii -> b i", rand(3, 4, 4))
+    einsum("sum", "ij->j", rand(5, 3))
+    einsum("outer", "i,j->ij", rand(5), rand(3))
+    einsum("scalars", ",ij->ij", rand(), rand(5, 3))
+    einsum("three", "ab,bc,cd->ad", rand(3, 5), rand(5, 2), rand(2, 7))
+    einsum("three_summed", "ab,cd,ac->d", rand(3, 5), rand(2, 7), rand(3, 2))
+    einsum("broadcast", "...ij,...jk->...ik", rand(3, 1, 5, 7), rand(4, 7, 2))
+    einsum("capitals", "aB,Bc", rand(3, 5), rand(5, 2))
+    einsum("empty_sum", "ij,jk->ik", rand(2, 0), rand(0, 3), source="reference")
+    einsum("f64", "ij,ij->i", rand(5, 7).astype(np.float64), rand(5, 7).astype(np.float64))
+    einsum("i64", "ij,jk->k", ints(1, -2, 3, 4, 5, -6).reshape(2, 3), ints(*range(12)).reshape(3, 4))
+
+
+def make_picks():
+    x = rand(3, 5, 4)
+    case("TopK", "plain", [x, ints(3)], outputs=2)
+    case("TopK", "smallest_middle", [x, ints(2)], outputs=2, axis=1, largest=0)
+    case("TopK", "first_axis", [x, ints(1)], outputs=2, axis=0)
+    case("TopK", "all", [x, ints(5)], outputs=2, axis=-2)
+    case("TopK", "none", [x, ints(0)], outputs=2, source="reference")
+    ties = np.array([[1, 2, 2, 1, 2], [3, 3, 3, 0, 0]], np.float32)
+    case("TopK", "ties", [ties, ints(4)], outputs=2)
+    case("TopK", "ties_smallest", [ties, ints(4)], outputs=2, largest=0)
+    case("TopK", "i64", [ints(5, -3, 9, 2, 9, -8).reshape(2, 3), ints(2)], outputs=2)
+    case("TopK", "opset_9", [x], opset=9, outputs=2, k=2, axis=1, source="onnxruntime")
+    case("ReverseSequence", "time", [rand(5, 3, 2), ints(0, 5, 3)])
+    case("ReverseSequence", "batch", [rand(3, 5), ints(1, 2, 5)], batch_axis=0, time_axis=1)
+    case("Scatter", "plain", [rand(3, 4), ints(1, 0, 2, -1).reshape(2, 2), rand(2, 2)], opset=10, source="onnxruntime")
+    case("Scatter", "axis", [rand(3, 4), ints(1, 3, 0).reshape(3, 1), rand(3, 1)], opset=10, axis=1, source="onnxruntime")
+    edges = np.array([1, -np.inf, np.nan, np.inf, 0], np.float32)
+    case("IsInf", "both", [edges], opset=10)
+    case("IsInf", "negative", [edges], opset=10, detect_positive=0)
+    case("IsInf", "positive", [edges], opset=10, detect_negative=0)
+    for name, window in {"plain": {"kernel_shape": [3]}, "pads": {"kernel_shape": [3], "pads": [1, 2], "p": 3},
+                         "strides": {"kernel_shape": [2], "strides": [3], "p": 1}}.items():
+        case("LpPool", f"line_{name}", [rand(2, 3, 11)], source="onnxruntime", **window)
+    case("LpPool", "plane", [rand(1, 2, 7, 9)], source="onnxruntime", kernel_shape=[3, 2], auto_pad="SAME_UPPER", p=2)
+    case("LpPool", "dilated", [rand(1, 2, 9, 9)], opset=18, source="onnxruntime", kernel_shape=[3, 2], dilations=[2, 3])
+    case("LpPool", "ceil", [rand(1, 2, 8)], opset=18, source="onnxruntime", kernel_shape=[3], strides=[2], ceil_mode=1)
+    case("GlobalLpPool", "plain", [rand(2, 3, 5, 7)], source="onnxruntime")
+    case("GlobalLpPool", "p3", [rand(2, 3, 5)], source="onnxruntime", p=3)
+    plane, empty = rand(1, 2, 8, 6), np.zeros(0, np.float32)
+    scales = np.array([0.5, 2 / 3], np.float32)
+    for mode in ["linear", "cubic"]:
+        case("Resize", f"antialias_{mode}", [plane, empty, scales], opset=18, mode=mode, antialias=1, axes=[2, 3], source="reference")
+        case("Resize", f"antialias_{mode}_grow", [plane, empty, None, ints(12, 3)], opset=18, mode=mode, antialias=1, axes=[2, 3],
+             source="reference")
+        case("Resize", f"antialias_{mode}_outside", [plane, empty, None, ints(3, 5)], opset=18, mode=mode, antialias=1, axes=[2, 3],
+             exclude_outside=1, source="reference")
+        case("Resize", f"crop_{mode}", [plane, np.array([0, 0, 0.4, -0.2, 1, 1, 0.9, 1.1], np.float32), None, ints(1, 2, 5, 7)], opset=18,
+             mode=mode, coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=7.5, source="reference")
+    case("Resize", "crop_nearest", [plane, np.array([0.2, 0.1, 0.8, 1.4], np.float32), None, ints(3, 1)], opset=18, axes=[3, 2],
+         mode="nearest", coordinate_transformation_mode="tf_crop_and_resize", source="reference")
+
+
+def make_quantize():
+    """Values away from ties of rounding, but for one case of them."""
+    for kind, zero in {"u8": np.uint8(120), "i8": np.int8(-3), "u16": np.uint16(30000), "i16": np.int16(-7)}.items():
+        opset = 13 if kind.endswith("8") else 21
+        x = rand(2, 5, 3, low=-3, high=3)
+        case("QuantizeLinear", kind, [x, np.float32(0.021), zero], opset=opset)
+        q = np.arange(30).reshape(2, 5, 3).astype(zero.dtype) * 7
+        case("DequantizeLinear", kind, [q, np.float32(0.021), zero], opset=opset)
+        scales = rand(5, low=0.01, high=0.03)
+        zeros = np.full(5, zero, zero.dtype) + np.arange(5).astype(zero.dtype)
+        case("QuantizeLinear", f"{kind}_axis", [x, scales, zeros], opset=opset, axis=-2)
+        case("DequantizeLinear", f"{kind}_axis", [q, scales, zeros], opset=opset)
+    case("QuantizeLinear", "ties", [np.array([0.5, 1.5, -0.5, 2.5, 1e9, -1e9], np.float32), np.float32(1), np.uint8(2)], opset=13)
+    case("QuantizeLinear", "no_zero", [rand(7, low=0, high=9), np.float32(0.04)], opset=13)
+    blocks = rand(2, 3, 5, low=0.01, high=0.03)
+    case("QuantizeLinear", "blocked", [rand(2, 7, 5), blocks, np.zeros((2, 3, 5), np.int8)], opset=21, block_size=3)
+    case("DequantizeLinear", "blocked", [np.arange(70).reshape(2, 7, 5).astype(np.int8), blocks], opset=21, block_size=3)
+    case("DequantizeLinear", "i32", [ints(5, -3, 100000, dtype=np.int32), np.float32(0.5)], opset=13)
+    case("DynamicQuantizeLinear", "plain", [rand(3, 7, low=-1, high=3)], outputs=3)
+    case("DynamicQuantizeLinear", "positive", [rand(3, 7, low=1, high=3)], outputs=3)
+    case("DynamicQuantizeLinear", "zeros", [np.zeros(5, np.float32)], outputs=3, source="reference")  # onnxruntime: another scale
 
 
 def main():

@@ -21,6 +21,23 @@ int64_t newest_opset() {
   return pb::OpSchemaRegistry::DomainToVersionRange::Instance().Map().at("").second;
 }
 
+// The first operator of an old opset that means something else from opset 7 on.
+std::string changed_since(const pb::GraphProto& graph, int opset) {
+  for (const auto& node : graph.node()) {
+    if (is_default(node.domain())) {
+      const auto* old = pb::OpSchemaRegistry::Schema(node.op_type(), opset, "");
+      const auto* now = pb::OpSchemaRegistry::Schema(node.op_type(), kOldestOpset, "");
+      if (old == nullptr || now == nullptr || old->since_version() != now->since_version())
+        return node.op_type();
+    }
+    for (const auto& attribute : node.attribute()) {
+      std::string inner = attribute.has_g() ? changed_since(attribute.g(), opset) : "";
+      if (!inner.empty()) return inner;
+    }
+  }
+  return {};
+}
+
 bool uses_default_domain(const pb::GraphProto& graph) {
   return std::ranges::any_of(graph.node(), [](const pb::NodeProto& node) {
     const auto in_subgraph = [](const pb::AttributeProto& attribute) {
@@ -43,7 +60,15 @@ int64_t default_opset(const pb::ModelProto& proto) {
   if (!opset && uses_default_domain(proto.graph()))
     throw Error(Fault::kFormat, "imports no operator set of the default domain");
   if (!opset) return newest_opset();
-  if (*opset < kOldestOpset || *opset > newest_opset()) {
+  const bool old = *opset >= 1 && *opset < kOldestOpset;
+  const std::string changed =
+      old ? changed_since(proto.graph(), static_cast<int>(*opset)) : std::string();
+  if (old && !changed.empty()) {
+    throw Error(Fault::kUnsupported,
+                fmt::format("{} of opset {} is not supported, of opsets {} to {} it is",
+                            printable(changed), *opset, kOldestOpset, newest_opset()));
+  }
+  if (*opset < 1 || *opset > newest_opset()) {
     throw Error(Fault::kUnsupported, fmt::format("opset {} is not supported, {} to {} are", *opset,
                                                  kOldestOpset, newest_opset()));
   }

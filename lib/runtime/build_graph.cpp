@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "lib/ops/run_once.h"
+#include "lib/runtime/body.h"
 #include "lib/runtime/graph_step.h"
 #include "lib/sparse/pack.h"
 
@@ -117,7 +118,8 @@ class GraphRunner::Builder {
   }
 
   void add_node(const Node& node, const std::string& label) {
-    if (is_if(node)) return add_if(node, label);
+    if (full_op_name(node) == "If") return add_if(node, label);
+    if (is_control_flow(node)) return add_loop(node, label);
     const Operator* entry = find_operator(node.op, node.domain);
     if (entry == nullptr || entry->prepare == nullptr) {
       throw Error(Fault::kUnsupported, "the runtime does not know this operator");
@@ -213,31 +215,53 @@ class GraphRunner::Builder {
     runner_.steps_.push_back(std::move(step));
   }
 
+  // A Loop or Scan.
+  void add_loop(const Node& node, const std::string& label) {
+    const Graph* graph = subgraph(node, "body");
+    if (graph == nullptr) throw Error(Fault::kFormat, "wanted a body");
+    auto step = make_step(node, label);
+    step->inputs = node.inputs;
+    for (const ValueId input : node.inputs) {
+      if (constant(input) != nullptr) read_at_run_[input] = true;
+    }
+    Body body = make_body(*graph, step->inputs);
+    step->run = node.op == "Loop" ? make_loop(std::move(body), node)
+                                  : make_scan(std::move(body), node, opset_);
+    runner_.steps_.push_back(std::move(step));
+  }
+
+  // A subgraph as a graph of its own; what it reads from this one becomes inputs of the step.
+  Body make_body(const Graph& graph, std::vector<ValueId>& step_inputs) {
+    OuterConstants outer;
+    for (const std::string& name : captured_names(graph)) {
+      const ValueId value = by_name_.at(name);
+      if (constant(value) != nullptr) outer[name] = constants_.at(value);
+    }
+    Body body{std::make_shared<GraphRunner>(graph, opset_, options_, runner_.pool_, outer),
+              step_inputs.size(),
+              {},
+              {}};
+    runner_.branches_.push_back(body.runner);
+    for (const auto& capture : body.runner->captures()) {
+      step_inputs.push_back(by_name_.at(capture.first));
+    }
+    for (const ValueId input : graph.inputs) body.inputs.push_back(graph.values[input]);
+    for (const ValueId output : graph.outputs) body.outputs.push_back(graph.values[output]);
+    return body;
+  }
+
   Run make_branch(const Graph& graph, const Node& node, std::vector<ValueId>& step_inputs) {
     if (graph.outputs.size() != node.outputs.size() || !graph.inputs.empty()) {
       throw Error(Fault::kFormat,
                   fmt::format("a branch has {} inputs and {} outputs, wanted 0 and {}",
                               graph.inputs.size(), graph.outputs.size(), node.outputs.size()));
     }
-    OuterConstants outer;
-    for (const std::string& name : captured_names(graph)) {
-      const ValueId value = by_name_.at(name);
-      if (constant(value) != nullptr) outer[name] = constants_.at(value);
-    }
-    auto branch = std::make_shared<GraphRunner>(graph, opset_, options_, runner_.pool_, outer);
-    runner_.branches_.push_back(branch);
-    const size_t first = step_inputs.size();
-    for (const auto& capture : branch->captures()) {
-      step_inputs.push_back(by_name_.at(capture.first));
-    }
-    return [branch, first](RunContext& context) {
-      for (size_t i = 0; i < branch->captures().size(); ++i) {
-        branch->bind(branch->captures()[i].second, context.input(first + i));
-      }
-      branch->run();
-      for (size_t i = 0; i < branch->outputs().size(); ++i) {
+    return [body = make_body(graph, step_inputs)](RunContext& context) {
+      body.bind_captures(context);
+      body.runner->run();
+      for (size_t i = 0; i < body.outputs.size(); ++i) {
         if (!context.wants_output(i)) continue;
-        const TensorView& from = branch->view(branch->outputs()[i]);
+        const TensorView from = body.output(i);
         const TensorView to = context.output(i, from.dtype, from.dims);
         std::copy_n(from.bytes, from.count() * bytes_in_view(from.dtype), to.bytes);
       }

@@ -16,7 +16,8 @@ struct GraphRunner::Step {
 /// "node NAME (Op)"; a node without a name is called by its place.
 std::string label_of(const Node& node, size_t place);
 
-bool is_if(const Node& node);
+/// If, Loop, Scan: nodes whose subgraphs the runtime runs.
+bool is_control_flow(const Node& node);
 
 /// Names that the subgraphs of a node read from the graphs around them.
 std::vector<std::string> captured_by(const Node& node);

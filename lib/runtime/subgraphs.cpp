@@ -63,7 +63,10 @@ std::vector<std::string> captured_names(const Graph& graph) {
   return {result.begin(), result.end()};
 }
 
-bool is_if(const Node& node) { return full_op_name(node) == "If"; }
+bool is_control_flow(const Node& node) {
+  const std::string op = full_op_name(node);
+  return op == "If" || op == "Loop" || op == "Scan";
+}
 
 std::vector<std::string> captured_by(const Node& node) {
   std::set<std::string> names;

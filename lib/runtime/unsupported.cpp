@@ -15,10 +15,10 @@ void find_unsupported(const Graph& graph, size_t depth, std::vector<std::string>
   for (size_t i : needed_nodes(graph)) {
     const Node& node = graph.nodes[i];
     const Operator* entry = find_operator(node.op, node.domain);
-    if (!is_if(node) && (entry == nullptr || entry->prepare == nullptr)) {
+    if (!is_control_flow(node) && (entry == nullptr || entry->prepare == nullptr)) {
       result.push_back(fmt::format("{} ({})", printable(full_op_name(node)), printable(node.name)));
     }
-    if (!is_if(node)) continue;
+    if (!is_control_flow(node)) continue;
     for (const Attribute& attribute : node.attributes) {
       const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
       if (sub != nullptr && *sub != nullptr) find_unsupported(**sub, depth + 1, result);

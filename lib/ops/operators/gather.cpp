@@ -1,4 +1,4 @@
-// Gather, GatherElements, GatherND, ScatterElements, ScatterND: elements picked and
+// Gather, GatherElements, GatherND, Scatter, ScatterElements, ScatterND: elements picked and
 // placed by index.
 
 #include <algorithm>
@@ -252,6 +252,8 @@ constinit const Operator gather_operator{.name = "Gather", .prepare = prepare_ga
 constinit const Operator gather_elements_operator{.name = "GatherElements",
                                                   .prepare = prepare_gather_elements};
 constinit const Operator gather_nd_operator{.name = "GatherND", .prepare = prepare_gather_nd};
+// Until opset 11 the name of ScatterElements, which had no reduction then.
+constinit const Operator scatter_operator{.name = "Scatter", .prepare = prepare_scatter_elements};
 constinit const Operator scatter_elements_operator{.name = "ScatterElements",
                                                    .prepare = prepare_scatter_elements};
 constinit const Operator scatter_nd_operator{.name = "ScatterND", .prepare = prepare_scatter_nd};

@@ -1,4 +1,4 @@
-// MaxPool, AveragePool and their global forms.
+// MaxPool, AveragePool, LpPool and their global forms.
 
 #include <algorithm>
 #include <cmath>
@@ -179,21 +179,86 @@ Run prepare_average(const PrepareContext& context) {
   };
 }
 
+// The norm of the elements of a window; pads are zeros.
+class Norm {
+ public:
+  explicit Norm(const PrepareContext& context) : p_(int_attribute(context.node, "p", 2)) {
+    if (p_ < 1) fail("p is {}, wanted 1 or more", p_);
+  }
+  double term(float x) const {
+    const double magnitude = std::fabs(static_cast<double>(x));
+    return p_ == 1 ? magnitude : (p_ == 2 ? magnitude * magnitude : std::pow(magnitude, p_));
+  }
+  float root(double sum) const {
+    return static_cast<float>(
+        p_ == 1 ? sum : (p_ == 2 ? std::sqrt(sum) : std::pow(sum, 1.0 / static_cast<double>(p_))));
+  }
+
+ private:
+  int64_t p_;
+};
+
+void norm_plane(const Axes& axes, const float* from, float* to, const Norm& norm) {
+  for_places(axes, [&](size_t place, const Taps& a, const Taps& b, const Taps& c) {
+    double sum = 0;
+    for (size_t i = a.begin; i < a.end; ++i) {
+      for (size_t j = b.begin; j < b.end; ++j) {
+        const size_t row = a.at(axes[0], i) * axes[1].input + b.at(axes[1], j);
+        for (size_t k = c.begin; k < c.end; ++k) {
+          sum += norm.term(from[row * axes[2].input + c.at(axes[2], k)]);
+        }
+      }
+    }
+    to[place] = norm.root(sum);
+  });
+}
+
+Run prepare_norm(const PrepareContext& context) {
+  return [window = WindowAttributes(context.node), norm = Norm(context)](RunContext& run) {
+    const Geometry g = geometry_of(window, run.input(0).dims);
+    const float* from = f32_of(run, 0);
+    float* to = f32_output(run, 0, g.output);
+    const size_t taps = g.axes[0].kernel * g.axes[1].kernel * g.axes[2].kernel;
+    parallel(run.pool(), g.planes, g.output_places * taps, [&](size_t begin, size_t end) {
+      for (size_t p = begin; p < end; ++p) {
+        norm_plane(g.axes, from + p * g.input_places, to + p * g.output_places, norm);
+      }
+    });
+  };
+}
+
+// Calls reduce(elements of a plane) for each, which are all of [N, C, ...] behind the first two.
+template <typename Reduce>
+void reduce_planes(RunContext& run, const Reduce& reduce) {
+  const Dims& x = run.input(0).dims;
+  if (x.rank() < 2) fail("shape is {}, wanted [N, C, ...]", to_string(x));
+  const size_t planes = x.product(0, 2), places = x.product(2, x.rank());
+  Dims dims{x[0], x[1]};
+  for (size_t i = 2; i < x.rank(); ++i) dims.push_back(1);
+  const float* from = f32_of(run, 0);
+  float* to = f32_output(run, 0, dims);
+  parallel(run.pool(), planes, places, [&](size_t begin, size_t end) {
+    for (size_t p = begin; p < end; ++p) {
+      to[p] = reduce(std::span<const float>(from + p * places, places));
+    }
+  });
+}
+
+Run prepare_global_norm(const PrepareContext& context) {
+  return [norm = Norm(context)](RunContext& run) {
+    reduce_planes(run, [&norm](std::span<const float> plane) {
+      double sum = 0;
+      for (const float x : plane) sum += norm.term(x);
+      return norm.root(sum);
+    });
+  };
+}
+
 template <bool average>
 Run prepare_global(const PrepareContext&) {
   return [](RunContext& run) {
-    const Dims& x = run.input(0).dims;
-    if (x.rank() < 2) fail("shape is {}, wanted [N, C, ...]", to_string(x));
-    const size_t planes = x.product(0, 2), places = x.product(2, x.rank());
-    Dims dims{x[0], x[1]};
-    for (size_t i = 2; i < x.rank(); ++i) dims.push_back(1);
-    const float* from = f32_of(run, 0);
-    float* to = f32_output(run, 0, dims);
-    parallel(run.pool(), planes, places, [&](size_t begin, size_t end) {
-      for (size_t p = begin; p < end; ++p) {
-        const std::span<const float> plane(from + p * places, places);
-        to[p] = average ? sum_of(plane) / static_cast<float>(places) : max_of(plane);
-      }
+    reduce_planes(run, [](std::span<const float> plane) {
+      return average ? sum_of(plane) / static_cast<float>(plane.size()) : max_of(plane);
     });
   };
 }
@@ -204,6 +269,10 @@ constinit const Operator max_pool_operator{
     .name = "MaxPool", .prepare = prepare_max, .half_as_f32 = true};
 constinit const Operator average_pool_operator{
     .name = "AveragePool", .prepare = prepare_average, .half_as_f32 = true};
+constinit const Operator lp_pool_operator{
+    .name = "LpPool", .prepare = prepare_norm, .half_as_f32 = true};
+constinit const Operator global_lp_pool_operator{
+    .name = "GlobalLpPool", .prepare = prepare_global_norm, .half_as_f32 = true};
 constinit const Operator global_average_pool_operator{
     .name = "GlobalAveragePool", .prepare = prepare_global<true>, .half_as_f32 = true};
 constinit const Operator global_max_pool_operator{

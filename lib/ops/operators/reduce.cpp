@@ -246,10 +246,16 @@ Run prepare_reduce(const PrepareContext& context) {
         reduce_log_sum_exp<T>(x.data<T>(), y.data<T>(), plan);
       });
     } else {
-      known = with_number(x.dtype, [&](auto zero) {
+      // Bools are the numbers 0 and 1, whose extremes are "any" and "all".
+      constexpr bool kExtreme = std::is_same_v<Kind, Largest> || std::is_same_v<Kind, Smallest>;
+      const bool bools = kExtreme && x.dtype == DType::kBool;
+      known = with_number(bools ? DType::kU8 : x.dtype, [&](auto zero) {
         using T = decltype(zero);
         reduce_as<Kind, T>(x.data<T>(), y.data<T>(), plan, run.pool());
       });
+      for (size_t k = 0; bools && k < plan.kept; ++k) {
+        y.data<uint8_t>()[k] = y.data<uint8_t>()[k] != 0 ? 1 : 0;
+      }
     }
     if (!known) unsupported_type(x.dtype);
   };

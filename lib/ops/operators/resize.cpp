@@ -11,11 +11,16 @@ namespace {
 
 enum class Mode { kNearest, kLinear, kCubic };
 
+// The part of an axis that tf_crop_and_resize takes, in shares of its length.
+struct Crop {
+  double start = 0, end = 1;
+};
+
 struct Attributes {
   Mode mode = Mode::kNearest;
   std::string coordinates, rounding;
-  float cubic = -0.75F;
-  bool exclude_outside = false;
+  float cubic = -0.75F, extrapolation = 0;
+  bool exclude_outside = false, antialias = false;
 
   explicit Attributes(const PrepareContext& context) {
     const Node& node = context.node;
@@ -34,15 +39,22 @@ struct Attributes {
     rounding = string_attribute(node, "nearest_mode", old ? "floor" : "round_prefer_floor");
     cubic = float_attribute(node, "cubic_coeff_a", -0.75F);
     exclude_outside = int_attribute(node, "exclude_outside", 0) != 0;
-    if (int_attribute(node, "antialias", 0) != 0) unsupported("antialias is not supported");
+    antialias = int_attribute(node, "antialias", 0) != 0;
+    extrapolation = float_attribute(node, "extrapolation_value", 0);
     for (const char* known : {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel",
-                              "align_corners", "asymmetric"}) {
+                              "align_corners", "asymmetric", "tf_crop_and_resize"}) {
       if (coordinates == known) return;
     }
     unsupported("coordinate_transformation_mode {} is not supported", printable(coordinates));
   }
 
-  double source(double place, double scale, double input, double output) const {
+  bool crops() const { return coordinates == "tf_crop_and_resize"; }
+
+  double source(double place, double scale, double input, double output, Crop crop) const {
+    if (crops()) {
+      const double length = (crop.end - crop.start) * (input - 1);
+      return crop.start * (input - 1) + (output == 1 ? length / 2 : place * length / (output - 1));
+    }
     if (coordinates == "align_corners") {
       return output == 1 ? 0 : place * (input - 1) / (output - 1);
     }
@@ -77,13 +89,44 @@ struct Tap {
 struct Table {
   size_t per_place = 1;
   std::vector<Tap> taps;
+  std::vector<bool> outside;  // per place, where some are taken from outside the input; else empty
 };
+
+// Filters at distance `d` of a place.
+double cubic_weight(double d, double a) {
+  d = std::fabs(d);
+  if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+  return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
+}
+double linear_weight(double d) { return std::max(1 - std::fabs(d), 0.0); }
+
+// Shrinking with antialias: the filter is as much wider as the axis shrinks, and sums to 1.
+void add_wide(const Attributes& attributes, double source, double scale, size_t input,
+              Table& table) {
+  const double reach = (attributes.mode == Mode::kCubic ? 2 : 1) / scale;
+  const auto last = static_cast<int64_t>(input) - 1;
+  const auto first = static_cast<int64_t>(std::ceil(source - reach));
+  std::vector<double> weights(table.per_place, 0.0);
+  double sum = 0;
+  for (size_t k = 0; k < weights.size(); ++k) {
+    const int64_t place = first + static_cast<int64_t>(k);
+    const double distance = (static_cast<double>(place) - source) * scale;
+    if (attributes.exclude_outside && (place < 0 || place > last)) continue;
+    weights[k] = attributes.mode == Mode::kCubic ? cubic_weight(distance, attributes.cubic)
+                                                 : linear_weight(distance);
+    sum += weights[k];
+  }
+  for (size_t k = 0; k < weights.size(); ++k) {
+    const int64_t place = std::clamp(first + static_cast<int64_t>(k), int64_t{0}, last);
+    table.taps.push_back(
+        {static_cast<size_t>(place), static_cast<float>(sum == 0 ? weights[k] : weights[k] / sum)});
+  }
+}
 
 void add_cubic(const Attributes& attributes, double source, size_t input, Table& table) {
   const double low = std::floor(source), t = source - low, a = attributes.cubic;
-  const auto near = [a](double d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
-  const auto far = [a](double d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };
-  std::array<double, 4> weight{far(t + 1), near(t), near(1 - t), far(2 - t)};
+  std::array<double, 4> weight{cubic_weight(t + 1, a), cubic_weight(t, a), cubic_weight(1 - t, a),
+                               cubic_weight(2 - t, a)};
   const auto last = static_cast<int64_t>(input) - 1;
   double sum = 0;
   for (int64_t k = 0; k < 4; ++k) {
@@ -100,14 +143,37 @@ void add_cubic(const Attributes& attributes, double source, size_t input, Table&
   }
 }
 
-Table table_of(const Attributes& attributes, size_t input, size_t output, double scale) {
+// An axis of `input` places, not empty, stretched by `scale` to `output` places.
+struct Stretch {
+  size_t input, output;
+  double scale;
+  Crop crop;
+};
+
+Table table_of(const Attributes& attributes, const Stretch& stretch) {
+  const auto [input, output, scale, crop] = stretch;
   Table table;
   table.per_place =
       attributes.mode == Mode::kNearest ? 1 : (attributes.mode == Mode::kLinear ? 2 : 4);
+  const bool wide = attributes.antialias && attributes.mode != Mode::kNearest && scale < 1;
+  // As output >= 1, scale is at least about 1 / input: the table is a few times the input.
+  if (wide) table.per_place = static_cast<size_t>(static_cast<double>(table.per_place) / scale) + 1;
   const double last = static_cast<double>(input) - 1;
   for (size_t place = 0; place < output; ++place) {
-    const double source = attributes.source(
-        static_cast<double>(place), scale, static_cast<double>(input), static_cast<double>(output));
+    const double source =
+        attributes.source(static_cast<double>(place), scale, static_cast<double>(input),
+                          static_cast<double>(output), crop);
+    if (attributes.crops()) {
+      table.outside.push_back(!(source >= 0 && source <= last));
+      if (table.outside.back()) {
+        table.taps.insert(table.taps.end(), table.per_place, Tap{0, 0});
+        continue;
+      }
+    }
+    if (wide) {
+      add_wide(attributes, source, scale, input, table);
+      continue;
+    }
     switch (attributes.mode) {
       case Mode::kNearest: {
         const int64_t nearest = attributes.nearest(source);
@@ -133,13 +199,17 @@ Table table_of(const Attributes& attributes, size_t input, size_t output, double
 
 // from [outer, input, inner] to [outer, output, inner].
 void resize_axis(const Table& table, const float* from, float* to, size_t outer, size_t input,
-                 size_t inner, ThreadPool& pool) {
+                 size_t inner, float extrapolation, ThreadPool& pool) {
   const size_t output = table.taps.size() / table.per_place;
   parallel(pool, outer, output * inner * table.per_place, [&](size_t begin, size_t end) {
     for (size_t o = begin; o < end; ++o) {
       for (size_t place = 0; place < output; ++place) {
         const Tap* taps = table.taps.data() + place * table.per_place;
         float* line = to + (o * output + place) * inner;
+        if (!table.outside.empty() && table.outside[place]) {
+          std::fill_n(line, inner, extrapolation);
+          continue;
+        }
         for (size_t k = 0; k < table.per_place; ++k) {
           const float* source = from + (o * input + taps[k].place) * inner;
           const float weight = taps[k].weight;
@@ -158,6 +228,7 @@ struct Target {
   Dims dims;
   std::array<double, Dims::kMaxRank> scale{};
   bool fractional = false;  // scales give an extent that is no integer
+  std::array<Crop, Dims::kMaxRank> crop{};
 };
 
 int64_t scaled(int64_t extent, double scale) {
@@ -201,32 +272,53 @@ Target target_of(const Dims& x, const Dims& axes, std::span<const float> scales,
   return target;
 }
 
+// Far above every real place of an image, and small enough for arithmetic with int64_t.
+constexpr double kFarthest = 0x1p40;
+
+void set_crops(Target& target, const Dims& axes, std::span<const float> roi) {
+  if (roi.size() != 2 * axes.rank()) {
+    fail("roi has {} numbers, wanted {}", roi.size(), 2 * axes.rank());
+  }
+  for (size_t i = 0; i < axes.rank(); ++i) {
+    const Crop crop{roi[i], roi[axes.rank() + i]};
+    if (!(std::fabs(crop.start) < kFarthest && std::fabs(crop.end) < kFarthest)) {
+      fail("roi holds {} to {}", crop.start, crop.end);
+    }
+    target.crop[axis_of(axes[i], target.dims.rank())] = crop;
+  }
+}
+
+bool changes(const Target& target, const Dims& x, size_t axis) {
+  return target.dims[axis] != x[axis] || target.scale[axis] != 1 || target.crop[axis].start != 0 ||
+         target.crop[axis].end != 1;
+}
+
 void resize(RunContext& run, const Attributes& attributes, const Target& target) {
   const Dims x = run.input(0).dims;
-  if (target.dims == x && std::ranges::all_of(target.scale, [](double s) { return s == 1; })) {
-    return run.alias(0, 0, x);
+  std::vector<size_t> axes;
+  for (size_t i = 0; i < x.rank(); ++i) {
+    if (changes(target, x, i)) axes.push_back(i);
   }
+  if (axes.empty()) return run.alias(0, 0, x);
   // onnx's reference measures by the extent before it is rounded, onnxruntime and PyTorch after it.
-  if (target.fractional && attributes.coordinates == "align_corners") {
-    unsupported("align_corners with scales that give no whole extent is not supported");
+  if (target.fractional && (attributes.coordinates == "align_corners" || attributes.crops())) {
+    unsupported("{} with scales that give no whole extent is not supported",
+                attributes.coordinates);
   }
   const float* from = f32_of(run, 0);
   float* y = f32_output(run, 0, target.dims);
   if (checked_count(target.dims) == 0) return;
-  std::vector<size_t> axes;
-  for (size_t i = 0; i < x.rank(); ++i) {
-    if (target.dims[i] != x[i] || target.scale[i] != 1) axes.push_back(i);
-  }
   Dims now = x;
   for (size_t i = 0; i < axes.size(); ++i) {
     const size_t axis = axes[i];
     const auto input = static_cast<size_t>(x[axis]),
                output = static_cast<size_t>(target.dims[axis]);
-    const Table table = table_of(attributes, input, output, target.scale[axis]);
+    const Table table =
+        table_of(attributes, {input, output, target.scale[axis], target.crop[axis]});
     now[axis] = target.dims[axis];
     float* to = i + 1 == axes.size() ? y : run.scratch_f32(checked_count(now));
     resize_axis(table, from, to, now.product(0, axis), input, now.product(axis + 1, now.rank()),
-                run.pool());
+                attributes.extrapolation, run.pool());
     from = to;
   }
 }
@@ -257,7 +349,9 @@ Run prepare_resize(const PrepareContext& context) {
     if (scales.empty() && run.has_input(3)) sizes = ints_of(run.input(3));
     const Dims named = axes ? *axes : all_axes(x.rank());
     axes_mask(named, x.rank());
-    resize(run, attributes, target_of(x, named, scales, sizes, policy));
+    Target target = target_of(x, named, scales, sizes, policy);
+    if (attributes.crops()) set_crops(target, named, floats(run, 1));
+    resize(run, attributes, target);
   };
 }
 

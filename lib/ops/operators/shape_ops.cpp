@@ -12,17 +12,39 @@ Run prepare_identity(const PrepareContext&) {
   return [](RunContext& context) { context.alias(0, 0, context.input(0).dims); };
 }
 
-// At inference: the input, and a mask that drops nothing.
-Run prepare_dropout(const PrepareContext&) {
-  return [](RunContext& context) {
-    if (context.has_input(2) && *context.input(2).data<uint8_t>() != 0) {
-      unsupported("training_mode is not supported");
+// Whether a Dropout is told to draw random numbers.
+bool drops(const RunContext& context) {
+  if (!context.has_input(2)) return false;
+  const TensorView& training = context.input(2);
+  if (training.dtype != DType::kBool || training.count() != 1) {
+    fail("training_mode is {} {}, wanted one bool", name_of(training.dtype),
+         to_string(training.dims));
+  }
+  if (*training.data<uint8_t>() == 0) return false;
+  if (!context.has_input(1)) return true;  // a ratio of 0.5
+  const TensorView& ratio = context.input(1);
+  if (ratio.count() != 1) fail("ratio has shape {}, wanted one number", to_string(ratio.dims));
+  return ratio.dtype == DType::kF16 || ratio.dtype == DType::kBF16
+             ? (*ratio.data<uint16_t>() & 0x7FFF) != 0
+             : scalar_of(ratio) != 0;
+}
+
+// At inference, and in training with a ratio of 0: the input, and a mask that drops nothing; before
+// opset 10 the mask is of the input's type.
+Run prepare_dropout(const PrepareContext& context) {
+  return [old = context.opset < 10](RunContext& run) {
+    if (drops(run)) unsupported("training_mode with a ratio above 0 is not supported");
+    const Dims dims = run.input(0).dims;
+    const DType dtype = run.input(0).dtype;
+    run.alias(0, 0, dims);
+    if (!run.wants_output(1)) return;
+    if (!old) {
+      std::fill_n(run.output(1, DType::kBool, dims).data<uint8_t>(), dims.count(), uint8_t{1});
+    } else if (dtype == DType::kF32) {
+      std::fill_n(run.output(1, dtype, dims).data<float>(), dims.count(), 1.0F);
+    } else {
+      unsupported("a mask of type {} is not supported", name_of(dtype));
     }
-    const Dims dims = context.input(0).dims;
-    context.alias(0, 0, dims);
-    if (!context.wants_output(1)) return;
-    auto* mask = context.output(1, DType::kBool, dims).data<uint8_t>();
-    std::fill_n(mask, dims.count(), uint8_t{1});
   };
 }
 
@@ -172,7 +194,10 @@ void range(RunContext& run) {
   for (int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(start + static_cast<T>(i) * delta);
 }
 
-Run prepare_range(const PrepareContext&) {
+// f16 and bf16 are computed as f32, as the attribute stash_type says unless it is set.
+Run prepare_range(const PrepareContext& context) {
+  const int64_t stash_type = int_attribute(context.node, "stash_type", 1);
+  if (stash_type != 1) unsupported("stash_type {} is not supported", stash_type);
   return [](RunContext& run) {
     for (size_t i = 0; i < 3; ++i) {
       if (run.input(i).dtype != run.input(0).dtype) fail("inputs are of several types");
@@ -205,6 +230,7 @@ constinit const Operator shape_operator{.name = "Shape", .prepare = prepare_shap
 constinit const Operator size_operator{.name = "Size", .prepare = prepare_size};
 constinit const Operator constant_of_shape_operator{.name = "ConstantOfShape",
                                                     .prepare = prepare_constant_of_shape};
-constinit const Operator range_operator{.name = "Range", .prepare = prepare_range};
+constinit const Operator range_operator{
+    .name = "Range", .prepare = prepare_range, .half_as_f32 = true};
 
 }  // namespace espalier

@@ -67,9 +67,9 @@ Run map_numbers(const PrepareContext&) {
   };
 }
 
-template <auto function>
-Run test_floats(const PrepareContext&) {
-  return [](RunContext& context) {
+template <typename Function>
+Run test_floats(Function function) {
+  return [function](RunContext& context) {
     const TensorView& x = context.input(0);
     auto* to = context.output(0, DType::kBool, x.dims).data<uint8_t>();
     const bool known = with_float(x.dtype, [&](auto zero) {
@@ -78,6 +78,13 @@ Run test_floats(const PrepareContext&) {
     });
     if (!known) unsupported_type(x.dtype);
   };
+}
+
+Run prepare_is_inf(const PrepareContext& context) {
+  const bool negative = int_attribute(context.node, "detect_negative", 1) != 0;
+  const bool positive = int_attribute(context.node, "detect_positive", 1) != 0;
+  return test_floats(
+      [negative, positive](auto x) { return std::isinf(x) && (x < 0 ? negative : positive); });
 }
 
 Run prepare_not(const PrepareContext&) {
@@ -225,7 +232,11 @@ constinit const Operator sign_operator{
     .half_as_f32 = true};
 constinit const Operator logical_not_operator{.name = "Not", .prepare = prepare_not};
 constinit const Operator is_nan_operator{
-    .name = "IsNaN", .prepare = test_floats<[](auto x) { return x != x; }>, .half_as_f32 = true};
+    .name = "IsNaN",
+    .prepare = [](const PrepareContext&) { return test_floats([](auto x) { return x != x; }); },
+    .half_as_f32 = true};
+constinit const Operator is_inf_operator{
+    .name = "IsInf", .prepare = prepare_is_inf, .half_as_f32 = true};
 
 #define ESPALIER_MAP(id, onnx_name, expression) \
   constinit const Operator id##_operator{       \
