@@ -4,6 +4,8 @@
 
 #include "lib/kernels/elementwise.h"
 #include "lib/ops/op_util.h"
+#include "lib/ops/run_once.h"
+#include "lib/tensor/half.h"
 
 namespace espalier {
 namespace {
@@ -14,6 +16,21 @@ void softmax_row(const float* x, float* y, size_t count) {
   add({x, count}, std::isinf(most) && most < 0 ? 0 : -most, row);
   exp(row, row);
   multiply(row, 1 / sum_of(row), row);
+}
+
+// Softmax in f16 or bf16 is what ONNX's function body of Softmax gives in that type: each of its
+// steps is rounded.
+template <auto narrow, auto widen>
+void rounded_softmax_row(const float* x, float* y, size_t count) {
+  const auto rounded = [](float value) { return widen(narrow(value)); };
+  const float most = max_of({x, count});
+  const std::span<float> row(y, count);
+  add({x, count}, std::isinf(most) && most < 0 ? 0 : -most, row);
+  for (float& value : row) value = rounded(value);
+  exp(row, row);
+  for (float& value : row) value = rounded(value);
+  const float sum = rounded(sum_of(row));
+  for (float& value : row) value /= sum;  // rounded when it is stored
 }
 
 void log_softmax_row(const float* x, float* y, size_t count) {
@@ -66,10 +83,20 @@ Run prepare(const PrepareContext& context) {
   };
 }
 
+Run prepare_softmax(const PrepareContext& context) {
+  const Run f16 =
+      with_half_as_f32(prepare<rounded_softmax_row<f16_from_f32, f32_from_f16>>(context));
+  const Run bf16 =
+      with_half_as_f32(prepare<rounded_softmax_row<bf16_from_f32, f32_from_bf16>>(context));
+  return [f16, bf16, f32 = prepare<softmax_row>(context)](RunContext& run) {
+    const DType dtype = run.input(0).dtype;
+    (dtype == DType::kF16 ? f16 : dtype == DType::kBF16 ? bf16 : f32)(run);
+  };
+}
+
 }  // namespace
 
-constinit const Operator softmax_operator{
-    .name = "Softmax", .prepare = prepare<softmax_row>, .half_as_f32 = true};
+constinit const Operator softmax_operator{.name = "Softmax", .prepare = prepare_softmax};
 constinit const Operator log_softmax_operator{
     .name = "LogSoftmax", .prepare = prepare<log_softmax_row>, .half_as_f32 = true};
 constinit const Operator hardmax_operator{
