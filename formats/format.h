@@ -40,6 +40,10 @@ Model read_model(const std::filesystem::path& path);
 void write_model(const Model& model, const std::filesystem::path& path,
                  const WriteOptions& options = {});
 
+/// The model as the runtime wants it: operators that it lacks and the format can spell with others
+/// are replaced by those (functions of ONNX). For running; what is written is `model` itself.
+Model runnable(const Model& model);
+
 /// The format that write_model would use.
 const Format& format_for_output(const std::filesystem::path& path);
 

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "formats/format.h"
+#include "formats/onnx/onnx_model.h"
 #include "lib/base/mapped_file.h"
 
 namespace espalier {
@@ -52,6 +53,16 @@ std::span<const Format* const> formats() {
 #include "formats/formats.def"
   };
   return kFormats;
+}
+
+Model runnable(const Model& model) {
+  if (model.origin.format != "onnx") return model;
+  try {
+    return with_functions_expanded(model);
+  } catch (Error& error) {
+    error.add_context(printable(model.origin.file));
+    throw;
+  }
 }
 
 Model read_model(const fs::path& path) {

@@ -35,4 +35,11 @@ bool wants_data_file(const Model& model);
 /// stay packed. Nothing, and `why`, where the converter cannot.
 std::optional<Model> at_opset(const Model& model, int64_t opset, std::string& why);
 
+/// The model with calls of functions that the runtime has no operator for replaced by the nodes
+/// that the functions hold: its own functions, and those that ONNX's operators are defined by (in
+/// the main graph). Values, nodes and weights keep their names; for running it, not for writing.
+/// A call that onnx's inliner cannot replace stays, and the runtime names it.
+/// Errors  Fault::kUnsupported for functions nested too deep or growing too large.
+Model with_functions_expanded(const Model& model);
+
 }  // namespace espalier

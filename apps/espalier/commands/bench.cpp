@@ -33,7 +33,7 @@ struct Contender {
 std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
   std::vector<Contender> result;
   for (const std::string& file : args.models) {
-    Contender& one = result.emplace_back(Contender{file, read_model(file), nullptr});
+    Contender& one = result.emplace_back(Contender{file, runnable(read_model(file)), nullptr});
     if (result.size() == 1) {
       data = data_set(args.data.inputs, one.model, args.data);
       feed = args.data.inputs.empty() ? random_feed(one.model, args.common.seed, data)

@@ -33,7 +33,7 @@ void check(const Args& args) {
 }
 
 Statistics collected(const Args& args, CalibrateResults& results) {
-  const Model model = read_model(args.model);
+  const Model model = runnable(read_model(args.model));
   const DataSet data = data_set(args.data.inputs, model, args.data);
   const std::vector<Feed> feeds = make_feeds(model, data);
   const std::vector<Layer> layers = select_layers(model, args.select);

@@ -91,7 +91,7 @@ int run(const Args& args) {
   apply_common(args.common);
   if (args.output.empty() && !args.check)
     throw Error(Fault::kUsage, "-o DIR is missing (or --check)");
-  const Model model = read_model(args.model);
+  const Model model = runnable(read_model(args.model));
   // First of all: what the runtime cannot run is said before what is wrong with the data.
   Executor executor(model, {.threads = args.common.threads});
   const DataSet data = data_set(args.data.inputs, model, args.data);

@@ -110,7 +110,7 @@ int run(const Args& args) {
   found.b = printable(args.b, 4096);
   found.tolerance = args.tolerance;
   if (has_data) {
-    verify_outputs(args, a, b, found);
+    verify_outputs(args, runnable(a), runnable(b), found);
   } else {
     verify_weights(args, a, b, found, results.notes);
   }
