@@ -157,10 +157,18 @@ bool inline_one(pb::ModelProto& proto, const FunctionId& id, const pb::OpSchema&
     const FunctionId called{default_domain(node.domain()), node.op_type()};
     if (called == id) add_defaults(node, defaults_of(schema));
   }
+  // The inliner asks for the type of inputs that a call leaves out, too; nobody uses it.
+  pb::ValueInfoProto left_out;
+  left_out.mutable_type()->mutable_tensor_type()->set_elem_type(pb::TensorProto::FLOAT);
+  *changed.mutable_graph()->add_value_info() = left_out;
   std::set<FunctionId> before, after;
   add_lacking(proto.graph(), true, before);
   const auto ids = pb::inliner::FunctionIdSet::Create({id});
   pb::inliner::InlineSelectedFunctions(changed, *ids, nullptr);
+  auto* infos = changed.mutable_graph()->mutable_value_info();
+  infos->erase(std::remove_if(infos->begin(), infos->end(),
+                              [](const auto& info) { return info.name().empty(); }),
+               infos->end());
   add_lacking(changed.graph(), true, after);
   if (after.contains(id)) return false;
   for (const FunctionId& lacking : after) {

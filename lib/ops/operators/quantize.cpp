@@ -75,7 +75,8 @@ std::vector<double> numbers_of(const TensorView& view) {
 // Zero points, as many as scales; all 0 where the node has none.
 std::vector<double> zeros_of(const RunContext& run, const Dims& scale) {
   if (!run.has_input(2)) return std::vector<double>(scale.count(), 0.0);
-  if (!(run.input(2).dims == scale)) {
+  const bool both_one = run.input(2).count() == 1 && scale.count() == 1;  // scalar or [1]
+  if (!both_one && !(run.input(2).dims == scale)) {
     fail("zero points of shape {} for scales of {}", to_string(run.input(2).dims),
          to_string(scale));
   }
