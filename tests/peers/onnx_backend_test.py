@@ -17,6 +17,7 @@ import tempfile
 import warnings
 
 import numpy as np
+import onnx
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
@@ -164,6 +165,63 @@ def judge(program, name, operator, case):
     return "refused", re.sub(r"^.*?model\.onnx: ", "", re.sub(re.escape(folder) + r"\S*", "", reason))
 
 
+def onnx_types(case):
+    """Names of the element types of a case's inputs and outputs."""
+    graph = case.model.graph
+    kinds = {value.type.tensor_type.elem_type for value in [*graph.input, *graph.output] if value.type.HasField("tensor_type")}
+    return {TensorProto.DataType.Name(kind).lower() for kind in kinds if kind}
+
+
+def versions(operator):
+    """Versions of an operator that are in force in some opset from 7 on."""
+    domain, _, name = operator.rpartition(".")
+    found = sorted({schema.since_version for schema in onnx.defs.get_all_schemas_with_history()
+                    if schema.name == name and schema.domain == domain})
+    if domain:
+        return found
+    older = [version for version in found if version <= 7]
+    return older[-1:] + [version for version in found if version > 7]
+
+
+def reason_alone(line, operator):
+    """A refusal without the names of values and nodes."""
+    line = re.sub(r"^\s*error: ", "", line)
+    line = re.sub(r"\b(input|output) \S+ of ", r"\1 of ", line)
+    line = re.sub(r"\bnode \S+ \((\S+)\)", r"\1", line)
+    return re.sub(rf"^{re.escape(operator)}: ", "", line)
+
+
+def list_text(cases, verdicts, total):
+    """docs/operators.md."""
+    rows = collections.defaultdict(lambda: [collections.Counter(), set(), collections.Counter()])
+    for name in NAMED:
+        rows[name]
+    for (_, operator, case), (verdict, text) in zip(cases, verdicts):
+        counts, types, reasons = rows[operator]
+        counts[verdict] += 1
+        if verdict == "passed":
+            types |= onnx_types(case)
+        else:
+            reasons[reason_alone(text, operator)] += 1
+    lines = ["# Operators", "",
+             f"What the runtime makes of the {len(cases)} backend node cases of onnx {onnx.__version__}: {total['passed']} pass within onnx's tolerance, "
+             f"{total['refused']} are refused with the",
+             "operator's name, no result is wrong. Written by tests/peers/onnx_backend_test.py --list, and compared by it with what it finds.", "",
+             "An operator of opset 7 and later has one implementation for all its versions; opsets 1 to 6 are read where no operator of the model has",
+             "changed until 7. An operator without an implementation runs as the function that ONNX defines it by, where it has one. **Bold**: to be had in",
+             "full, with all attributes. Types are those of the inputs and outputs of cases that pass; stored cases of testdata/ops and fuzzing add others.", "",
+             "| operator | versions | passed | refused | types |", "|---|---|---|---|---|"]
+    for operator, (counts, types, _) in sorted(rows.items()):
+        if not counts["passed"] and operator not in NAMED:
+            continue
+        name = f"**{operator}**" if operator in NAMED else operator
+        lines.append(f"| {name} | {', '.join(map(str, versions(operator)))} | {counts['passed']} | {counts['refused']} | {', '.join(sorted(types))} |")
+    lines += ["", "## Refused", "", "| operator | cases | reason |", "|---|---|---|"]
+    for operator, (_, _, reasons) in sorted(rows.items()):
+        lines += [f"| {operator} | {count} | {reason.replace('|', '/')} |" for reason, count in sorted(reasons.items())]
+    return "\n".join(lines) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -188,10 +246,19 @@ def main():
     for operator, counts in sorted(table.items()):
         print(f"{operator:32} " + ", ".join(f"{counts[v]} {v}" for v in sorted(counts)))
     print(f"{len(cases)} cases: " + ", ".join(f"{total[v]} {v}" for v in sorted(total)))
+    if args.list:
+        text = list_text(cases, verdicts, total)
+        with open(args.list, "w") as file:
+            file.write(text)
+    elif not args.only:
+        with open(LIST) as file:
+            if file.read() != list_text(cases, verdicts, total):
+                faults.append("docs/operators.md is out of date: write it by --list docs/operators.md")
     share = named["passed"] / max(sum(named.values()), 1)
     print(f"made only of the operators to have in full: {sum(named.values())} cases, {100 * share:.1f} % passed")
     if not args.only and share < SHARE_WANTED:
         faults.append(f"at least {100 * SHARE_WANTED:.0f} % were wanted")
+    print("\n".join(faults), end="\n" if faults else "")
     return 1 if faults else 0
 
 
