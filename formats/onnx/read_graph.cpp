@@ -57,7 +57,7 @@ class GraphReader {
  private:
   ValueId id_of(const std::string& name) {
     const auto [at, added] = names_.try_emplace(name, static_cast<ValueId>(graph_.values.size()));
-    if (added) graph_.values.push_back({name, DType::kUnknown, {}, {}, {}});
+    if (added) graph_.values.push_back({name, DType::kUnknown, {}, {}, {}, {}});
     return at->second;
   }
 
