@@ -30,7 +30,8 @@ struct Criterion {
   std::string_view name, summary;
   /// Scores of block rows [first, last) of the stacked grid into `scores` (the whole grid's span).
   /// Each block's score depends on its own elements alone, and not on how the weight is stored.
-  void (*score)(const ScoreContext& context, size_t first, size_t last, std::span<float> scores);
+  void (*score)(const ScoreContext& context, size_t first, size_t last,
+                std::span<float> scores) = nullptr;
   /// With which power of the block's area the score grows (l1: 1, l2: 0.5). A global threshold
   /// divides by it, so that layers of different block shapes compare.
   double area_power = 0;

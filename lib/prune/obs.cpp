@@ -118,6 +118,10 @@ class Surgeon {
       names.push_back(names_[b]);
       corners.push_back(std::move(corners_[b]));
     }
+    if (kept.empty()) {  // Eigen's products take no empty operands
+      names_.clear();
+      return;
+    }
     const Eigen::MatrixXd v = waiting_(kept, Eigen::seqN(0, used_));
     Eigen::MatrixXd p = p_(kept, kept);
     p.selfadjointView<Eigen::Lower>().rankUpdate(v, -1.0);

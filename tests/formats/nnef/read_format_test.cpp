@@ -118,7 +118,9 @@ TEST_CASE("models written as NNEF come back with the same weights and compute th
     const Model onnx = read_model(*folder / name / "model.onnx");
     for (const std::string ending : {"", ".nnef.tar", ".nnef.tgz"}) {
       const fs::path path = temporary / (name + ending);
-      write_model(onnx, path, {.profile = "dense"});
+      WriteOptions options;
+      options.profile = "dense";
+      write_model(onnx, path, options);
       const Model nnef = read_model(path);
       const auto before = float_weights(onnx), after = float_weights(nnef);
       for (const auto& [weight, tensor] : before) {

@@ -47,7 +47,9 @@ Outcome collect(const Model& model, const Tensor& x, const CollectOptions& optio
     executor.run({{"x", x}});
     ++outcome.runs;
   };
-  const auto layers = select_layers(model, {.min_weights = 1});
+  SelectOptions all;
+  all.min_weights = 1;
+  const auto layers = select_layers(model, all);
   outcome.collected = collect_statistics(model, layers, pass, options);
   return outcome;
 }

@@ -39,6 +39,7 @@ double least_error(const MatrixXd& w, const MatrixXd& h, const std::vector<bool>
     if (kept[i]) stay.push_back(static_cast<Index>(i));
   }
   MatrixXd fit = MatrixXd::Zero(w.rows(), w.cols());
+  if (stay.empty()) return (w * h * w.transpose()).trace();
   const MatrixXd within = h(stay, stay);
   const MatrixXd target = h(stay, Eigen::all) * w.transpose();
   const MatrixXd solved = within.fullPivLu().solve(target);
