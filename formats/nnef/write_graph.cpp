@@ -125,7 +125,8 @@ std::map<std::string, int64_t> bound_dimensions(const Graph& graph, std::span<co
     const Shape shape = bound_shape(value, options);
     for (size_t i = 0; i < shape.size() && i < value.dimension_names.size(); ++i) {
       const std::string& name = value.dimension_names[i];
-      if (shape[i] < 0 || name.empty() || (*value.shape)[i] >= 0) continue;
+      const int64_t declared = value.shape ? (*value.shape)[i] : -1;
+      if (shape[i] < 0 || name.empty() || declared >= 0) continue;
       const auto [place, is_new] = bound.emplace(name, shape[i]);
       if (!is_new && place->second != shape[i]) {
         throw Error(Fault::kUsage, fmt::format("dimension '{}' is bound to {} and to {}",

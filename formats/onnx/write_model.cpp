@@ -152,7 +152,7 @@ void bind_inputs(Graph& graph, const std::map<std::string, Shape>& shapes) {
       throw Error(Fault::kUsage, fmt::format("input {} does not take shape {}", printable(name),
                                              to_string(shape)));
     }
-    for (size_t i = 0; i < value.dimension_names.size(); ++i) {
+    for (size_t i = 0; i < std::min(shape.size(), value.dimension_names.size()); ++i) {
       if ((*value.shape)[i] != -1) value.dimension_names[i].clear();
     }
   }
