@@ -31,14 +31,16 @@ HWY_INLINE V exp_of(D d, V x) {
   return keep_nan(x, hn::Exp(d, bounded));
 }
 
+HWY_INLINE V sigmoid_of(D d, V x) {
+  const V one = hn::Set(d, 1.0F);
+  return hn::Div(one, hn::Add(one, exp_of(d, hn::Neg(x))));
+}
+
 struct Exp {
   HWY_INLINE V operator()(D d, V x) const { return exp_of(d, x); }
 };
 struct Sigmoid {
-  HWY_INLINE V operator()(D d, V x) const {
-    const V one = hn::Set(d, 1.0F);
-    return hn::Div(one, hn::Add(one, exp_of(d, hn::Neg(x))));
-  }
+  HWY_INLINE V operator()(D d, V x) const { return sigmoid_of(d, x); }
 };
 struct Tanh {
   HWY_INLINE V operator()(D d, V x) const {
@@ -51,6 +53,86 @@ struct Relu {
   HWY_INLINE V operator()(D d, V x) const {
     return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Zero(d), x);
   }
+};
+// Polynomials by N. Juffa for |x| below and above 475/512, largest error about 1 ulp.
+HWY_INLINE V erf_of(D d, V x) {
+  const auto fma = [d](V a, V b, float c) { return hn::MulAdd(a, b, hn::Set(d, c)); };
+  const V t = hn::Min(hn::Abs(x), hn::Set(d, 4.0F));  // erf rounds to 1 from 3.92 on
+  const V s = hn::Mul(t, t);
+  V far = fma(hn::Set(d, -1.72853470e-5F), t, 3.83197126e-4F);
+  far = hn::MulAdd(far, s, fma(hn::Set(d, -3.88396438e-3F), t, 2.42546219e-2F));
+  far = fma(far, t, -1.06777877e-1F);
+  far = fma(far, t, -6.34846687e-1F);
+  far = fma(far, t, -1.28717512e-1F);
+  far = hn::MulAdd(far, t, hn::Neg(t));
+  far = hn::CopySign(hn::Sub(hn::Set(d, 1.0F), hn::Exp(d, far)), x);
+  V near = fma(hn::Set(d, -5.96761703e-4F), s, 4.99119423e-3F);
+  near = fma(near, s, -2.67681349e-2F);
+  near = fma(near, s, 1.12819925e-1F);
+  near = fma(near, s, -3.76125336e-1F);
+  near = fma(near, s, 1.28379166e-1F);
+  near = hn::MulAdd(near, x, x);
+  return keep_nan(x, hn::IfThenElse(hn::Gt(t, hn::Set(d, 475.0F / 512)), far, near));
+}
+
+struct Erf {
+  HWY_INLINE V operator()(D d, V x) const { return erf_of(d, x); }
+};
+struct Gelu {
+  HWY_INLINE V operator()(D d, V x) const {
+    const V half = hn::Mul(x, hn::Set(d, 0.5F));
+    const V gate = erf_of(d, hn::Mul(x, hn::Set(d, 0.70710678118654752F)));
+    return hn::Mul(half, hn::Add(hn::Set(d, 1.0F), gate));
+  }
+};
+struct GeluTanh {
+  // (1 + tanh u) / 2 = sigmoid(2 u), without the cancellation
+  HWY_INLINE V operator()(D d, V x) const {
+    const V inner = hn::MulAdd(hn::Mul(hn::Mul(x, x), x), hn::Set(d, 0.044715F), x);
+    return hn::Mul(x, sigmoid_of(d, hn::Mul(inner, hn::Set(d, 1.5957691216057308F))));
+  }
+};
+struct Swish {
+  float alpha;
+  HWY_INLINE V operator()(D d, V x) const {
+    return hn::Mul(x, sigmoid_of(d, hn::Mul(x, hn::Set(d, alpha))));
+  }
+};
+HWY_INLINE V unit_clamp(D d, V x) { return hn::Min(hn::Max(x, hn::Zero(d)), hn::Set(d, 1.0F)); }
+struct HardSigmoid {
+  float alpha, beta;
+  HWY_INLINE V operator()(D d, V x) const {
+    const V line = hn::MulAdd(x, hn::Set(d, alpha), hn::Set(d, beta));
+    return keep_nan(line, unit_clamp(d, line));
+  }
+};
+struct HardSwish {
+  HWY_INLINE V operator()(D d, V x) const {
+    return hn::Mul(x, unit_clamp(d, hn::MulAdd(x, hn::Set(d, 1.0F / 6), hn::Set(d, 0.5F))));
+  }
+};
+struct LeakyRelu {
+  float alpha;
+  HWY_INLINE V operator()(D d, V x) const {
+    return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Mul(x, hn::Set(d, alpha)), x);
+  }
+};
+struct Clip {
+  float low, high;
+  HWY_INLINE V operator()(D d, V x) const {
+    const V least = hn::Set(d, low), most = hn::Set(d, high);
+    const V raised = hn::IfThenElse(hn::Lt(x, least), least, x);
+    return hn::IfThenElse(hn::Gt(raised, most), most, raised);
+  }
+};
+struct Affine {
+  float scale, shift;
+  HWY_INLINE V operator()(D d, V x) const {
+    return hn::MulAdd(x, hn::Set(d, scale), hn::Set(d, shift));
+  }
+};
+struct Divide {
+  HWY_INLINE V operator()(D, V a, V b) const { return hn::Div(a, b); }
 };
 struct Add {
   HWY_INLINE V operator()(D, V a, V b) const { return hn::Add(a, b); }
@@ -124,6 +206,29 @@ void multiply_scalar_run(const float* a, float b, float* y, size_t count) {
   transform(MultiplyScalar{b}, y, count, a);
 }
 
+void erf_run(const float* x, float* y, size_t count) { transform(Erf{}, y, count, x); }
+void gelu_run(const float* x, float* y, size_t count) { transform(Gelu{}, y, count, x); }
+void gelu_tanh_run(const float* x, float* y, size_t count) { transform(GeluTanh{}, y, count, x); }
+void swish_run(const float* x, float alpha, float* y, size_t count) {
+  transform(Swish{alpha}, y, count, x);
+}
+void hard_sigmoid_run(const float* x, float alpha, float beta, float* y, size_t count) {
+  transform(HardSigmoid{alpha, beta}, y, count, x);
+}
+void hard_swish_run(const float* x, float* y, size_t count) { transform(HardSwish{}, y, count, x); }
+void leaky_relu_run(const float* x, float alpha, float* y, size_t count) {
+  transform(LeakyRelu{alpha}, y, count, x);
+}
+void clip_run(const float* x, float low, float high, float* y, size_t count) {
+  transform(Clip{low, high}, y, count, x);
+}
+void affine_run(const float* x, float scale, float shift, float* y, size_t count) {
+  transform(Affine{scale, shift}, y, count, x);
+}
+void divide_run(const float* a, const float* b, float* y, size_t count) {
+  transform(Divide{}, y, count, a, b);
+}
+
 float max_run(const float* x, size_t count) {
   const D d;
   V largest = hn::Set(d, -std::numeric_limits<float>::infinity());
@@ -176,6 +281,16 @@ HWY_EXPORT(multiply_add_run);
 HWY_EXPORT(blend_run);
 HWY_EXPORT(add_scalar_run);
 HWY_EXPORT(multiply_scalar_run);
+HWY_EXPORT(erf_run);
+HWY_EXPORT(gelu_run);
+HWY_EXPORT(gelu_tanh_run);
+HWY_EXPORT(swish_run);
+HWY_EXPORT(hard_sigmoid_run);
+HWY_EXPORT(hard_swish_run);
+HWY_EXPORT(leaky_relu_run);
+HWY_EXPORT(clip_run);
+HWY_EXPORT(affine_run);
+HWY_EXPORT(divide_run);
 HWY_EXPORT(max_run);
 HWY_EXPORT(sum_run);
 
@@ -198,6 +313,47 @@ void tanh(std::span<const float> x, std::span<float> y) {
 void relu(std::span<const float> x, std::span<float> y) {
   check_lengths(x.size(), y.size());
   HWY_DYNAMIC_DISPATCH(relu_run)(x.data(), y.data(), y.size());
+}
+void erf(std::span<const float> x, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(erf_run)(x.data(), y.data(), y.size());
+}
+void gelu(std::span<const float> x, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(gelu_run)(x.data(), y.data(), y.size());
+}
+void gelu_tanh(std::span<const float> x, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(gelu_tanh_run)(x.data(), y.data(), y.size());
+}
+void swish(std::span<const float> x, float alpha, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(swish_run)(x.data(), alpha, y.data(), y.size());
+}
+void hard_sigmoid(std::span<const float> x, float alpha, float beta, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(hard_sigmoid_run)(x.data(), alpha, beta, y.data(), y.size());
+}
+void hard_swish(std::span<const float> x, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(hard_swish_run)(x.data(), y.data(), y.size());
+}
+void leaky_relu(std::span<const float> x, float alpha, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(leaky_relu_run)(x.data(), alpha, y.data(), y.size());
+}
+void clip(std::span<const float> x, float low, float high, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(clip_run)(x.data(), low, high, y.data(), y.size());
+}
+void affine(std::span<const float> x, float scale, float shift, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(affine_run)(x.data(), scale, shift, y.data(), y.size());
+}
+void divide(std::span<const float> a, std::span<const float> b, std::span<float> y) {
+  check_lengths(a.size(), y.size());
+  check_lengths(b.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(divide_run)(a.data(), b.data(), y.data(), y.size());
 }
 void add(std::span<const float> a, std::span<const float> b, std::span<float> y) {
   check_lengths(a.size(), y.size());

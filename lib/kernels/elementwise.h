@@ -16,9 +16,24 @@ void sigmoid(std::span<const float> x, std::span<float> y);
 void tanh(std::span<const float> x, std::span<float> y);
 void relu(std::span<const float> x, std::span<float> y);  ///< max(x, 0)
 
+/// erf(x), right to 2e-7 absolute and 3e-7 relative.
+void erf(std::span<const float> x, std::span<float> y);
+/// x / 2 * (1 + erf(x / sqrt 2)), and the form with tanh(sqrt(2 / pi) * (x + 0.044715 x^3)).
+void gelu(std::span<const float> x, std::span<float> y);
+void gelu_tanh(std::span<const float> x, std::span<float> y);
+void swish(std::span<const float> x, float alpha, std::span<float> y);  ///< x * sigmoid(alpha x)
+/// min(max(alpha x + beta, 0), 1), and x times that with 1/6 and 1/2.
+void hard_sigmoid(std::span<const float> x, float alpha, float beta, std::span<float> y);
+void hard_swish(std::span<const float> x, std::span<float> y);
+void leaky_relu(std::span<const float> x, float alpha, std::span<float> y);
+/// min(max(x, low), high); `high` wins where they cross.
+void clip(std::span<const float> x, float low, float high, std::span<float> y);
+void affine(std::span<const float> x, float scale, float shift, std::span<float> y);
+
 void add(std::span<const float> a, std::span<const float> b, std::span<float> y);
 void subtract(std::span<const float> a, std::span<const float> b, std::span<float> y);
 void multiply(std::span<const float> a, std::span<const float> b, std::span<float> y);
+void divide(std::span<const float> a, std::span<const float> b, std::span<float> y);
 void add(std::span<const float> a, float b, std::span<float> y);
 void multiply(std::span<const float> a, float b, std::span<float> y);
 /// y = y + a * b

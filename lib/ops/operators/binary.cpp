@@ -364,16 +364,20 @@ Run prepare_where(const PrepareContext&) {
 
 // A missing bound is that of the type.
 template <typename T>
-void clip(RunContext& context, std::optional<T> low, std::optional<T> high) {
+void clip_elements(RunContext& context, std::optional<T> low, std::optional<T> high) {
   const TensorView& x = context.input(0);
   const T* from = x.data<T>();
   T* to = context.output(0, x.dtype, x.dims).data<T>();
   const T least = low.value_or(std::numeric_limits<T>::lowest());
   const T most = high.value_or(std::numeric_limits<T>::max());
   parallel(context.pool(), x.count(), 1, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) {
-      const T raised = from[i] < least ? least : from[i];
-      to[i] = raised > most ? most : raised;
+    if constexpr (std::is_same_v<T, float>) {
+      clip({from + begin, end - begin}, least, most, {to + begin, end - begin});
+    } else {
+      for (size_t i = begin; i < end; ++i) {
+        const T raised = from[i] < least ? least : from[i];
+        to[i] = raised > most ? most : raised;
+      }
     }
   });
 }
@@ -397,7 +401,7 @@ Run prepare_clip(const PrepareContext& context) {
         if (run.input(1 + i).count() != 1) fail("a bound has more than one value");
         limits[i] = *run.input(1 + i).data<T>();
       }
-      clip<T>(run, limits[0], limits[1]);
+      clip_elements<T>(run, limits[0], limits[1]);
     });
     if (!known) unsupported_type(run.input(0).dtype);
   };
@@ -431,7 +435,7 @@ constinit const Operator mul_operator{
     .half_as_f32 = true};
 constinit const Operator div_operator{
     .name = "Div",
-    .prepare = arithmetic<[](auto a, auto b) { return quotient(a, b); }>,
+    .prepare = fast_arithmetic<divide, nullptr, [](auto a, auto b) { return quotient(a, b); }>,
     .half_as_f32 = true};
 constinit const Operator mod_operator{.name = "Mod", .prepare = prepare_mod, .half_as_f32 = true};
 constinit const Operator pow_operator{.name = "Pow", .prepare = prepare_pow, .half_as_f32 = true};

@@ -73,6 +73,53 @@ void for_places(const Axes& axes, const Visit& visit) {
   }
 }
 
+// The larger one; NaN wins.
+template <typename T>
+T larger(T most, T x) {
+  return x > most || x != x ? x : most;
+}
+
+// The places of one axis whose window has tap `tap` inside the input.
+std::pair<size_t, size_t> places_of(const WindowAxis& axis, size_t tap) {
+  const auto stride = static_cast<int64_t>(axis.stride);
+  const auto up = [stride](int64_t x) { return x <= 0 ? 0 : (x + stride - 1) / stride; };
+  const int64_t shift =
+      static_cast<int64_t>(axis.pad_begin) - static_cast<int64_t>(tap * axis.dilation);
+  const auto last = static_cast<int64_t>(axis.output);
+  const int64_t end = std::min(up(static_cast<int64_t>(axis.input) + shift), last);
+  return {static_cast<size_t>(std::min(up(shift), end)), static_cast<size_t>(end)};
+}
+
+// Largest elements alone: line by line, so that the innermost loop runs over places.
+template <typename T>
+void max_lines(const Axes& axes, const T* from, T* to) {
+  T least = std::numeric_limits<T>::lowest();
+  if constexpr (std::is_floating_point_v<T>) least = -std::numeric_limits<T>::infinity();
+  const WindowAxis& line = axes[2];
+  for (size_t i = 0; i < axes[0].output; ++i) {
+    const Taps a(axes[0], i);
+    for (size_t j = 0; j < axes[1].output; ++j, to += line.output) {
+      const Taps b(axes[1], j);
+      std::fill_n(to, line.output, least);
+      for (size_t u = a.begin; u < a.end; ++u) {
+        for (size_t v = b.begin; v < b.end; ++v) {
+          const T* row = from + (a.at(axes[0], u) * axes[1].input + b.at(axes[1], v)) * line.input;
+          for (size_t tap = 0; tap < line.kernel; ++tap) {
+            const auto [begin, end] = places_of(line, tap);
+            const T* x = row + begin * line.stride + tap * line.dilation - line.pad_begin;
+            if (line.stride == 2) {
+              for (size_t k = begin; k < end; ++k) to[k] = larger(to[k], x[2 * (k - begin)]);
+            } else {
+              for (size_t k = begin; k < end; ++k)
+                to[k] = larger(to[k], x[line.stride * (k - begin)]);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 template <typename T>
 void max_plane(const Axes& axes, const T* from, T* to, int64_t* places, int64_t offset,
                bool column_major) {
@@ -94,7 +141,6 @@ void max_plane(const Axes& axes, const T* from, T* to, int64_t* places, int64_t 
       }
     }
     to[place] = most;
-    if (places == nullptr) return;
     if (column_major) {  // of the spatial axes
       const size_t w = axes[2].input, h = axes[1].input;
       best = (best % w * h + best / w % h) * axes[0].input + best / (w * h);
@@ -116,9 +162,14 @@ Run prepare_max(const PrepareContext& context) {
       const size_t taps = g.axes[0].kernel * g.axes[1].kernel * g.axes[2].kernel;
       parallel(run.pool(), g.planes, g.output_places * taps, [&](size_t begin, size_t end) {
         for (size_t p = begin; p < end; ++p) {
+          if (places == nullptr) {
+            max_lines<T>(g.axes, x.data<T>() + p * g.input_places,
+                         y.data<T>() + p * g.output_places);
+            continue;
+          }
           max_plane<T>(g.axes, x.data<T>() + p * g.input_places, y.data<T>() + p * g.output_places,
-                       places == nullptr ? nullptr : places + p * g.output_places,
-                       static_cast<int64_t>(p * g.input_places), column_major);
+                       places + p * g.output_places, static_cast<int64_t>(p * g.input_places),
+                       column_major);
         }
       });
     };

@@ -197,9 +197,31 @@ Table table_of(const Attributes& attributes, const Stretch& stretch) {
   return table;
 }
 
+// Nearest places alone: elements and lines are copied.
+void pick_axis(const Table& table, const float* from, float* to, size_t outer, size_t input,
+               size_t inner, ThreadPool& pool) {
+  const size_t output = table.taps.size();
+  parallel(pool, outer, output * inner, [&](size_t begin, size_t end) {
+    for (size_t o = begin; o < end; ++o) {
+      const float* source = from + o * input * inner;
+      float* line = to + o * output * inner;
+      if (inner == 1) {
+        for (size_t place = 0; place < output; ++place)
+          line[place] = source[table.taps[place].place];
+        continue;
+      }
+      for (size_t place = 0; place < output; ++place)
+        std::copy_n(source + table.taps[place].place * inner, inner, line + place * inner);
+    }
+  });
+}
+
 // from [outer, input, inner] to [outer, output, inner].
 void resize_axis(const Table& table, const float* from, float* to, size_t outer, size_t input,
                  size_t inner, float extrapolation, ThreadPool& pool) {
+  const bool nearest = table.per_place == 1 && table.outside.empty() &&
+                       std::ranges::all_of(table.taps, [](Tap tap) { return tap.weight == 1; });
+  if (nearest) return pick_axis(table, from, to, outer, input, inner, pool);
   const size_t output = table.taps.size() / table.per_place;
   parallel(pool, outer, output * inner * table.per_place, [&](size_t begin, size_t end) {
     for (size_t o = begin; o < end; ++o) {

@@ -14,6 +14,9 @@ namespace {
 // About the cost of exp() in element operations, to decide whether threads are worth waking.
 constexpr size_t kCost = 4;
 
+using In = std::span<const float>;
+using Out = std::span<float>;
+
 // `function` by value of f32 or f64.
 template <typename Function>
 Run map_floats(Function function) {
@@ -37,9 +40,9 @@ Run map(const PrepareContext&) {
 }
 
 // f32 by a vector kernel, f64 by `exact`.
-template <auto kernel, auto exact>
-Run map_kernel(const PrepareContext&) {
-  return [slow = map_floats(exact)](RunContext& context) {
+template <typename Kernel, typename Exact>
+Run map_kernel_with(Kernel kernel, Exact exact) {
+  return [kernel, slow = map_floats(exact)](RunContext& context) {
     const TensorView& x = context.input(0);
     if (x.dtype != DType::kF32) return slow(context);
     const std::span<const float> from(x.data<float>(), x.count());
@@ -48,6 +51,11 @@ Run map_kernel(const PrepareContext&) {
       kernel(from.subspan(begin, end - begin), to.subspan(begin, end - begin));
     });
   };
+}
+
+template <auto kernel, auto exact>
+Run map_kernel(const PrepareContext&) {
+  return map_kernel_with(kernel, exact);
 }
 
 // Integers too.
@@ -133,14 +141,19 @@ float alpha_of(const PrepareContext& context, float fallback) {
 
 Run prepare_hard_sigmoid(const PrepareContext& context) {
   const float beta = float_attribute(context.node, "beta", 0.5F);
-  return map_floats([alpha = alpha_of(context, 0.2F), beta](auto x) {
-    using T = decltype(x);
-    return std::clamp(static_cast<T>(alpha) * x + static_cast<T>(beta), T{0}, T{1});
-  });
+  const float alpha = alpha_of(context, 0.2F);
+  return map_kernel_with([alpha, beta](In x, Out y) { hard_sigmoid(x, alpha, beta, y); },
+                         [alpha, beta](auto x) {
+                           using T = decltype(x);
+                           return std::clamp(static_cast<T>(alpha) * x + static_cast<T>(beta), T{0},
+                                             T{1});
+                         });
 }
 
 Run prepare_leaky_relu(const PrepareContext& context) {
-  return map_floats([alpha = alpha_of(context, 0.01F)](auto x) { return x < 0 ? alpha * x : x; });
+  const float alpha = alpha_of(context, 0.01F);
+  return map_kernel_with([alpha](In x, Out y) { leaky_relu(x, alpha, y); },
+                         [alpha](auto x) { return x < 0 ? alpha * x : x; });
 }
 
 Run prepare_elu(const PrepareContext& context) {
@@ -165,23 +178,27 @@ Run prepare_thresholded_relu(const PrepareContext& context) {
 }
 
 Run prepare_swish(const PrepareContext& context) {
-  return map_floats([alpha = alpha_of(context, 1)](auto x) {
-    return x * logistic(static_cast<decltype(x)>(alpha) * x);
-  });
+  const float alpha = alpha_of(context, 1);
+  return map_kernel_with(
+      [alpha](In x, Out y) { swish(x, alpha, y); },
+      [alpha](auto x) { return x * logistic(static_cast<decltype(x)>(alpha) * x); });
 }
 
 Run prepare_gelu(const PrepareContext& context) {
   if (string_attribute(context.node, "approximate", "none") == "tanh") {
-    return map_floats([](auto x) {
-      using T = decltype(x);
-      const T inner = static_cast<T>(0.044715) * x * x * x + x;
-      return x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi_v<T>) * inner));
-    });
+    return map_kernel_with([](In x, Out y) { gelu_tanh(x, y); },
+                           [](auto x) {
+                             using T = decltype(x);
+                             const T inner = static_cast<T>(0.044715) * x * x * x + x;
+                             return x / 2 *
+                                    (1 + std::tanh(std::sqrt(2 / std::numbers::pi_v<T>) * inner));
+                           });
   }
-  return map_floats([](auto x) {
-    using T = decltype(x);
-    return x / 2 * (1 + std::erf(x / std::numbers::sqrt2_v<T>));
-  });
+  return map_kernel_with([](In x, Out y) { gelu(x, y); },
+                         [](auto x) {
+                           using T = decltype(x);
+                           return x / 2 * (1 + std::erf(x / std::numbers::sqrt2_v<T>));
+                         });
 }
 
 Run prepare_shrink(const PrepareContext& context) {
@@ -221,6 +238,19 @@ constinit const Operator exp_operator{
                           [](auto x) { return std::exp(x); }>,
     .half_as_f32 = true};
 
+constinit const Operator erf_operator{
+    .name = "Erf",
+    .prepare = map_kernel<[](In x, Out y) { erf(x, y); }, [](auto x) { return std::erf(x); }>,
+    .half_as_f32 = true};
+constinit const Operator hard_swish_operator{
+    .name = "HardSwish",
+    .prepare = map_kernel<[](In x, Out y) { hard_swish(x, y); },
+                          [](auto x) {
+                            using T = decltype(x);
+                            return x * std::clamp(x / 6 + T{0.5}, T{0}, T{1});
+                          }>,
+    .half_as_f32 = true};
+
 constinit const Operator abs_operator{.name = "Abs",
                                       .prepare = map_numbers<[](auto x) { return magnitude(x); }>,
                                       .half_as_f32 = true};
@@ -244,7 +274,6 @@ constinit const Operator is_inf_operator{
 ESPALIER_MAP(log, "Log", std::log(x))
 ESPALIER_MAP(sqrt, "Sqrt", std::sqrt(x))
 ESPALIER_MAP(reciprocal, "Reciprocal", 1 / x)
-ESPALIER_MAP(erf, "Erf", std::erf(x))
 ESPALIER_MAP(floor, "Floor", std::floor(x))
 ESPALIER_MAP(ceil, "Ceil", std::ceil(x))
 ESPALIER_MAP(round, "Round", std::nearbyint(x))  // to nearest even
@@ -262,8 +291,6 @@ ESPALIER_MAP(atanh, "Atanh", std::atanh(x))
 ESPALIER_MAP(softplus, "Softplus", softplus(x))
 ESPALIER_MAP(softsign, "Softsign", x / (1 + std::fabs(x)))
 ESPALIER_MAP(mish, "Mish", x* std::tanh(softplus(x)))
-ESPALIER_MAP(hard_swish, "HardSwish",
-             x* std::clamp(x / 6 + decltype(x){0.5}, decltype(x){0}, decltype(x){1}))
 #undef ESPALIER_MAP
 
 #define ESPALIER_ACTIVATION(id, onnx_name) \

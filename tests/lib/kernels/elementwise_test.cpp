@@ -54,6 +54,64 @@ TEST_CASE("exp, sigmoid and tanh are right to 1e-6") {
     check_accuracy(exp, [](double x) { return std::exp(x); });
     check_accuracy(sigmoid, [](double x) { return 1.0 / (1.0 + std::exp(-x)); });
     check_accuracy(tanh, [](double x) { return std::tanh(x); });
+    check_accuracy(erf, [](double x) { return std::erf(x); });
+  });
+}
+
+TEST_CASE("activations are right to rounding, keep NaN, and meet their limits") {
+  for_each_simd_target([] {
+    CAPTURE(simd_target());
+    const std::vector<float> x = arguments();
+    const auto check = [&](const char* name, const auto& function, const auto& exact) {
+      CAPTURE(name);
+      std::vector<float> y(x.size());
+      function(std::span<const float>(x), std::span<float>(y));
+      size_t wrong = 0;
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double expected = exact(double{x[i]});
+        // 1 + erf and the like cancel: the error is that of the larger term.
+        const double error = std::fabs(y[i] - expected);
+        const double allowed = 3e-7 * std::max(std::fabs(expected), std::fabs(double{x[i]})) + 1e-7;
+        if (std::isinf(y[i]) && std::fabs(expected) > 1e38) continue;
+        if (!(error <= allowed) && ++wrong < 10) {
+          CAPTURE(x[i]);
+          CHECK(y[i] == expected);
+        }
+      }
+      CHECK(wrong == 0);
+      const float nan = NAN;
+      float out = 0;
+      function(std::span(&nan, 1), std::span(&out, 1));
+      CHECK(std::isnan(out));
+    };
+    using In = std::span<const float>;
+    using Out = std::span<float>;
+    const auto sigmoid_of = [](double v) { return 1 / (1 + std::exp(-v)); };
+    check(
+        "gelu", [](In a, Out b) { gelu(a, b); },
+        [](double v) { return v / 2 * (1 + std::erf(v / std::sqrt(2.0))); });
+    check(
+        "gelu_tanh", [](In a, Out b) { gelu_tanh(a, b); },
+        [](double v) {
+          return v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+        });
+    check(
+        "swish", [](In a, Out b) { swish(a, 1.5F, b); },
+        [&](double v) { return v * sigmoid_of(1.5 * v); });
+    check(
+        "hard_sigmoid", [](In a, Out b) { hard_sigmoid(a, 0.25F, 0.5F, b); },
+        [](double v) { return std::clamp(v * 0.25 + 0.5, 0.0, 1.0); });
+    check(
+        "hard_swish", [](In a, Out b) { hard_swish(a, b); },
+        [](double v) { return v * std::clamp(v / 6 + 0.5, 0.0, 1.0); });
+    check(
+        "leaky_relu", [](In a, Out b) { leaky_relu(a, 0.1F, b); },
+        [](double v) { return v < 0 ? double{0.1F} * v : v; });
+    check(
+        "clip", [](In a, Out b) { clip(a, -1, 6, b); },
+        [](double v) { return std::clamp(v, -1.0, 6.0); });
+    check(
+        "affine", [](In a, Out b) { affine(a, 0.5F, 2, b); }, [](double v) { return 0.5 * v + 2; });
   });
 }
 
