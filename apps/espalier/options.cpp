@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "lib/base/error.h"
+#include "lib/passes/pass.h"
 #include "lib/prune/criterion.h"
 
 namespace espalier {
@@ -104,6 +105,16 @@ void check_available(const std::string& method, const std::string& scope,
 std::string method_help() {
   return fmt::format("{}: how blocks are scored (obs with --calib, else l2)",
                      fmt::join(methods(), ", "));
+}
+
+void add_pass_options(CLI::App& app, std::vector<std::string>& names) {
+  std::vector<std::string_view> known;
+  for (const Pass* pass : passes()) known.push_back(pass->name);
+  app.add_option("--no-pass", names,
+                 fmt::format("run without this pass over the graph; repeatable: {}",
+                             fmt::join(known, ", ")))
+      ->type_name("NAME")
+      ->allow_extra_args(false);
 }
 
 void add_tolerance(CLI::App& app, double& absolute, double& relative) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <utility>
 
 namespace espalier {
 
@@ -15,13 +16,14 @@ std::span<const Operator* const> operators() {
 }
 
 const Operator* find_operator(std::string_view op, std::string_view domain) {
-  static const std::map<std::string_view, const Operator*> kByName = [] {
-    std::map<std::string_view, const Operator*> result;
-    for (const Operator* entry : operators()) result.emplace(entry->name, entry);
+  using Key = std::pair<std::string_view, std::string_view>;
+  static const std::map<Key, const Operator*> kByName = [] {
+    std::map<Key, const Operator*> result;
+    for (const Operator* entry : operators())
+      result.emplace(Key(entry->domain, entry->name), entry);
     return result;
   }();
-  if (!domain.empty() && domain != "ai.onnx") return nullptr;
-  const auto found = kByName.find(op);
+  const auto found = kByName.find({domain == "ai.onnx" ? std::string_view() : domain, op});
   return found == kByName.end() ? nullptr : found->second;
 }
 

@@ -84,9 +84,12 @@ struct PrepareContext {
 /// by two threads at a time.
 using Run = std::function<void(RunContext&)>;
 
-/// One operator of ONNX's default domain, for all opsets from 7 on. A packed weight reaches
-/// prepare() as a SparseMatrix in `constants`; an operator without use for it reads the decoded
-/// view like any other input (the runtime decodes it once).
+/// Operators that stand for several of ONNX's; only passes make nodes of this domain.
+inline constexpr std::string_view kFusedDomain = "espalier.fused";
+
+/// One operator of ONNX's default domain, for all opsets from 7 on, or of kFusedDomain. A packed
+/// weight reaches prepare() as a SparseMatrix in `constants`; an operator without use for it reads
+/// the decoded view like any other input (the runtime decodes it once).
 struct Operator {
   std::string_view name;
   /// How input `input` of `node`, of shape `shape`, folds to matrices; nothing where that input is
@@ -99,6 +102,7 @@ struct Operator {
   /// Takes f16 and bf16 inputs as f32, and its f32 outputs are rounded to that type: the runtime
   /// converts around run().
   bool half_as_f32 = false;
+  std::string_view domain = {};
 };
 
 #define ESPALIER_OPERATOR(name) extern const Operator name##_operator;

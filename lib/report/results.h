@@ -72,6 +72,7 @@ struct VerifyResults {
   std::vector<OutputDifference> outputs;
   std::vector<WeightDifference> weights;  ///< compared where there is no data
   std::vector<OutputDifference> packed;   ///< packed b against decoded b; empty: b is dense
+  std::vector<OutputDifference> passes;   ///< a and b with passes over the graph against without
   std::optional<MetricPair> metric;
 };
 

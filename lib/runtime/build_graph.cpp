@@ -1,5 +1,4 @@
-// From a graph to the steps that run it: which nodes are needed, which values are known before the
-// first run, how each node is prepared.
+// From a graph to the steps that run it: which nodes are needed, and how each is prepared.
 
 #include <fmt/format.h>
 
@@ -13,9 +12,6 @@
 
 namespace espalier {
 namespace {
-
-// What values known before the first run may take, all together.
-constexpr size_t kFoldingBytes = size_t{256} << 20;
 
 const Graph* subgraph(const Node& node, std::string_view name) {
   const Attribute* attribute = find_attribute(node, name);
@@ -124,11 +120,10 @@ class GraphRunner::Builder {
     if (entry == nullptr || entry->prepare == nullptr) {
       throw Error(Fault::kUnsupported, "the runtime does not know this operator");
     }
+    // Operators take packed weights where they meet values of the run.
     const bool all_known = std::ranges::all_of(node.inputs, [&](ValueId input) {
       return input == kNoValue || constant(input) != nullptr;
     });
-    if (all_known && fold_node(*entry, node)) return;
-
     PrepareContext context{node, opset_, {}};
     Holdings holdings;
     context.holdings = &holdings;
@@ -168,30 +163,6 @@ class GraphRunner::Builder {
       step->outputs.push_back(output != kNoValue && read_[output] ? output : kNoValue);
     }
     return step;
-  }
-
-  // Runs a node whose inputs are all known; false where the result would take too much memory, and
-  // where the node fails: it may lie in a branch that is never taken, and tells when it runs.
-  bool fold_node(const Operator& entry, const Node& node) {
-    std::vector<std::shared_ptr<const Weight>> kept;
-    std::vector<const Weight*> inputs;
-    for (const ValueId input : node.inputs) {
-      if (input != kNoValue) kept.push_back(dense(input));
-      inputs.push_back(input == kNoValue ? nullptr : kept.back().get());
-    }
-    std::optional<std::vector<Tensor>> results;
-    try {
-      results = run_once(entry, node, opset_, inputs, runner_.pool_, folding_left_);
-    } catch (const Error&) {
-      return false;
-    }
-    if (!results) return false;
-    for (size_t i = 0; i < node.outputs.size(); ++i) {
-      if (node.outputs[i] == kNoValue) continue;
-      folding_left_ -= std::min(folding_left_, (*results)[i].bytes().size());
-      constants_[node.outputs[i]] = std::make_shared<const Weight>(Weight{(*results)[i], {}});
-    }
-    return true;
   }
 
   // The branch that the condition names runs as a graph of its own.
@@ -313,7 +284,6 @@ class GraphRunner::Builder {
   std::map<ValueId, std::shared_ptr<const Weight>> constants_, decoded_;
   std::map<ValueId, bool> read_at_run_;  // constants of steps: whether their elements are read
   std::vector<bool> read_;               // values that a needed node or an output reads
-  size_t folding_left_ = kFoldingBytes;
 };
 
 GraphRunner::GraphRunner(const Graph& graph, int64_t opset, const ExecutorOptions& options,

@@ -79,7 +79,7 @@ struct Executor::State {
   std::vector<std::string> constant_inputs;  // initializers that the model lists as inputs too
 
   State(const Model& model, const ExecutorOptions& options)
-      : pool(options.threads), runner(model.graph, model.origin.opset, options, pool) {
+      : pool(options.threads), runner(runner_of(model, options, pool)) {
     const Graph& graph = model.graph;
     if (!runner.captures().empty()) {
       throw Error(Fault::kFormat, fmt::format("value {} is made by no node",
@@ -99,6 +99,16 @@ struct Executor::State {
       check_runnable(graph, value, "output");
       outputs.emplace_back(graph.values[value].name, value);
     }
+  }
+
+  // Passes leave ids of inputs and outputs as they are.
+  static GraphRunner runner_of(const Model& model, const ExecutorOptions& options,
+                               ThreadPool& pool) {
+    const auto runner = [&](const Model& one) {
+      return GraphRunner(one.graph, one.origin.opset, options, pool);
+    };
+    return options.observer != nullptr ? runner(model)
+                                       : runner(with_passes(model, options.passes, pool));
   }
 
   Input& find_input(std::string_view name) {

@@ -10,6 +10,7 @@
 #include "lib/base/thread_pool.h"
 #include "lib/ir/model.h"
 #include "lib/ops/product_observer.h"
+#include "lib/passes/pass.h"
 #include "lib/tensor/view.h"
 
 namespace espalier {
@@ -18,10 +19,13 @@ namespace espalier {
 using Feed = std::map<std::string, Tensor>;
 
 struct ExecutorOptions {
-  size_t threads = 1;                   ///< 0: all processors
-  bool decode_weights = false;          ///< run packed weights as the dense tensors they decode to
-  bool profile = false;                 ///< keep the time of each node
-  ProductObserver* observer = nullptr;  ///< sees what constant weights are multiplied with
+  size_t threads = 1;           ///< 0: all processors
+  bool decode_weights = false;  ///< run packed weights as the dense tensors they decode to
+  bool profile = false;         ///< keep the time of each node
+  PassOptions passes = {};         ///< what the graph goes through before it runs
+  /// Sees what constant weights are multiplied with. It knows them by their addresses in the model:
+  /// no pass runs.
+  ProductObserver* observer = nullptr;
 };
 
 struct NodeTime {

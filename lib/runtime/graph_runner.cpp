@@ -16,6 +16,11 @@ constexpr size_t kNoPiece = SIZE_MAX;
 
 }  // namespace
 
+std::string label_of(const Node& node, size_t place) {
+  const std::string name = node.name.empty() ? fmt::format("#{}", place) : printable(node.name);
+  return fmt::format("node {} ({})", name, printable(full_op_name(node)));
+}
+
 // What an operator sees while it runs as a step.
 class GraphRunner::Context final : public RunContext {
  public:

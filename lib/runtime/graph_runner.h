@@ -15,11 +15,7 @@ namespace espalier {
 /// Constants that a subgraph reads from the graphs around it, by name.
 using OuterConstants = std::map<std::string, std::shared_ptr<const Weight>, std::less<>>;
 
-/// Names that `graph` reads from the graphs around it: values that it uses and nobody in it makes.
-std::vector<std::string> captured_names(const Graph& graph);
-
-/// Runs one graph, or a subgraph of a control flow operator. What can be known before the first run
-/// is computed once; nodes that nobody needs are left out.
+/// Runs one graph, or a subgraph of a control flow operator; nodes that nobody needs are left out.
 class GraphRunner {
  public:
   /// Nothing of `graph` is referred to afterwards, but tensors share its bytes.

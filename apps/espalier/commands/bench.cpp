@@ -7,6 +7,7 @@
 #include "apps/espalier/bench_kernels.h"
 #include "apps/espalier/command.h"
 #include "apps/espalier/data_options.h"
+#include "apps/espalier/options.h"
 #include "formats/format.h"
 #include "lib/verify/model_runner.h"
 
@@ -16,7 +17,7 @@ namespace {
 struct Args {
   CommonOptions common;
   DataOptions data;
-  std::vector<std::string> models;
+  std::vector<std::string> models, passes_off;
   double interval = 0;
   std::optional<double> warmup, seconds;
   bool profile = false, kernels = false;
@@ -40,10 +41,12 @@ std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
                                       : make_feeds(one.model, data).front();
     }
   }
+  const PassOptions passes = passes_without(args.passes_off);
   for (Contender& one : result) {
     try {
-      one.runner = std::make_unique<ModelRunner>(one.model, result.front().model, data,
-                                                 ExecutorOptions{.threads = args.common.threads});
+      one.runner = std::make_unique<ModelRunner>(
+          one.model, result.front().model, data,
+          ExecutorOptions{.threads = args.common.threads, .passes = passes});
     } catch (Error& error) {
       error.add_context(printable(one.file));
       throw;
@@ -54,7 +57,9 @@ std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
 
 std::vector<OperatorTime> profile(const Args& args, const Contender& one, const Model& first,
                                   const DataSet& data, const Feed& feed) {
-  ModelRunner runner(one.model, first, data, {.threads = args.common.threads, .profile = true});
+  ModelRunner runner(
+      one.model, first, data,
+      {.threads = args.common.threads, .profile = true, .passes = passes_without(args.passes_off)});
   runner.bind(feed);
   const std::array<std::function<void()>, 1> body{[&] { runner.executor().run_bound(); }};
   runner.executor().run_bound();
@@ -84,6 +89,7 @@ std::map<std::string, Shape> shapes(const Feed& feed) {
 
 int bench_models(const Args& args) {
   if (args.models.empty()) throw Error(Fault::kUsage, "a MODEL is missing (or --kernels)");
+  passes_without(args.passes_off);  // a wrong name is told before models are read
   DataSet data;
   Feed feed;
   const std::vector<Contender> all = contenders(args, data, feed);
@@ -140,6 +146,7 @@ std::function<int()> add(CLI::App& app) {
   app.add_option("--interval", args->interval, "begin a run every MS, with cold caches")
       ->type_name("MS");
   app.add_flag("--profile-ops", args->profile, "time of each node");
+  add_pass_options(app, args->passes_off);
   add_data_options(app, args->data, "inputs (the first sample; else random ones)");
   app.add_flag("--kernels", args->kernels, "time the kernels alone, without a model")
       ->group("Kernels");

@@ -21,6 +21,7 @@ struct Args {
   DataOptions data;
   Tolerance tolerance;
   std::string model, output;
+  std::vector<std::string> passes_off;
   bool check = false;
 };
 
@@ -91,9 +92,10 @@ int run(const Args& args) {
   apply_common(args.common);
   if (args.output.empty() && !args.check)
     throw Error(Fault::kUsage, "-o DIR is missing (or --check)");
+  const PassOptions passes = passes_without(args.passes_off);
   const Model model = runnable(read_model(args.model));
   // First of all: what the runtime cannot run is said before what is wrong with the data.
-  Executor executor(model, {.threads = args.common.threads});
+  Executor executor(model, {.threads = args.common.threads, .passes = passes});
   const DataSet data = data_set(args.data.inputs, model, args.data);
   if (args.check && data.expected.empty()) {
     throw Error(Fault::kFormat, fmt::format("{}: no outputs are stored there to check with",
@@ -124,6 +126,7 @@ std::function<int()> add(CLI::App& app) {
   app.add_option("-o,--output", args->output, "folder for output_NAME.npy")->type_name("DIR");
   app.add_flag("--check", args->check, "compare with the outputs stored beside the inputs");
   add_tolerance(app, args->tolerance.abs, args->tolerance.rel);
+  add_pass_options(app, args->passes_off);
   add_data_options(app, args->data, "inputs");
   app.get_option("--inputs")->required();
   add_common(app, args->common);

@@ -22,6 +22,7 @@ struct Args {
   DataOptions data;
   Tolerance tolerance;
   std::string a, b;
+  std::vector<std::string> passes_off;
 };
 
 WeightDifference compare_weight(const std::string& name, const Weight& a, const Weight& b,
@@ -64,24 +65,30 @@ void verify_weights(const Args& args, const Model& a, const Model& b, VerifyResu
   }
 }
 
-// b against a, and packed b against decoded b, feed by feed.
+// b against a, packed b against decoded b, and each model without passes against itself with them,
+// feed by feed.
 void verify_outputs(const Args& args, const Model& a, const Model& b, VerifyResults& found) {
   const DataSet data = data_set(args.data.inputs, a, args.data);
   const std::vector<Feed> feeds = make_feeds(a, data);
   const std::optional<LabelledMetric> wanted = labelled_metric(args.data);
-  const ExecutorOptions options{.threads = args.common.threads};
-  ExecutorOptions decoding = options;
+  const ExecutorOptions options{.threads = args.common.threads,
+                                .passes = passes_without(args.passes_off)};
+  ExecutorOptions decoding = options, plain = options;
   decoding.decode_weights = true;
+  plain.passes = PassOptions::none();
   ModelRunner runner_a(a, a, data, options), runner_b(b, a, data, options);
   std::optional<ModelRunner> decoded_b;
   if (any_packed(b)) decoded_b.emplace(b, a, data, decoding);
-  Comparer outputs(args.tolerance), packed(args.tolerance);
+  ModelRunner plain_a(a, a, data, plain), plain_b(b, a, data, plain);
+  Comparer outputs(args.tolerance), packed(args.tolerance), passes(args.tolerance);
   const std::string first_output = output_names(a).at(0);
   std::vector<Feed> first_a, first_b;
   for (const Feed& feed : feeds) {
     const Feed from_a = runner_a.run(feed), from_b = runner_b.run(feed);
     outputs.add(from_a, from_b);
     if (decoded_b) packed.add(decoded_b->run(feed), from_b);
+    passes.add(plain_a.run(feed), from_a);
+    passes.add(plain_b.run(feed), from_b);
     if (!wanted) continue;
     first_a.push_back({{first_output, from_a.at(first_output)}});
     first_b.push_back({{first_output, from_b.at(first_output)}});
@@ -89,7 +96,8 @@ void verify_outputs(const Args& args, const Model& a, const Model& b, VerifyResu
   found.samples = feeds.size();
   found.outputs = outputs.result().outputs;
   found.packed = packed.result().outputs;
-  found.ok = outputs.result().ok() && packed.result().ok();
+  found.passes = passes.result().outputs;
+  found.ok = outputs.result().ok() && packed.result().ok() && passes.result().ok();
   if (wanted) {
     found.metric =
         MetricPair{wanted->name, metric(wanted->name, first_a, first_output, wanted->labels),
@@ -102,6 +110,7 @@ int run(const Args& args) {
   const bool has_data = !args.data.inputs.empty();
   if (!has_data && (!args.data.labels.empty() || !args.data.metric.empty()))
     throw Error(Fault::kUsage, "--labels and --metric want --inputs DATA");
+  passes_without(args.passes_off);  // a wrong name is told before models are read
   const Model a = read_model(args.a), b = read_model(args.b);
   Results results;
   results.command = "verify";
@@ -123,6 +132,7 @@ std::function<int()> add(CLI::App& app) {
   app.add_option("A", args->a, "model that is right")->required();
   app.add_option("B", args->b, "model that is to compute the same")->required();
   add_tolerance(app, args->tolerance.abs, args->tolerance.rel);
+  add_pass_options(app, args->passes_off);
   add_data_options(app, args->data, "inputs to run both on; without them weights are compared");
   add_metric_options(app, args->data, false);
   add_common(app, args->common);

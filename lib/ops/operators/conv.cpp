@@ -6,6 +6,7 @@
 #include "lib/kernels/dense_conv.h"
 #include "lib/kernels/elementwise.h"
 #include "lib/kernels/im2col.h"
+#include "lib/ops/epilogue.h"
 #include "lib/ops/fold.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/weight_product.h"
@@ -236,5 +237,13 @@ constinit const Operator conv_operator{.name = "Conv",
                                        .takes_packed = takes_packed,
                                        .prepare = prepare,
                                        .half_as_f32 = true};
+
+constinit const Operator fused_conv_operator{
+    .name = "Conv",
+    .fold = fold_conv,
+    .takes_packed = takes_packed,
+    .prepare =
+        [](const PrepareContext& context) { return with_epilogue(prepare(context), context.node); },
+    .domain = kFusedDomain};
 
 }  // namespace espalier

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "lib/ops/epilogue.h"
 #include "lib/ops/fold.h"
 #include "lib/ops/multiply.h"
 #include "lib/ops/op_util.h"
@@ -126,5 +127,13 @@ constinit const Operator gemm_operator{.name = "Gemm",
                                        .takes_packed = takes_packed,
                                        .prepare = prepare,
                                        .half_as_f32 = true};
+
+constinit const Operator fused_gemm_operator{
+    .name = "Gemm",
+    .fold = fold_gemm,
+    .takes_packed = takes_packed,
+    .prepare =
+        [](const PrepareContext& context) { return with_epilogue(prepare(context), context.node); },
+    .domain = kFusedDomain};
 
 }  // namespace espalier

@@ -1,3 +1,4 @@
+#include "lib/ops/epilogue.h"
 #include "lib/ops/fold.h"
 #include "lib/ops/multiply.h"
 #include "lib/ops/op_util.h"
@@ -64,20 +65,23 @@ bool is_tall(const Extents& extents, const Dims& a, const Dims& b) {
 }
 
 Run prepare_right(const PrepareContext& context) {
-  return [weight = WeightProducts(context, 1, part_by_part)](RunContext& run) {
+  const bool biased = context.node.domain == kFusedDomain && context.names_input(2);
+  return [weight = WeightProducts(context, 1, part_by_part), biased](RunContext& run) {
     const Dims &a = run.input(0).dims, &b = run.input(1).dims;
     const Extents e(a, b);
     const float* x = f32_of(run, 0);
     float* y = f32_output(run, 0, e.output);
     if (checked_count(e.output) == 0) return;
     const auto made = weight.get(run);
+    const float* bias = biased ? f32_of(run, 2) : nullptr;
+    if (biased && run.input(2).count() != e.n) fail("{} biases", run.input(2).count());
     if (is_tall(e, a, b)) {
-      made->products[0]->run(x, Features::kInner, e.batches * e.m, nullptr, y, run.pool());
+      made->products[0]->run(x, Features::kInner, e.batches * e.m, bias, y, run.pool());
       return;
     }
     for (size_t i = 0; i < e.batches; ++i) {
       const Product& product = made->products[e.matrix(e.b_batch, i)];
-      product->run(x + e.matrix(e.a_batch, i) * e.m * e.k, Features::kInner, e.m, nullptr,
+      product->run(x + e.matrix(e.a_batch, i) * e.m * e.k, Features::kInner, e.m, bias,
                    y + i * e.m * e.n, run.pool());
     }
   };
@@ -144,5 +148,17 @@ constinit const Operator matmul_operator{.name = "MatMul",
                                          .takes_packed = takes_packed,
                                          .prepare = prepare,
                                          .half_as_f32 = true};
+
+// MatMul by a constant with a bias [N] as input 2, and an epilogue.
+constinit const Operator fused_matmul_operator{
+    .name = "MatMul",
+    .fold = fold_matmul,
+    .takes_packed = takes_packed,
+    .prepare =
+        [](const PrepareContext& context) {
+          if (!folds(context, 1)) unsupported("a fused product wants a constant weight");
+          return with_epilogue(prepare_right(context), context.node);
+        },
+    .domain = kFusedDomain};
 
 }  // namespace espalier

@@ -182,6 +182,29 @@ Run prepare_layer(const PrepareContext& context) {
   };
 }
 
+// Over the last axis, with scale and bias of one value per place. As in the nodes that it stands
+// for, a single place is broadcast by longer ones.
+Run prepare_fused_layer(const PrepareContext& context) {
+  return [plain = prepare_layer(context), epsilon = epsilon_of(context)](RunContext& run) {
+    const Dims& x = run.input(0).dims;
+    const size_t places = run.input(1).count();
+    if (x.rank() == 0 || x[x.rank() - 1] != 1 || places == 1) return plain(run);
+    const float *from = f32_of(run, 0), *scale = f32_of(run, 1);
+    const float* bias = run.has_input(2) ? f32_of(run, 2) : nullptr;
+    if (bias != nullptr && run.input(2).count() != places) fail("{} biases", run.input(2).count());
+    const size_t rows = run.input(0).count();
+    Dims dims = x;
+    dims[dims.rank() - 1] = static_cast<int64_t>(places);
+    float* to = f32_output(run, 0, dims);
+    for (size_t r = 0; r < rows; ++r) {
+      const Moments m = moments(from + r, 1, epsilon);
+      const float value = (from[r] - m.mean) * m.inverse;
+      for (size_t i = 0; i < places; ++i)
+        to[r * places + i] = value * scale[i] + (bias == nullptr ? 0 : bias[i]);
+    }
+  };
+}
+
 Run prepare_rms(const PrepareContext& context) {
   return [axis_attribute = int_attribute(context.node, "axis", -1),
           epsilon = epsilon_of(context)](RunContext& run) {
@@ -270,5 +293,8 @@ ESPALIER_NORMALIZATION(lp_normalization, "LpNormalization", prepare_lp)
 ESPALIER_NORMALIZATION(lrn, "LRN", prepare_lrn)
 ESPALIER_NORMALIZATION(rms_normalization, "RMSNormalization", prepare_rms)
 #undef ESPALIER_NORMALIZATION
+
+constinit const Operator fused_layer_normalization_operator{
+    .name = "LayerNormalization", .prepare = prepare_fused_layer, .domain = kFusedDomain};
 
 }  // namespace espalier

@@ -68,6 +68,11 @@ void add(const Results& results, Report& report) {
     report.parts.emplace_back(outputs_table("packed", "packed b against decoded b", found.packed));
     add_notes(found.packed, report);
   }
+  if (!found.passes.empty()) {
+    report.parts.emplace_back(outputs_table(
+        "passes", "a and b with passes over the graph against themselves without", found.passes));
+    add_notes(found.passes, report);
+  }
   if (found.metric) {
     const MetricPair& m = *found.metric;
     report.parts.emplace_back(Record{"metric", {{"name", m.name}, {"a", m.a}, {"b", m.b}}});

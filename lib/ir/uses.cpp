@@ -1,4 +1,4 @@
-// Which values a graph reads from the graphs around it, and which of its nodes are needed.
+#include "lib/ir/uses.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "lib/runtime/graph_step.h"
+#include "lib/base/error.h"
 
 namespace espalier {
 namespace {
@@ -52,11 +52,6 @@ void collect_captured(const Graph& graph, size_t depth, std::set<std::string>& r
 
 }  // namespace
 
-std::string label_of(const Node& node, size_t place) {
-  const std::string name = node.name.empty() ? fmt::format("#{}", place) : printable(node.name);
-  return fmt::format("node {} ({})", name, printable(full_op_name(node)));
-}
-
 std::vector<std::string> captured_names(const Graph& graph) {
   std::set<std::string> result;
   collect_captured(graph, 1, result);
@@ -75,6 +70,20 @@ std::vector<std::string> captured_by(const Node& node) {
     if (sub != nullptr && *sub != nullptr) collect_captured(**sub, 1, names);
   }
   return {names.begin(), names.end()};
+}
+
+ValueId own_value(const Graph& graph, std::string_view name) {
+  for (ValueId value = 0; value < graph.values.size(); ++value) {
+    if (graph.values[value].name != name) continue;
+    const auto makes = [value](const Node& node) {
+      return std::ranges::count(node.outputs, value) != 0;
+    };
+    if (graph.weights.contains(value) || std::ranges::count(graph.inputs, value) != 0 ||
+        std::ranges::any_of(graph.nodes, makes)) {
+      return value;
+    }
+  }
+  return kNoValue;
 }
 
 std::vector<size_t> needed_nodes(const Graph& graph) {
