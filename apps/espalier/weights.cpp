@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "formats/format.h"
+#include "lib/passes/uncover_weights.h"
 #include "lib/sparse/pack.h"
 #include "lib/verify/data.h"
 
@@ -19,6 +21,11 @@ bool equal_or_zero(const Tensor& a, const Tensor& b) {
 }
 
 }  // namespace
+
+Model read_uncovered(const std::filesystem::path& path, size_t threads) {
+  ThreadPool pool(threads);
+  return with_uncovered_weights(read_model(path), pool);
+}
 
 std::vector<std::pair<std::string, const Weight*>> named_weights(const Model& model) {
   std::vector<std::pair<std::string, const Weight*>> result;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -7,6 +8,10 @@
 #include "lib/ir/model.h"
 
 namespace espalier {
+
+/// The model of a file with the weights that its operators make of constants as constants of their
+/// own (lib/passes/uncover_weights.h): for commands that look for weights.
+Model read_uncovered(const std::filesystem::path& path, size_t threads);
 
 /// Every weight of the model with its full name ("node/branch/name" in subgraphs), in graph order.
 /// The pointers live as long as the model.

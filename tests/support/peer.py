@@ -69,6 +69,14 @@ def weights(model):
     """name -> (array, reader's operator, reader's attributes, input index) of every initializer and Constant, subgraphs with their prefix."""
     result = {}
 
+    def inner_readers(graph):
+        for node in graph.node:
+            for place, name in enumerate(node.input):
+                yield name, (node, place)
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    yield from inner_readers(attribute.g)
+
     def walk(graph, prefix):
         here = {i.name: numpy_helper.to_array(i) for i in graph.initializer if i.data_location == onnx.TensorProto.DEFAULT}
         for node in graph.node:
@@ -80,6 +88,8 @@ def weights(model):
                 readers.setdefault(name, (node, place))
             for attribute in node.attribute:
                 if attribute.type == onnx.AttributeProto.GRAPH:
+                    for name, reader in inner_readers(attribute.g):
+                        readers.setdefault(name, reader)
                     walk(attribute.g, f"{prefix}{node.name or f'{node.op_type}_{index}'}/{attribute.name}/")
         for name, array in here.items():
             node, place = readers.get(name, (None, 0))

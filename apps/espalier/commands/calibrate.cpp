@@ -8,6 +8,7 @@
 #include "apps/espalier/command.h"
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
+#include "apps/espalier/weights.h"
 #include "formats/format.h"
 #include "lib/base/error.h"
 #include "lib/calibrate/statistics_file.h"
@@ -33,7 +34,7 @@ void check(const Args& args) {
 }
 
 Statistics collected(const Args& args, CalibrateResults& results) {
-  const Model model = runnable(read_model(args.model));
+  const Model model = runnable(read_uncovered(args.model, args.common.threads));
   const DataSet data = data_set(args.data.inputs, model, args.data);
   const std::vector<Feed> feeds = make_feeds(model, data);
   const std::vector<Layer> layers = select_layers(model, args.select);

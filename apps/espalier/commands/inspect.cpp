@@ -4,6 +4,7 @@
 
 #include "apps/espalier/command.h"
 #include "apps/espalier/pack_job.h"
+#include "apps/espalier/weights.h"
 
 namespace espalier {
 namespace {
@@ -50,7 +51,7 @@ LayerResult row_of(const Model& model, const Layer& layer) {
 
 int run(const Args& args) {
   apply_common(args.common);
-  const Model model = read_model(args.model);
+  const Model model = read_uncovered(args.model, args.common.threads);
   Results results;
   results.command = "inspect";
   InspectResults& found = results.inspect.emplace();

@@ -7,6 +7,7 @@
 #include "apps/espalier/command.h"
 #include "apps/espalier/options.h"
 #include "apps/espalier/pack_job.h"
+#include "apps/espalier/weights.h"
 #include "formats/npy/npy.h"
 
 namespace espalier {
@@ -88,7 +89,7 @@ int report(const Args& args, const std::vector<MaskResult>& rows, bool two) {
 }
 
 int export_masks(const Args& args) {
-  const Masks masks = masks_of_zeros(read_model(args.a), {});
+  const Masks masks = masks_of_zeros(read_uncovered(args.a, args.common.threads), {});
   std::vector<MaskResult> rows;
   for (const auto& [name, mask] : masks) rows.push_back({name, mask.shape(), share(mask), {}, 0});
   write_npz_file(args.output, masks);
@@ -140,7 +141,7 @@ int apply(const Args& args) {
   job.write.shapes = input_shapes(args.shapes);
   job.data = args.data;
   job.data_path = args.data.inputs;
-  job.before = read_model(args.a);
+  job.before = read_uncovered(args.a, args.common.threads);
   const PrunePlan plan = plan_from_masks(job.before, {}, read_masks(args.b));
   job.masked = apply_plan(job.before, plan, pool);
   job.packed = pack_weights(job.masked, plan, pool);

@@ -9,6 +9,7 @@
 #include "apps/espalier/command.h"
 #include "apps/espalier/options.h"
 #include "apps/espalier/pack_job.h"
+#include "apps/espalier/weights.h"
 #include "formats/npy/npy.h"
 #include "lib/base/log.h"
 #include "lib/base/mapped_file.h"
@@ -215,13 +216,13 @@ int run(const Args& args) {
   job.data_path = run_data(args);
   {
     const Stage stage("read");
-    job.before = read_model(args.input);
+    job.before = read_uncovered(args.input, args.common.threads);
   }
   const std::optional<Statistics> found = statistics_of(args, options, job);
   const Statistics* statistics = found ? &*found : nullptr;
   PrunePlan plan = plan_of(args, job.before, options, statistics, pool);
   if (!args.rewind.empty()) {
-    job.before = read_model(args.rewind);
+    job.before = read_uncovered(args.rewind, args.common.threads);
     plan = retarget(plan, job.before);
     job.notes.push_back(fmt::format("masks found in {}", printable(args.input)));
   }

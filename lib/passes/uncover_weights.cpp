@@ -1,0 +1,440 @@
+#include "lib/passes/uncover_weights.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "lib/base/error.h"
+#include "lib/ir/uses.h"
+#include "lib/ops/run_once.h"
+#include "lib/passes/pass.h"
+
+namespace espalier {
+namespace {
+
+// A value made of constants, and the float constants that it is made of.
+struct Made {
+  Tensor value;
+  std::set<const Weight*> sources;
+};
+
+// A graph of the model, and what is found out about its values.
+struct Scope {
+  const Graph* graph = nullptr;
+  Scope* outer = nullptr;
+  std::vector<bool> own;     // inputs, weights and what nodes make
+  std::vector<bool> input;   // of the graph: no constant, even where it has a default
+  std::vector<bool> known;   // could be made before the first run
+  std::vector<bool> wanted;  // known, and on the way to a weight
+  std::map<ValueId, Made> made;
+  std::unordered_map<std::string_view, ValueId> by_name;              // own values
+  std::map<std::pair<size_t, size_t>, std::unique_ptr<Scope>> inner;  // by node and attribute
+};
+
+const Graph* subgraph(const Attribute& attribute) {
+  const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
+  return sub == nullptr ? nullptr : sub->get();
+}
+
+std::unique_ptr<Scope> scope_of(const Graph& graph, Scope* outer, size_t depth) {
+  if (depth > kMaxNesting) {
+    throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} deep", depth));
+  }
+  auto scope = std::make_unique<Scope>();
+  scope->graph = &graph;
+  scope->outer = outer;
+  for (auto* bits : {&scope->own, &scope->input, &scope->known, &scope->wanted}) {
+    bits->assign(graph.values.size(), false);
+  }
+  for (const ValueId value : graph.inputs) scope->own[value] = scope->input[value] = true;
+  for (const auto& entry : graph.weights) scope->own[entry.first] = true;
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    for (const ValueId output : node.outputs) {
+      if (output != kNoValue) scope->own[output] = true;
+    }
+    for (size_t a = 0; a < node.attributes.size(); ++a) {
+      if (const Graph* sub = subgraph(node.attributes[a]); sub != nullptr) {
+        scope->inner[{i, a}] = scope_of(*sub, scope.get(), depth + 1);
+      }
+    }
+  }
+  for (ValueId value = 0; value < graph.values.size(); ++value) {
+    if (scope->own[value]) scope->by_name.emplace(graph.values[value].name, value);
+  }
+  return scope;
+}
+
+// A value and the graph that holds it; no graph where nobody does.
+struct Place {
+  Scope* scope = nullptr;
+  ValueId value = kNoValue;
+
+  const Weight* weight() const { return find_weight(*scope->graph, value); }
+};
+
+Place place_of(Scope& scope, ValueId value) {
+  if (value == kNoValue) return {};
+  if (scope.own[value]) return {&scope, value};
+  const std::string& name = scope.graph->values[value].name;
+  for (Scope* outer = scope.outer; outer != nullptr; outer = outer->outer) {
+    const auto found = outer->by_name.find(name);
+    if (found != outer->by_name.end()) return {outer, found->second};
+  }
+  return {};
+}
+
+bool is_known(const Place& place) {
+  if (place.scope == nullptr || place.scope->input[place.value]) return false;
+  const Weight* weight = place.weight();
+  if (weight != nullptr) return !weight->is_sparse() && has_view(weight->dtype());
+  return place.scope->known[place.value];
+}
+
+const Operator* runnable_operator(const Node& node) {
+  const Operator* entry = find_operator(node.op, node.domain);
+  return entry == nullptr || entry->prepare == nullptr || is_control_flow(node) ? nullptr : entry;
+}
+
+// Calls visit(node, index) in order, or backwards, and descend(inner scope) for its subgraphs.
+template <typename Visit, typename Descend>
+void walk(Scope& scope, bool backwards, const Visit& visit, const Descend& descend) {
+  const size_t count = scope.graph->nodes.size();
+  for (size_t step = 0; step < count; ++step) {
+    const size_t i = backwards ? count - 1 - step : step;
+    if (!backwards) visit(scope.graph->nodes[i], i);
+    for (auto at = scope.inner.lower_bound({i, 0}); at != scope.inner.end() && at->first.first == i;
+         ++at) {
+      descend(*at->second);
+    }
+    if (backwards) visit(scope.graph->nodes[i], i);
+  }
+}
+
+void find_known(Scope& scope) {
+  walk(
+      scope, false,
+      [&](const Node& node, size_t) {
+        if (runnable_operator(node) == nullptr) return;
+        const bool all = std::ranges::all_of(node.inputs, [&](ValueId input) {
+          return input == kNoValue || is_known(place_of(scope, input));
+        });
+        for (const ValueId output : node.outputs) {
+          if (output != kNoValue) scope.known[output] = all;
+        }
+      },
+      find_known);
+}
+
+void mark_wanted(Scope& scope) {
+  walk(
+      scope, true,
+      [&](const Node& node, size_t) {
+        const Operator* entry = runnable_operator(node);
+        const bool on_the_way = std::ranges::any_of(node.outputs, [&](ValueId output) {
+          return output != kNoValue && scope.wanted[output];
+        });
+        if (!on_the_way && (entry == nullptr || entry->fold == nullptr)) return;
+        for (const ValueId input : node.inputs) {
+          const Place place = place_of(scope, input);
+          if (is_known(place)) place.scope->wanted[place.value] = true;
+        }
+      },
+      mark_wanted);
+}
+
+// Runs what is wanted, in order.
+class Evaluation {
+ public:
+  Evaluation(int64_t opset, ThreadPool& pool) : opset_(opset), pool_(pool) {}
+
+  void run(Scope& scope) {
+    walk(
+        scope, false,
+        [&](const Node& node, size_t) {
+          const bool wanted = std::ranges::any_of(node.outputs, [&](ValueId output) {
+            return output != kNoValue && scope.wanted[output] && scope.known[output] &&
+                   !scope.graph->weights.contains(output);
+          });
+          if (wanted) make(scope, node);
+        },
+        [this](Scope& inner) { run(inner); });
+  }
+
+ private:
+  void make(Scope& scope, const Node& node) {
+    std::deque<Weight> computed;
+    std::vector<const Weight*> inputs;
+    std::set<const Weight*> sources;
+    for (const ValueId input : node.inputs) {
+      const Place place = place_of(scope, input);
+      if (place.scope == nullptr) {
+        inputs.push_back(nullptr);
+        continue;
+      }
+      if (const Weight* weight = place.weight(); weight != nullptr) {
+        inputs.push_back(weight);
+        if (is_float(weight->dtype())) sources.insert(weight);
+        continue;
+      }
+      const auto made = place.scope->made.find(place.value);
+      if (made == place.scope->made.end()) return;
+      inputs.push_back(&computed.emplace_back(Weight{made->second.value, {}}));
+      sources.insert(made->second.sources.begin(), made->second.sources.end());
+    }
+    std::optional<std::vector<Tensor>> results;
+    try {
+      results = run_once(*runnable_operator(node), node, opset_, inputs, pool_, bytes_left_);
+    } catch (const Error&) {
+      return;  // tells where it runs
+    }
+    if (!results) return;
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      if (node.outputs[i] == kNoValue) continue;
+      bytes_left_ -= std::min(bytes_left_, (*results)[i].bytes().size());
+      scope.made[node.outputs[i]] = {std::move((*results)[i]), sources};
+    }
+  }
+
+  int64_t opset_;
+  ThreadPool& pool_;
+  size_t bytes_left_ = kFoldingBytes;
+};
+
+// A weight to be, and who reads it.
+struct Uncovered {
+  Made made;
+  std::string name;
+  bool accepted = true;
+};
+struct Consumer {
+  const Scope* scope;
+  size_t node, input, uncovered;
+};
+
+class Uncovering {
+ public:
+  Uncovering(const Model& model, ThreadPool& pool)
+      : model_(model), root_(scope_of(model.graph, nullptr, 1)) {
+    find_known(*root_);
+    mark_wanted(*root_);
+    Evaluation(model.origin.opset, pool).run(*root_);
+    find_consumers(*root_);
+    find_owners(*root_);
+  }
+
+  /// Nothing where no weight can be uncovered.
+  std::optional<Graph> graph() {
+    // Refusing one weight may keep constants alive that others are made of.
+    for (bool again = true; again;) {
+      if (std::ranges::none_of(uncovered_, &Uncovered::accepted)) return std::nullopt;
+      for (size_t i = 0; i < uncovered_.size(); ++i)
+        uncovered_[i].name = "\x01" + std::to_string(i);
+      still_there_.clear();
+      build(*root_);
+      again = false;
+      for (Uncovered& one : uncovered_) {
+        if (!one.accepted || sources_are_gone(one)) continue;
+        one.accepted = false;
+        again = true;
+      }
+    }
+    name_all();
+    Graph graph = build(*root_);
+    for (Uncovered& one : uncovered_) {
+      if (one.accepted) store(graph, one);
+    }
+    return graph;
+  }
+
+ private:
+  void find_consumers(Scope& scope) {
+    walk(
+        scope, false,
+        [&](const Node& node, size_t index) {
+          const Operator* entry = runnable_operator(node);
+          if (entry == nullptr || entry->fold == nullptr) return;
+          for (size_t input = 0; input < node.inputs.size(); ++input) {
+            const Place place = place_of(scope, node.inputs[input]);
+            if (place.scope == nullptr || place.weight() != nullptr) continue;
+            const auto made = place.scope->made.find(place.value);
+            if (made == place.scope->made.end() || !is_worth(made->second)) continue;
+            if (!entry->fold(node, input, made->second.value.shape())) continue;
+            consumers_.push_back({&scope, index, input, number_of(made->second)});
+          }
+        },
+        [this](Scope& inner) { find_consumers(inner); });
+  }
+
+  static bool is_worth(const Made& made) {
+    if (!is_float(made.value.dtype()) || made.sources.empty()) return false;
+    size_t bytes = 0;
+    for (const Weight* source : made.sources) {
+      bytes += source->dense().bytes().size();
+      // Identity: whoever looks for weights looks through it.
+      if (source->shape() == made.value.shape() &&
+          source->dense().bytes().data() == made.value.bytes().data()) {
+        return false;
+      }
+    }
+    return made.value.bytes().size() <= bytes;
+  }
+
+  size_t number_of(const Made& made) {
+    for (size_t i = 0; i < uncovered_.size(); ++i) {
+      if (!same_bits(uncovered_[i].made.value, made.value)) continue;
+      uncovered_[i].made.sources.insert(made.sources.begin(), made.sources.end());
+      return i;
+    }
+    uncovered_.push_back({made, {}, true});
+    return uncovered_.size() - 1;
+  }
+
+  void find_owners(Scope& scope) {
+    for (const auto& [value, weight] : scope.graph->weights) owners_[&weight] = {&scope, value};
+    for (const Value& value : scope.graph->values) names_.insert(value.name);
+    for (const auto& entry : scope.by_name) ++owners_of_name_[std::string(entry.first)];
+    for (auto& [place, inner] : scope.inner) find_owners(*inner);
+  }
+
+  bool sources_are_gone(const Uncovered& one) const {
+    return std::ranges::none_of(one.made.sources, [&](const Weight* source) {
+      return still_there_.contains(owners_.at(source));
+    });
+  }
+
+  // The name of the largest constant it is made of, which it replaces where that is possible.
+  void name_all() {
+    std::map<const Weight*, size_t> used;
+    const auto largest = [](const Uncovered& one) {
+      return *std::ranges::max_element(one.made.sources, {}, [](const Weight* source) {
+        return source->dense().bytes().size();
+      });
+    };
+    for (const Uncovered& one : uncovered_) {
+      if (one.accepted) ++used[largest(one)];
+    }
+    for (Uncovered& one : uncovered_) {
+      if (!one.accepted) continue;
+      const Weight* source = largest(one);
+      const auto& [scope, value] = owners_.at(source);
+      const std::string& name = scope->graph->values[value].name;
+      one.name = name;
+      if (used[source] == 1 && scope == root_.get() && owners_of_name_.at(name) == 1) continue;
+      for (size_t i = 0; !names_.insert(one.name).second; ++i)
+        one.name = fmt::format("{}.{}", name, i);
+    }
+  }
+
+  // The graph with consumers reading what was uncovered, and without what only made that.
+  Graph build(const Scope& scope) {
+    Graph graph = *scope.graph;
+    for (const auto& [place, inner] : scope.inner) {
+      graph.nodes[place.first].attributes[place.second].value =
+          std::make_shared<const Graph>(build(*inner));
+    }
+    for (const Consumer& consumer : consumers_) {
+      const Uncovered& one = uncovered_[consumer.uncovered];
+      if (consumer.scope != &scope || !one.accepted) continue;
+      graph.nodes[consumer.node].inputs[consumer.input] = value_called(graph, one.name);
+    }
+    remove_unread(scope, graph);
+    for (const auto& entry : graph.weights) still_there_.insert({&scope, entry.first});
+    return graph;
+  }
+
+  static ValueId value_called(Graph& graph, const std::string& name) {
+    const auto found = std::ranges::find(graph.values, name, &Value::name);
+    if (found != graph.values.end()) return static_cast<ValueId>(found - graph.values.begin());
+    return add_value(graph, name);
+  }
+
+  // Nodes that were run here, and constants that they read, as far as nobody needs them any more.
+  void remove_unread(const Scope& scope, Graph& graph) {
+    std::vector<size_t> reads(graph.values.size(), 0);
+    const auto count = [&](ValueId value) {
+      if (value != kNoValue) ++reads[value];
+    };
+    std::ranges::for_each(graph.inputs, count);
+    std::ranges::for_each(graph.outputs, count);
+    std::unordered_set<std::string> captured;
+    for (const Node& node : graph.nodes) {
+      std::ranges::for_each(node.inputs, count);
+      for (std::string& name : captured_by(node)) captured.insert(std::move(name));
+    }
+    const auto unread = [&](ValueId value) {
+      return value == kNoValue ||
+             (reads[value] == 0 && !captured.contains(graph.values[value].name));
+    };
+    std::vector<bool> gone(graph.nodes.size(), false);
+    for (size_t i = graph.nodes.size(); i-- > 0;) {
+      const Node& node = graph.nodes[i];
+      const auto was_run = [&](ValueId output) { return scope.made.contains(output); };
+      if (!std::ranges::any_of(node.outputs, was_run)) continue;
+      if (!std::ranges::all_of(node.outputs, unread)) continue;
+      gone[i] = true;
+      for (const ValueId input : node.inputs) {
+        if (input == kNoValue) continue;
+        --reads[input];
+        freed_.insert(graph.values[input].name);
+      }
+    }
+    std::set<ValueId> dropped;
+    for (const auto& [value, weight] : graph.weights) {
+      if (unread(value) && freed_.contains(graph.values[value].name)) dropped.insert(value);
+    }
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {  // Constant nodes
+      const auto& outputs = graph.nodes[i].outputs;
+      if (outputs.size() == 1 && dropped.contains(outputs[0])) gone[i] = true;
+    }
+    const auto forget = [&](ValueId value) {  // nothing of it is to be written
+      if (value != kNoValue) graph.values[value] = {graph.values[value].name, {}, {}, {}, {}, {}};
+    };
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+      if (gone[i]) std::ranges::for_each(graph.nodes[i].outputs, forget);
+    }
+    for (const ValueId value : dropped) {
+      graph.weights.erase(value);
+      forget(value);
+    }
+    size_t index = 0;
+    std::erase_if(graph.nodes, [&](const Node&) { return gone[index++]; });
+  }
+
+  static void store(Graph& graph, const Uncovered& one) {
+    const ValueId value = value_called(graph, one.name);
+    graph.values[value] = {one.name, one.made.value.dtype(), one.made.value.shape(), {}, {}, {}};
+    // A Constant node would hold its old value.
+    std::erase_if(graph.nodes, [&](const Node& node) {
+      return node.outputs.size() == 1 && node.outputs[0] == value;
+    });
+    graph.weights[value] = {one.made.value.aligned(), {}};
+  }
+
+  const Model& model_;
+  std::unique_ptr<Scope> root_;
+  std::vector<Uncovered> uncovered_;
+  std::vector<Consumer> consumers_;
+  std::map<const Weight*, std::pair<const Scope*, ValueId>> owners_;
+  std::unordered_set<std::string> names_;  // of all values of the model
+  std::unordered_map<std::string, size_t> owners_of_name_;
+  std::unordered_set<std::string> freed_;  // constants that removed nodes read
+  std::set<std::pair<const Scope*, ValueId>> still_there_;
+};
+
+}  // namespace
+
+Model with_uncovered_weights(Model model, ThreadPool& pool) {
+  std::optional<Graph> graph = Uncovering(model, pool).graph();
+  if (graph) model.graph = std::move(*graph);
+  return model;
+}
+
+}  // namespace espalier

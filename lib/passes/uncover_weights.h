@@ -1,0 +1,22 @@
+#pragma once
+
+#include "lib/base/thread_pool.h"
+#include "lib/ir/model.h"
+
+namespace espalier {
+
+/// The model with weights that are made of constants anew in each run (Slice, Concat, Unsqueeze,
+/// Transpose, ... of stored weights, also inside branches) as constants of their own, so that they
+/// can be looked at, pruned and written. The model as it was where there are none.
+///
+/// A weight is uncovered where nothing grows: all float constants that it is made of are not read
+/// any more afterwards and go, and are together no smaller than it; so nothing is expanded from
+/// integers or narrower types, and no weight that others share is doubled. Equal weights of several
+/// branches become one. It lies in the outermost graph and has the name of the one constant there
+/// that it is made of, or another that begins with it. Packed weights are left alone.
+///
+/// Cost    results take 256 MiB at most; what would pass that stays as it is.
+/// Errors  Fault::kUnsupported where subgraphs are nested too deep.
+Model with_uncovered_weights(Model model, ThreadPool& pool);
+
+}  // namespace espalier
