@@ -72,20 +72,6 @@ std::vector<std::string> captured_by(const Node& node) {
   return {names.begin(), names.end()};
 }
 
-ValueId own_value(const Graph& graph, std::string_view name) {
-  for (ValueId value = 0; value < graph.values.size(); ++value) {
-    if (graph.values[value].name != name) continue;
-    const auto makes = [value](const Node& node) {
-      return std::ranges::count(node.outputs, value) != 0;
-    };
-    if (graph.weights.contains(value) || std::ranges::count(graph.inputs, value) != 0 ||
-        std::ranges::any_of(graph.nodes, makes)) {
-      return value;
-    }
-  }
-  return kNoValue;
-}
-
 std::vector<size_t> needed_nodes(const Graph& graph) {
   std::unordered_map<std::string_view, ValueId> by_name;
   for (ValueId value = 0; value < graph.values.size(); ++value) {

@@ -25,7 +25,4 @@ std::vector<std::string> captured_by(const Node& node);
 /// among them.
 std::vector<size_t> needed_nodes(const Graph& graph);
 
-/// The value of that name that `graph` itself holds or makes, or kNoValue.
-ValueId own_value(const Graph& graph, std::string_view name);
-
 }  // namespace espalier

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <span>
+#include <utility>
 
 #include "lib/kernels/elementwise.h"
 #include "lib/ops/op_util.h"
@@ -90,32 +93,65 @@ std::pair<size_t, size_t> places_of(const WindowAxis& axis, size_t tap) {
   return {static_cast<size_t>(std::min(up(shift), end)), static_cast<size_t>(end)};
 }
 
+// Windows worked out once for all planes: taps of each place of the first two axes, places of each
+// tap of the last one. Divisions cost more than the few elements of a small image.
+struct Windows {
+  std::span<const Taps> outer, middle;
+  std::span<const std::pair<size_t, size_t>> line;
+
+  Windows(const Axes& axes, RunContext& run)
+      : outer(taps_of(axes[0], run)), middle(taps_of(axes[1], run)) {
+    using Places = std::pair<size_t, size_t>;
+    auto* to = reinterpret_cast<Places*>(run.scratch(axes[2].kernel * sizeof(Places)));
+    for (size_t tap = 0; tap < axes[2].kernel; ++tap)
+      std::construct_at(to + tap, places_of(axes[2], tap));
+    line = {to, axes[2].kernel};
+  }
+
+ private:
+  static std::span<const Taps> taps_of(const WindowAxis& axis, RunContext& run) {
+    auto* to = reinterpret_cast<Taps*>(run.scratch(axis.output * sizeof(Taps)));
+    for (size_t place = 0; place < axis.output; ++place) std::construct_at(to + place, axis, place);
+    return {to, axis.output};
+  }
+};
+
+// y = larger(y, x) for every stride-th x.
+template <typename T>
+void raise_line(T* y, const T* x, size_t stride, size_t count) {
+  switch (stride) {
+    case 1:
+      for (size_t k = 0; k < count; ++k) y[k] = larger(y[k], x[k]);
+      return;
+    case 2:
+      for (size_t k = 0; k < count; ++k) y[k] = larger(y[k], x[2 * k]);
+      return;
+    default:
+      for (size_t k = 0; k < count; ++k) y[k] = larger(y[k], x[stride * k]);
+  }
+}
+
 // Largest elements alone: line by line, so that the innermost loop runs over places.
 template <typename T>
-void max_lines(const Axes& axes, const T* from, T* to) {
+void max_lines(const Axes& axes, const Windows& windows, const T* from, T* to) {
   T least = std::numeric_limits<T>::lowest();
   if constexpr (std::is_floating_point_v<T>) least = -std::numeric_limits<T>::infinity();
   const WindowAxis& line = axes[2];
-  for (size_t i = 0; i < axes[0].output; ++i) {
-    const Taps a(axes[0], i);
-    for (size_t j = 0; j < axes[1].output; ++j, to += line.output) {
-      const Taps b(axes[1], j);
+  for (const Taps& a : windows.outer) {
+    for (const Taps& b : windows.middle) {
       std::fill_n(to, line.output, least);
       for (size_t u = a.begin; u < a.end; ++u) {
         for (size_t v = b.begin; v < b.end; ++v) {
           const T* row = from + (a.at(axes[0], u) * axes[1].input + b.at(axes[1], v)) * line.input;
           for (size_t tap = 0; tap < line.kernel; ++tap) {
-            const auto [begin, end] = places_of(line, tap);
+            const auto [begin, end] = windows.line[tap];
+            if (begin == end) continue;
             const T* x = row + begin * line.stride + tap * line.dilation - line.pad_begin;
-            if (line.stride == 2) {
-              for (size_t k = begin; k < end; ++k) to[k] = larger(to[k], x[2 * (k - begin)]);
-            } else {
-              for (size_t k = begin; k < end; ++k)
-                to[k] = larger(to[k], x[line.stride * (k - begin)]);
-            }
+            raise_line(to + begin, x, line.stride, end - begin);
           }
         }
       }
+      to += line.output;
     }
   }
 }
@@ -157,13 +193,14 @@ Run prepare_max(const PrepareContext& context) {
     const TensorView y = run.output(0, x.dtype, g.output);
     int64_t* places = nullptr;
     if (run.wants_output(1)) places = run.output(1, DType::kI64, g.output).data<int64_t>();
+    const Windows windows(g.axes, run);
     const auto pool_as = [&](auto zero) {
       using T = decltype(zero);
       const size_t taps = g.axes[0].kernel * g.axes[1].kernel * g.axes[2].kernel;
       parallel(run.pool(), g.planes, g.output_places * taps, [&](size_t begin, size_t end) {
         for (size_t p = begin; p < end; ++p) {
           if (places == nullptr) {
-            max_lines<T>(g.axes, x.data<T>() + p * g.input_places,
+            max_lines<T>(g.axes, windows, x.data<T>() + p * g.input_places,
                          y.data<T>() + p * g.output_places);
             continue;
           }

@@ -1,13 +1,46 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "lib/base/error.h"
 #include "lib/report/sections/machine.h"
 
 namespace espalier {
 namespace {
 
+// Sums over all nodes of an operator, the slowest first.
+std::vector<OperatorTime> by_operator(const std::vector<OperatorTime>& nodes) {
+  std::vector<OperatorTime> sums;
+  for (const OperatorTime& node : nodes) {
+    auto found = std::ranges::find(sums, node.op, &OperatorTime::op);
+    if (found == sums.end()) found = sums.insert(sums.end(), {node.op, {}, 0, 0});
+    found->ms += node.ms;
+    found->share += node.share;
+  }
+  std::ranges::stable_sort(sums, std::greater(), &OperatorTime::ms);
+  return sums;
+}
+
+void add_operators(const BenchModel& model, Report& report) {
+  Table table{"",
+              printable(model.file) + ", by operator",
+              {{"", "operator"},
+               {"", "nodes", Unit::kCount},
+               {"", "ms", Unit::kMilliseconds},
+               {"", "share", Unit::kShare}},
+              {},
+              {}};
+  for (const OperatorTime& o : by_operator(model.operators)) {
+    const auto nodes = std::ranges::count(model.operators, o.op, &OperatorTime::op);
+    table.rows.push_back({o.op, count_cell(static_cast<size_t>(nodes)), o.ms, o.share});
+  }
+  report.parts.emplace_back(std::move(table));
+}
+
 void add_profile(const BenchModel& model, Report& report) {
   if (model.operators.empty()) return;
+  add_operators(model, report);
   Table table{"",
               printable(model.file) + ", by node",
               {{"", "operator"},
