@@ -12,6 +12,9 @@ namespace {
 
 constexpr const char *kStages = "stages", *kAlpha = "stage_alpha", *kBeta = "stage_beta";
 
+// Longer chains are no activations; and each further stage copies the ones before.
+constexpr size_t kMostStages = 8;
+
 using In = std::span<const float>;
 using Out = std::span<float>;
 
@@ -126,15 +129,17 @@ std::optional<EpilogueStage> unary_stage(const Node& node) {
                        float_attribute(node, "beta", entry->beta)};
 }
 
-void add_stage(Node& node, const EpilogueStage& stage) {
+bool add_stage(Node& node, const EpilogueStage& stage) {
   auto names = strings_attribute(node, kStages, {});
   auto alpha = floats_attribute(node, kAlpha, {}), beta = floats_attribute(node, kBeta, {});
+  if (names.size() >= kMostStages) return false;
   names.push_back(stage.name);
   alpha.push_back(stage.alpha);
   beta.push_back(stage.beta);
   set_attribute(node, kStages, std::move(names));
   set_attribute(node, kAlpha, std::move(alpha));
   set_attribute(node, kBeta, std::move(beta));
+  return true;
 }
 
 }  // namespace espalier

@@ -44,7 +44,7 @@ Run with_epilogue(Run run, const Node& node);
 
 /// The stage that an operator of one input is, with the numbers in its attributes.
 std::optional<EpilogueStage> unary_stage(const Node& node);
-/// Appends a stage to a node's attributes.
-void add_stage(Node& node, const EpilogueStage& stage);
+/// Appends a stage to a node's attributes; false where it has as many as it may have.
+bool add_stage(Node& node, const EpilogueStage& stage);
 
 }  // namespace espalier

@@ -11,7 +11,7 @@ namespace espalier {
 namespace {
 
 constexpr size_t kNobody = SIZE_MAX;
-constexpr size_t kDepth = 16;  // how far back types and ranks are asked for
+constexpr size_t kDepth = 32;  // how far back types and ranks are asked for
 
 // Operators whose output is of the type of each of their inputs.
 constexpr std::array<std::string_view, 31> kKeepTypes{
@@ -73,7 +73,8 @@ GraphEditor::GraphEditor(Graph& graph, PassContext& context)
       makers_(graph.values.size(), kNobody),
       reads_(graph.values.size(), 0),
       is_input_(graph.values.size(), false),
-      removed_(graph.nodes.size(), false) {
+      removed_(graph.nodes.size(), false),
+      given_values_(graph.values.size()) {
   std::map<std::string_view, ValueId> by_name;
   for (const ValueId input : graph.inputs) is_input_[input] = true;
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
@@ -146,8 +147,14 @@ std::optional<GraphEditor::WithScalar> GraphEditor::with_scalar(const Node& node
   return std::nullopt;
 }
 
-bool GraphEditor::is_f32(ValueId value, size_t depth) const {
+bool GraphEditor::f32_of(ValueId value, size_t depth) const {
   if (value == kNoValue || depth > kDepth) return false;
+  const auto known = f32_.find(value);
+  if (known != f32_.end()) return known->second;
+  return f32_[value] = finds_f32(value, depth);
+}
+
+bool GraphEditor::finds_f32(ValueId value, size_t depth) const {
   if (const Weight* weight = constant(value); weight != nullptr) {
     return weight->dtype() == DType::kF32;
   }
@@ -158,13 +165,19 @@ bool GraphEditor::is_f32(ValueId value, size_t depth) const {
   if (!made) return false;
   const Node& from = node(*made);
   if (!is_own(from) || from.inputs.empty() || from.outputs[0] != value) return false;
-  if (is_one_of(from.op, kKeepFirst)) return is_f32(from.inputs[0], depth + 1);
+  if (is_one_of(from.op, kKeepFirst)) return f32_of(from.inputs[0], depth + 1);
   return is_one_of(from.op, kKeepTypes) &&
-         std::ranges::any_of(from.inputs, [&](ValueId input) { return is_f32(input, depth + 1); });
+         std::ranges::any_of(from.inputs, [&](ValueId input) { return f32_of(input, depth + 1); });
 }
 
 GraphEditor::Rank GraphEditor::rank_of(ValueId value, size_t depth) const {
   if (value == kNoValue || depth > kDepth) return {};
+  const auto known = ranks_.find(value);
+  if (known != ranks_.end()) return known->second;
+  return ranks_[value] = find_rank(value, depth);
+}
+
+GraphEditor::Rank GraphEditor::find_rank(ValueId value, size_t depth) const {
   if (const Weight* weight = constant(value); weight != nullptr) {
     return {weight->shape().size(), true};
   }
@@ -226,8 +239,23 @@ void GraphEditor::replace(size_t last, Node made, const std::vector<size_t>& oth
   }
   count(node(last), false);
   made.outputs = node(last).outputs;
+  const std::vector<ValueId> before = inputs_of(last, others);
   node(last) = std::move(made);
   count(node(last), true);
+  // A weight that stood for others is in the way where another one stands for it: a long chain of
+  // nodes after a large weight would fill the memory.
+  for (const ValueId value : before) {
+    if (value != kNoValue && value >= given_values_ && reads_[value] == 0)
+      graph_.weights.erase(value);
+  }
+}
+
+std::vector<ValueId> GraphEditor::inputs_of(size_t last, const std::vector<size_t>& others) const {
+  std::vector<ValueId> inputs = node(last).inputs;
+  for (const size_t other : others) {
+    inputs.insert(inputs.end(), node(other).inputs.begin(), node(other).inputs.end());
+  }
+  return inputs;
 }
 
 void GraphEditor::finish() {
@@ -267,7 +295,8 @@ bool add_factors(const GraphEditor& editor, size_t index, Factors& factors) {
   if (quotient && (!scalar || scalar->scalar_input != 1 || scalar->scalar == 0)) return false;
   const auto add = [&](ValueId value) {
     const auto made = editor.maker(value);
-    const bool own = made && editor.reads(value) == 1;
+    constexpr size_t kMostInside = 4;
+    const bool own = made && editor.reads(value) == 1 && factors.interior.size() < kMostInside;
     if (own && add_factors(editor, *made, factors)) return factors.interior.push_back(*made);
     factors.values.push_back(value);
   };

@@ -46,7 +46,7 @@ class GraphEditor {
   std::optional<WithScalar> with_scalar(const Node& node) const;
 
   /// Whether a value is f32 for certain, by declarations, constants and operators that keep types.
-  bool is_f32(ValueId value) const { return is_f32(value, 0); }
+  bool is_f32(ValueId value) const { return f32_of(value, 0); }
   /// A lower bound of the value's rank, and that rank where it is certain.
   size_t least_rank(ValueId value) const { return rank_of(value, 0).least; }
   std::optional<size_t> rank(ValueId value) const {
@@ -61,18 +61,26 @@ class GraphEditor {
   void finish();
 
  private:
-  bool is_f32(ValueId value, size_t depth) const;
+  bool f32_of(ValueId value, size_t depth) const;
+  bool finds_f32(ValueId value, size_t depth) const;
   struct Rank {
     size_t least = 0;
     bool exact = false;
   };
   Rank rank_of(ValueId value, size_t depth) const;
+  Rank find_rank(ValueId value, size_t depth) const;
+
+  std::vector<ValueId> inputs_of(size_t last, const std::vector<size_t>& others) const;
 
   Graph& graph_;
   PassContext& context_;
   std::vector<size_t> makers_, reads_;
   std::vector<bool> is_input_;
   std::vector<bool> removed_;
+  size_t given_values_;  // those from here on are new
+  // What is known of values; fusing changes nothing of it.
+  mutable std::map<ValueId, bool> f32_;
+  mutable std::map<ValueId, Rank> ranks_;
 };
 
 /// A node in the place of another, whose name it takes.
@@ -85,7 +93,8 @@ bool is_op(const Node& node, std::string_view op);
 /// Equal but for the rounding of the digits that exporters write.
 bool near(double found, double wanted);
 
-/// A product of factors, taken apart through Mul and through Div by constants.
+/// A product of factors, taken apart through Mul and through Div by constants, as deep as patterns
+/// go.
 struct Factors {
   double scale = 1;              ///< of all constant factors
   std::vector<ValueId> values;   ///< the others

@@ -59,7 +59,7 @@ void match(GraphEditor& editor, size_t root) {
   if (!known || !is_product(editor, product)) return;
   Node fused = product;
   fused.domain = kFusedDomain;
-  add_stage(fused, use->stage);
+  if (!add_stage(fused, use->stage)) return;
   editor.replace(root, std::move(fused), {*made});
 }
 

@@ -527,6 +527,30 @@ TEST_CASE("activation puts functions of each element behind the product before t
   check_pattern(twice, "activation", {"MatMul", "Relu", "Add"}, random_floats({3, 5}, 3));
 }
 
+TEST_CASE("long chains take neither time nor memory out of proportion") {
+  // Each scaling makes another weight of 4 MB: one is left, not one for each.
+  Maker m = with_x({1, 64, 4, 4});
+  m.weight("w", random_floats({64, 64, 16, 16}, 1, 0.01F)).weight("s", scalar(1.001F));
+  set_attribute(m.node("Conv", {"x", "w"}, {"v0"}), "pads", std::vector<int64_t>(4, 8));
+  constexpr size_t kScalings = 30, kFunctions = 20000;
+  for (size_t i = 0; i < kScalings + kFunctions; ++i) {
+    const ValueId from = m.graph.nodes.back().outputs[0];
+    const ValueId to = add_value(m.graph, "v" + std::to_string(i + 1));
+    Node node;
+    node.op = i < kScalings || i % 2 == 0 ? "Mul" : "Relu";
+    node.inputs = {from};
+    if (node.op == "Mul") node.inputs.push_back(m.value("s"));
+    node.outputs = {to};
+    m.graph.nodes.push_back(std::move(node));
+  }
+  m.graph.outputs.push_back(m.graph.nodes.back().outputs[0]);
+  const Model changed = after(m.model(), "conv_affine");
+  size_t bytes = 0;
+  for (const auto& entry : changed.graph.weights) bytes += entry.second.dense().bytes().size();
+  CHECK(bytes < 3 * m.graph.weights.at(m.value("w")).dense().bytes().size());
+  for (const Pass* pass : passes()) after(m.model(), pass->name);
+}
+
 TEST_CASE("new constants get names that no graph of the model uses") {
   Maker m = conv("Conv", 1, true);
   m.weight("w_1", floats({1}, {1})).weight("w.bias", floats({1}, {1}));
