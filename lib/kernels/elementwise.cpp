@@ -263,6 +263,60 @@ float sum_run(const float* x, size_t count) {
   return result;
 }
 
+// Sums of f(i-th vector), four at a time; the end is put into a vector of `padding`, whose f is 0.
+template <class F>
+float sum_by(const float* x, size_t count, float padding, F f) {
+  const D d;
+  V sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + 4 * lanes <= count; i += 4 * lanes)
+    for (size_t part = 0; part < 4; ++part)
+      sum[part] = hn::Add(sum[part], f(i + part * lanes, hn::LoadU(d, x + i + part * lanes)));
+  for (; i + lanes <= count; i += lanes) sum[0] = hn::Add(sum[0], f(i, hn::LoadU(d, x + i)));
+  if (i != count) {
+    Tail tail(x + i, count - i);
+    std::fill(tail.lanes + (count - i), tail.lanes + lanes, padding);
+    sum[1] = hn::Add(sum[1], f(i, hn::Load(d, tail.lanes)));
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3]))));
+}
+
+float exp_sum_run(const float* x, float shift, float* y, size_t count) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  return sum_by(x, count, -std::numeric_limits<float>::infinity(), [&](size_t i, V value) {
+    const V result = exp_of(d, hn::Sub(value, hn::Set(d, shift)));
+    if (i + lanes <= count) {
+      hn::StoreU(result, d, y + i);
+      return result;
+    }
+    Tail tail(y, 0);
+    hn::Store(result, d, tail.lanes);
+    std::copy_n(tail.lanes, count - i, y + i);
+    return hn::IfThenElseZero(hn::FirstN(d, count - i), result);
+  });
+}
+float squares_around_run(const float* x, float mean, size_t count) {
+  const D d;
+  return sum_by(x, count, mean, [&](size_t, V value) {
+    const V apart = hn::Sub(value, hn::Set(d, mean));
+    return hn::Mul(apart, apart);
+  });
+}
+
+struct Normalize {
+  float mean, factor;
+  HWY_INLINE V operator()(D d, V x, V scale, V bias) const {
+    const V apart = hn::Mul(hn::Sub(x, hn::Set(d, mean)), hn::Set(d, factor));
+    return hn::MulAdd(apart, scale, bias);
+  }
+};
+void normalize_run(const float* x, float mean, float factor, const float* scale, const float* bias,
+                   float* y, size_t count) {
+  transform(Normalize{mean, factor}, y, count, x, scale, bias);
+}
+
 }  // namespace
 }  // namespace espalier::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -293,6 +347,9 @@ HWY_EXPORT(affine_run);
 HWY_EXPORT(divide_run);
 HWY_EXPORT(max_run);
 HWY_EXPORT(sum_run);
+HWY_EXPORT(exp_sum_run);
+HWY_EXPORT(squares_around_run);
+HWY_EXPORT(normalize_run);
 
 namespace {
 void check_lengths(size_t x, size_t y) { ESPALIER_CHECK(x == y); }
@@ -389,6 +446,21 @@ void add(std::span<const float> a, float b, std::span<float> y) {
 void multiply(std::span<const float> a, float b, std::span<float> y) {
   check_lengths(a.size(), y.size());
   HWY_DYNAMIC_DISPATCH(multiply_scalar_run)(a.data(), b, y.data(), y.size());
+}
+float exp_sum(std::span<const float> x, float shift, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  return HWY_DYNAMIC_DISPATCH(exp_sum_run)(x.data(), shift, y.data(), y.size());
+}
+float squares_around(std::span<const float> x, float mean) {
+  return HWY_DYNAMIC_DISPATCH(squares_around_run)(x.data(), mean, x.size());
+}
+void normalize(std::span<const float> x, float mean, float factor, std::span<const float> scale,
+               std::span<const float> bias, std::span<float> y) {
+  check_lengths(x.size(), y.size());
+  check_lengths(scale.size(), y.size());
+  check_lengths(bias.size(), y.size());
+  HWY_DYNAMIC_DISPATCH(normalize_run)
+  (x.data(), mean, factor, scale.data(), bias.data(), y.data(), y.size());
 }
 float max_of(std::span<const float> x) { return HWY_DYNAMIC_DISPATCH(max_run)(x.data(), x.size()); }
 float sum_of(std::span<const float> x) { return HWY_DYNAMIC_DISPATCH(sum_run)(x.data(), x.size()); }

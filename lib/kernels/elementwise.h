@@ -47,5 +47,12 @@ void blend(std::span<const float> a, std::span<const float> b, std::span<const f
 /// and on the instruction set.
 float max_of(std::span<const float> x);
 float sum_of(std::span<const float> x);
+/// y = exp(x - shift), and the sum of y; the same order.
+float exp_sum(std::span<const float> x, float shift, std::span<float> y);
+/// Sum of (x - mean)^2, the same order.
+float squares_around(std::span<const float> x, float mean);
+/// y = (x - mean) * factor * scale + bias.
+void normalize(std::span<const float> x, float mean, float factor, std::span<const float> scale,
+               std::span<const float> bias, std::span<float> y);
 
 }  // namespace espalier

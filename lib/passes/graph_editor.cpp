@@ -33,7 +33,7 @@ constexpr std::array<std::string_view, 11> kKeepFirst{"Reshape",
                                                       "LayerNormalization",
                                                       "Pow"};
 // Operators whose output has as many axes as their first input, or as the inputs' most.
-constexpr std::array<std::string_view, 24> kKeepRank{"BatchNormalization",
+constexpr std::array<std::string_view, 25> kKeepRank{"BatchNormalization",
                                                      "LayerNormalization",
                                                      "GlobalAveragePool",
                                                      "MaxPool",
@@ -56,7 +56,8 @@ constexpr std::array<std::string_view, 24> kKeepRank{"BatchNormalization",
                                                      "Neg",
                                                      "Abs",
                                                      "Identity",
-                                                     "Softplus"};
+                                                     "Softplus",
+                                                     "Cast"};
 constexpr std::array<std::string_view, 5> kBroadcast{"Add", "Sub", "Mul", "Div", "Pow"};
 
 bool is_one_of(std::string_view op, const auto& list) { return std::ranges::count(list, op) != 0; }
@@ -198,6 +199,16 @@ GraphEditor::Rank GraphEditor::find_rank(ValueId value, size_t depth) const {
     const Weight* shape = constant(from.inputs[1]);
     if (shape == nullptr || shape->shape().size() != 1) return {};
     return {static_cast<size_t>(shape->shape()[0]), true};
+  }
+  if (from.op == "Unsqueeze") {
+    size_t more = ints_attribute(from, "axes", {}).size();
+    if (from.inputs.size() > 1) {
+      const Weight* axes = constant(from.inputs[1]);
+      if (axes == nullptr || axes->shape().size() != 1) return {};
+      more = static_cast<size_t>(axes->shape()[0]);
+    }
+    const Rank rank = of_input(0);
+    return {rank.least + more, rank.exact};
   }
   if (from.op == "ReduceMean" && int_attribute(from, "keepdims", 1) == 1) return of_input(0);
   if (is_one_of(from.op, kKeepRank)) return of_input(0);

@@ -194,6 +194,37 @@ class Maker:
         count = int(np.prod(self.shapes[x][1:]))
         return self.op("Reshape", [x, self.constant(np.array(shape, np.int64))], (shape[0], count))
 
+    def attention(self, x):
+        """Over [batch, places, features], as PyTorch exports it; the mask is a constant or none."""
+        batch, places, _ = self.shapes[x]
+        heads, width = self.random.randint(1, 3), self.random.randint(1, 5)
+
+        def to_heads(order):
+            y = self.op("MatMul", [x, self.floats(self.shapes[x][-1], heads * width, scale=0.5)], (batch, places, heads * width))
+            shape = (batch, places, heads, width)
+            y = self.op("Reshape", [y, self.constant(np.array([0, 0, heads, width], np.int64))], shape)
+            return self.op("Transpose", [y], [shape[i] for i in order], perm=order)
+
+        q = to_heads([0, 2, 1, 3])
+        if self.chance(0.3):
+            q = self.same("Mul", q, self.number(0.7))
+        k = to_heads([0, 2, 3, 1]) if self.chance(0.6) else None
+        if k is None:
+            k = to_heads([0, 2, 1, 3])
+            k = self.op("Transpose", [k], (batch, heads, width, places), perm=[0, 1, 3, 2])
+        scores = self.op("MatMul", [q, k], (batch, heads, places, places))
+        if self.chance(0.7):
+            scores = self.op("Div", [scores, self.number(1.5)], self.shapes[scores])
+        if self.chance(0.6):
+            shape = self.random.choice([(places,), (places, places), (batch, 1, 1, places), (heads, places, 1)])
+            mask = self.floats(*shape)
+            self.shapes[mask] = shape
+            scores = self.same("Add", scores, mask)
+        p = self.op("Softmax", [scores], self.shapes[scores], axis=-1 if self.chance(0.5) else 3)
+        y = self.op("MatMul", [p, to_heads([0, 2, 1, 3])], (batch, heads, places, width))
+        y = self.op("Transpose", [y], (batch, places, heads, width), perm=[0, 2, 1, 3])
+        return self.op("Reshape", [y, self.constant(np.array([0, 0, heads * width], np.int64))], (batch, places, heads * width))
+
     def softmax(self, x):
         return self.same("Softmax", x, axis=-1) if self.opset >= 13 else self.same("Tanh", x)
 
@@ -211,6 +242,8 @@ class Maker:
             steps = [self.gelu, self.silu, self.hard_swish, self.layer_norm, self.unary, self.unary, self.scaled, self.scaled, self.softmax, self.moved]
             if rank >= 2:
                 steps += [self.matmul] * 4 + [self.reshaped]
+            if rank == 3:
+                steps += [self.attention] * 3
             if rank in (3, 4):
                 steps += [self.conv] * 4 + [self.batch_norm, self.pool]
                 steps += [lambda v: self.same("Mul", v, self.channels(v)), lambda v: self.same("Add", v, self.channels(v))] * 2

@@ -5,18 +5,19 @@
 #include "lib/kernels/elementwise.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/run_once.h"
+#include "lib/ops/softmax_row.h"
 #include "lib/tensor/half.h"
 
 namespace espalier {
-namespace {
 
 void softmax_row(const float* x, float* y, size_t count) {
   const float most = max_of({x, count});
   const std::span<float> row(y, count);
-  add({x, count}, std::isinf(most) && most < 0 ? 0 : -most, row);
-  exp(row, row);
-  multiply(row, 1 / sum_of(row), row);
+  const float sum = exp_sum({x, count}, std::isinf(most) && most < 0 ? 0 : most, row);
+  multiply(row, 1 / sum, row);
 }
+
+namespace {
 
 // Softmax in f16 or bf16 is what ONNX's function body of Softmax gives in that type: each of its
 // steps is rounded.

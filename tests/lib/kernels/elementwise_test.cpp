@@ -58,6 +58,38 @@ TEST_CASE("exp, sigmoid and tanh are right to 1e-6") {
   });
 }
 
+TEST_CASE("sums of exponentials and of squares, and normalized rows, of any length") {
+  for_each_simd_target([] {
+    CAPTURE(simd_target());
+    for (const size_t count : {1, 3, 8, 15, 16, 17, 64, 100, 129}) {
+      CAPTURE(count);
+      std::vector<float> x(count), y(count), scale(count), bias(count);
+      for (size_t i = 0; i < count; ++i) {
+        x[i] = std::sin(static_cast<float>(i)) * 3;
+        scale[i] = 1 + 0.01F * static_cast<float>(i);
+        bias[i] = 0.1F * static_cast<float>(i);
+      }
+      double exps = 0, squares = 0;
+      for (const float value : x) {
+        exps += std::exp(double{value} - 2.5);
+        squares += (double{value} - 0.75) * (double{value} - 0.75);
+      }
+      CHECK(exp_sum(x, 2.5F, y) == doctest::Approx(exps).epsilon(2e-6));
+      for (size_t i = 0; i < count; ++i)
+        CHECK(y[i] == doctest::Approx(std::exp(double{x[i]} - 2.5)).epsilon(2e-6));
+      CHECK(squares_around(x, 0.75F) == doctest::Approx(squares).epsilon(2e-6));
+      normalize(x, 0.5F, 2.0F, scale, bias, y);
+      for (size_t i = 0; i < count; ++i) {
+        const double expected = (double{x[i]} - 0.5) * 2 * scale[i] + bias[i];
+        CHECK(std::fabs(y[i] - expected) < 2e-6 * (1 + std::fabs(expected)));
+      }
+      x[count / 2] = NAN;
+      CHECK(std::isnan(exp_sum(x, 0, y)));
+      CHECK(std::isnan(squares_around(x, 0)));
+    }
+  });
+}
+
 TEST_CASE("activations are right to rounding, keep NaN, and meet their limits") {
   for_each_simd_target([] {
     CAPTURE(simd_target());

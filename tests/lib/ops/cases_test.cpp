@@ -177,6 +177,7 @@ TEST_CASE("every operator but those without numbers to compare has a case") {
   const std::set<std::string_view> without{"BitCast", "CastLike", "Constant", "Swish"};
   for (const Operator* entry : operators()) {
     CAPTURE(entry->name);
+    if (entry->domain == kFusedDomain) continue;  // tests/lib/passes
     CHECK(tested.contains(entry->name) != without.contains(entry->name));
   }
 }

@@ -527,6 +527,98 @@ TEST_CASE("activation puts functions of each element behind the product before t
   check_pattern(twice, "activation", {"MatMul", "Relu", "Add"}, random_floats({3, 5}, 3));
 }
 
+namespace {
+
+struct AttentionCase {
+  Shape mask;  // none: no mask
+  bool keys_twice = false, scale_queries = false, one_query = false;
+  int64_t key_heads = 3;
+};
+
+// Q, K, V [2, 5, 3, 4] as inputs; V has 6 features.
+Maker attention(const AttentionCase& one) {
+  Maker m;
+  m.input("q", DType::kF32, Shape{2, one.one_query ? 1 : 5, 3, 4});
+  m.input("k", DType::kF32, Shape{2, 7, one.key_heads, 4})
+      .input("v", DType::kF32, Shape{2, 7, 3, 6});
+  m.weight("root", scalar(2)).weight("half", scalar(0.5F));
+  using Order = std::vector<int64_t>;
+  const auto transpose = [&](const char* from, const char* to, Order order) {
+    set_attribute(m.node("Transpose", {from}, {to}), "perm", std::move(order));
+  };
+  transpose("q", "q1", {0, 2, 1, 3});
+  if (one.keys_twice) {
+    transpose("k", "k0", {0, 2, 1, 3});
+    transpose("k0", "k1", {0, 1, 3, 2});
+  } else {
+    transpose("k", "k1", {0, 2, 3, 1});
+  }
+  transpose("v", "v1", {0, 2, 1, 3});
+  if (one.scale_queries) {
+    m.node("Mul", {"half", "q1"}, {"q2"});
+    m.node("MatMul", {"q2", "k1"}, {"s1"});
+  } else {
+    m.node("MatMul", {"q1", "k1"}, {"s"});
+    m.node("Div", {"s", "root"}, {"s1"});
+  }
+  if (!one.mask.empty()) {
+    m.input("mask", DType::kF32, one.mask);
+    m.node("Add", {"mask", "s1"}, {"s2"});
+  }
+  set_attribute(m.node("Softmax", {one.mask.empty() ? "s1" : "s2"}, {"p"}), "axis", int64_t{-1});
+  m.node("MatMul", {"p", "v1"}, {"o"});
+  transpose("o", "y", {0, 2, 1, 3});
+  return m;
+}
+
+}  // namespace
+
+TEST_CASE("attention, with masks of every shape, scales and orders of exporters") {
+  const Ops fused{"espalier.fused.Attention"};
+  for (const AttentionCase& one : std::vector<AttentionCase>{{},
+                                                             {.mask = {2, 1, 1, 7}},
+                                                             {.mask = {5, 7}},
+                                                             {.mask = {2, 3, 5, 7}},
+                                                             {.mask = {1}},
+                                                             {.mask = {2, 1, 5, 1}},
+                                                             {.mask = {}, .keys_twice = true},
+                                                             {.mask = {7}, .scale_queries = true},
+                                                             {.mask = {4, 7}, .one_query = true},
+                                                             {.mask = {}, .key_heads = 1}}) {
+    CAPTURE(one.mask.size());
+    Maker m = attention(one);
+    m.output("y");
+    const Model changed = after(m.model(), "attention");
+    CHECK(ops_of(changed.graph) == fused);
+    Feed feed{{"q", random_floats({2, one.one_query ? 1 : 5, 3, 4}, 1)},
+              {"k", random_floats({2, 7, one.key_heads, 4}, 2)},
+              {"v", random_floats({2, 7, 3, 6}, 3)}};
+    if (!one.mask.empty()) feed["mask"] = random_floats(one.mask, 4);
+    CHECK(difference(m.model(), changed, feed) < kRounding);
+    for (const size_t threads : {2, 3}) {
+      const Feed a = Executor(changed, {.threads = threads}).run(feed);
+      const Feed b = Executor(changed, {.threads = 1}).run(feed);
+      CHECK(same_bits(a.at("y"), b.at("y")));
+    }
+  }
+}
+
+TEST_CASE("attention leaves scores that others see, other axes and masks of unknown rank") {
+  Maker seen = attention({});
+  seen.output("y").output("p");
+  CHECK(ops_of(after(seen.model(), "attention").graph).size() == 8);
+  Maker axis = attention({});
+  for (Node& node : axis.graph.nodes) {
+    if (node.op == "Softmax") set_attribute(node, "axis", int64_t{2});
+  }
+  axis.output("y");
+  CHECK(ops_of(after(axis.model(), "attention").graph).size() == 8);
+  Maker mask = attention({.mask = {7}});
+  mask.graph.values[mask.value("mask")].shape.reset();
+  mask.output("y");
+  CHECK(ops_of(after(mask.model(), "attention").graph).size() == 9);
+}
+
 TEST_CASE("long chains take neither time nor memory out of proportion") {
   // Each scaling makes another weight of 4 MB: one is left, not one for each.
   Maker m = with_x({1, 64, 4, 4});
