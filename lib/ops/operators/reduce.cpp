@@ -151,6 +151,31 @@ struct Smallest {
   }
 };
 
+// One reduced run of axes in front of a kept one: the kept elements lie side by side, and are taken
+// in a few at a time.
+template <typename Kind, typename T>
+void reduce_columns(const T* from, T* to, size_t outer, size_t reduced, size_t inner,
+                    ThreadPool& pool) {
+  using W = Wide<T>;
+  constexpr size_t kColumns = 64;
+  const size_t pieces = (inner + kColumns - 1) / kColumns;
+  parallel(pool, outer * pieces, reduced * kColumns, [&](size_t begin, size_t end) {
+    for (size_t piece = begin; piece < end; ++piece) {
+      const size_t o = piece / pieces, first = piece % pieces * kColumns;
+      const size_t count = std::min(kColumns, inner - first);
+      std::array<W, kColumns> results;
+      results.fill(Kind::template start<W>());
+      for (size_t r = 0; r < reduced; ++r) {
+        const T* row = from + (o * reduced + r) * inner + first;
+        for (size_t i = 0; i < count; ++i)
+          results[i] = Kind::template take<W>(results[i], static_cast<W>(row[i]));
+      }
+      for (size_t i = 0; i < count; ++i)
+        to[o * inner + first + i] = static_cast<T>(Kind::template finish<W>(results[i], reduced));
+    }
+  });
+}
+
 template <typename Kind, typename T>
 void reduce_as(const T* from, T* to, const Plan& plan, ThreadPool& pool) {
   using W = Wide<T>;
@@ -180,6 +205,12 @@ void reduce_as(const T* from, T* to, const Plan& plan, ThreadPool& pool) {
       }
     });
     return;
+  }
+  const size_t runs = plan.axes.size();
+  const bool columns = runs >= 2 && runs <= 3 && plan.axes[runs - 2].second;
+  if (columns) {
+    const size_t inner = plan.axes[runs - 1].first;
+    return reduce_columns<Kind>(from, to, plan.kept / inner, plan.reduced, inner, pool);
   }
   const std::vector<size_t> kept = offsets(plan, false), reduced = offsets(plan, true);
   parallel(pool, kept.size(), reduced.size(), [&](size_t begin, size_t end) {
