@@ -137,7 +137,7 @@ void check_options(const WriteOptions& options) {
 void bind_inputs(Graph& graph, const std::map<std::string, Shape>& shapes) {
   for (const auto& [name, shape] : shapes) {
     const auto input = std::ranges::find_if(
-        graph.inputs, [&](ValueId id) { return graph.values[id].name == name; });
+        graph.inputs, [&, &name = name](ValueId id) { return graph.values[id].name == name; });
     if (input == graph.inputs.end())
       throw Error(Fault::kUsage, fmt::format("the model has no input {}", printable(name)));
     Value& value = graph.values[*input];
