@@ -71,17 +71,11 @@ std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts)
 }
 
 void add_later_options(CLI::App& app, LaterOptions& options) {
-  static constexpr std::array kLater{"--target-size", "--target-latency", "--max-drop",
-                                     "--machine",     "--schedule",       "--at-step"};
-  static constexpr std::array kLaterFlags{"--sequential"};
-  options.given.reserve(kLater.size() + kLaterFlags.size());
+  static constexpr std::array kLater{"--machine"};
+  options.given.reserve(kLater.size());
   for (const char* name : kLater) {
     auto& entry = options.given.emplace_back(name, std::vector<std::string>());
     app.add_option(name, entry.second)->allow_extra_args(false)->group("");  // not in --help
-  }
-  for (const char* name : kLaterFlags) {
-    auto& entry = options.given.emplace_back(name, std::vector<std::string>());
-    app.add_flag(name, entry.second)->group("");
   }
 }
 
@@ -89,16 +83,14 @@ void check_later(const LaterOptions& options) {
   for (const auto& [name, values] : options.given) {
     if (values.empty()) continue;
     throw Error(Fault::kUsage,
-                fmt::format("{}: not there yet; sparsity is set by --sparsity and --layer, in one "
-                            "round and without refit",
-                            name));
+                fmt::format("{}: not there yet; times are measured on this machine", name));
   }
 }
 
 void check_available(const std::string& method, const std::string& scope,
                      const std::string& values) {
   check_one("--method", method, methods());
-  check_one("--scope", scope, {"layer", "global"});
+  check_one("--scope", scope, {"layer", "global", "sensitivity"});
   check_one("--values", values, {"f32", "f16"});
 }
 

@@ -44,6 +44,7 @@ void add_measurements(const RunChecks& checks, const std::optional<SpeedChecks>&
                       std::vector<LayerResult>& rows) {
   for (size_t i = 0; i < rows.size(); ++i) {
     if (i < checks.output_errors.size()) rows[i].output_error = checks.output_errors[i];
+    if (i < checks.magnitude_errors.size()) rows[i].magnitude_error = checks.magnitude_errors[i];
     if (speed) rows[i].ms_dense = speed->layer_dense[i];
     if (speed) rows[i].ms_sparse = speed->layer_packed[i];
   }
@@ -69,6 +70,7 @@ Results results_of(const PackJob& job, const Findings& findings) {
   }
   pack.options = job.options;
   pack.layers = job.rows;
+  pack.curve = job.curve;
   pack.metric = findings.metric ? findings.metric : findings.command_metric;
   results.verdicts = {size_verdict(job, findings), accuracy_verdict(job, findings),
                       speed_verdict(job, findings)};

@@ -23,12 +23,14 @@ struct PackJob {
   Model before;  ///< as it was read
   Model masked;  ///< what the packed weights must decode to
   Model packed;
-  bool pruned = true;  ///< masked differs from before on purpose
+  std::optional<Model> magnitude;  ///< what plain magnitude leaves, to compare with
+  bool pruned = true;              ///< masked differs from before on purpose
 
   std::vector<Layer> layers;                        ///< parallel to rows
   std::vector<LayerResult> rows;                    ///< as far as they are known before the run
   std::vector<std::optional<RefittedBias>> biases;  ///< parallel to layers, or empty
   std::vector<std::pair<std::string, Cell>> options;
+  std::vector<CurvePoint> curve;
   std::vector<std::string> notes;
 
   DataOptions data;

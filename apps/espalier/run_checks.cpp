@@ -50,18 +50,19 @@ std::string lacking(const Model& model) {
 // Only the output that a metric looks at is kept.
 Feed only(const Feed& outputs, const std::string& name) { return {{name, outputs.at(name)}}; }
 
-std::vector<Replacement> replacements(const PackJob& job, std::vector<size_t>& places) {
+std::vector<Replacement> replacements(const PackJob& job, const Model& after, bool biases,
+                                      std::vector<size_t>& places) {
   std::vector<Replacement> result;
   for (size_t i = 0; i < job.layers.size(); ++i) {
     const Layer& layer = job.layers[i];
     if (!job.rows[i].left_out.empty() || !layer.prefix.empty()) continue;
-    const Weight& weight = weight_of(job.packed, layer);
+    const Weight& weight = weight_of(after, layer);
     result.push_back({layer.value,
                       layer.input,
                       weight.is_sparse() ? decode(weight.sparse()) : weight.dense(),
                       {},
                       {}});
-    if (i < job.biases.size() && job.biases[i]) {
+    if (biases && i < job.biases.size() && job.biases[i]) {
       result.back().bias_value = job.biases[i]->place.value;
       result.back().bias = job.biases[i]->bias;
     }
@@ -70,15 +71,18 @@ std::vector<Replacement> replacements(const PackJob& job, std::vector<size_t>& p
   return result;
 }
 
-void measure_output_errors(const PackJob& job, const CheckInputs& inputs,
-                           const ExecutorOptions& options, RunChecks& checks) {
+// `after`: job.packed, whose biases are the refitted ones, or another model with other weights.
+std::vector<std::optional<double>> measure_output_errors(const PackJob& job, const Model& after,
+                                                         bool biases, const CheckInputs& inputs,
+                                                         const ExecutorOptions& options) {
   std::vector<size_t> places;
-  const std::vector<Replacement> changed = replacements(job, places);
+  const std::vector<Replacement> changed = replacements(job, after, biases, places);
   std::vector<Feed> feeds = inputs.feeds;
   feeds.resize(std::min(feeds.size(), kErrorFeeds));
   const auto errors = output_errors(job.before, changed, inputs.data, feeds, options);
-  checks.output_errors.resize(job.layers.size());
-  for (size_t i = 0; i < places.size(); ++i) checks.output_errors[places[i]] = errors[i];
+  std::vector<std::optional<double>> result(job.layers.size());
+  for (size_t i = 0; i < places.size(); ++i) result[places[i]] = errors[i];
+  return result;
 }
 
 // Node i is called "i", so that its time is found again: the runtime folds some nodes away.
@@ -212,14 +216,30 @@ RunChecks run_checks(const PackJob& job, const CheckInputs& inputs,
     checks.samples = count;
     checks.packed = agreement.result();
     if (job.pruned) checks.cost = cost.result();
-    if (job.pruned) measure_output_errors(job, inputs, options, checks);
+    if (job.pruned)
+      checks.output_errors = measure_output_errors(job, job.packed, true, inputs, options);
+    if (job.magnitude)
+      checks.magnitude_errors = measure_output_errors(job, *job.magnitude, false, inputs, options);
   });
   if (wanted && checks.not_run.empty()) {
     checks.metric =
         MetricPair{wanted->name, metric(wanted->name, dense_outputs, first_output, wanted->labels),
                    metric(wanted->name, packed_outputs, first_output, wanted->labels)};
+    if (job.magnitude) {
+      checks.metric->magnitude =
+          labelled_metric_of(*job.magnitude, job.before, inputs, *wanted, options);
+    }
   }
   return checks;
+}
+
+double labelled_metric_of(const Model& model, const Model& reference, const CheckInputs& inputs,
+                          const LabelledMetric& wanted, const ExecutorOptions& options) {
+  const std::string first_output = output_names(reference).at(0);
+  ModelRunner runner(model, reference, inputs.data, options);
+  std::vector<Feed> outputs;
+  for (const Feed& feed : inputs.feeds) outputs.push_back(only(runner.run(feed), first_output));
+  return metric(wanted.name, outputs, first_output, wanted.labels);
 }
 
 std::optional<Comparison> run_read_back(const PackJob& job, const Model& read,
@@ -242,23 +262,27 @@ std::optional<Comparison> run_read_back(const PackJob& job, const Model& read,
   return comparer.result();
 }
 
+SpeedChecks time_whole(const Model& dense_model, const Model& packed_model, const Model& reference,
+                       const CheckInputs& inputs, const ExecutorOptions& options) {
+  constexpr TimingOptions kWhole{.warmup = 0.05, .seconds = 0.35};
+  ModelRunner dense(dense_model, reference, inputs.data, options);
+  ModelRunner packed(packed_model, reference, inputs.data, options);
+  dense.bind(inputs.feeds.front());
+  packed.bind(inputs.feeds.front());
+  const std::array<std::function<void()>, 2> bodies{[&] { dense.executor().run_bound(); },
+                                                    [&] { packed.executor().run_bound(); }};
+  const std::vector<Timing> times = time_interleaved(bodies, kWhole);
+  SpeedChecks result;
+  result.ms_dense = times[0].median_ms;
+  result.ms_packed = times[1].median_ms;
+  return result;
+}
+
 SpeedChecks measure_speed(const PackJob& job, const CheckInputs& inputs,
                           const ExecutorOptions& options) {
-  constexpr TimingOptions kWhole{.warmup = 0.05, .seconds = 0.35};
   constexpr TimingOptions kLayers{.warmup = 0.02, .seconds = 0.15};
   const Feed& feed = inputs.feeds.front();
-  SpeedChecks result;
-  {
-    ModelRunner dense(job.masked, job.before, inputs.data, options);
-    ModelRunner packed(job.packed, job.before, inputs.data, options);
-    dense.bind(feed);
-    packed.bind(feed);
-    const std::array<std::function<void()>, 2> bodies{[&] { dense.executor().run_bound(); },
-                                                      [&] { packed.executor().run_bound(); }};
-    const std::vector<Timing> times = time_interleaved(bodies, kWhole);
-    result.ms_dense = times[0].median_ms;
-    result.ms_packed = times[1].median_ms;
-  }
+  SpeedChecks result = time_whole(job.masked, job.packed, job.before, inputs, options);
   ExecutorOptions profiled = options;
   profiled.profile = true;
   const Model dense_model = with_numbered_nodes(job.masked);

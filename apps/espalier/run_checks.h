@@ -19,7 +19,8 @@ struct RunChecks {
   Comparison packed;               ///< packed against decoded
   std::optional<Comparison> cost;  ///< pruned against dense
   std::optional<MetricPair> metric;
-  std::vector<std::optional<double>> output_errors;  ///< parallel to the job's layers
+  std::vector<std::optional<double>> output_errors;     ///< parallel to the job's layers
+  std::vector<std::optional<double>> magnitude_errors;  ///< the same of job.magnitude, or empty
 
   /// Packed and decoded agree to rounding.
   bool agrees() const;
@@ -48,11 +49,18 @@ std::optional<Comparison> run_read_back(const PackJob& job, const Model& read,
 /// Equal to rounding: within the tolerance element by element, or relative to the largest.
 bool agrees(const Comparison& comparison);
 
+/// The labelled metric of a model over all feeds, which are named as in `reference`.
+double labelled_metric_of(const Model& model, const Model& reference, const CheckInputs& inputs,
+                          const LabelledMetric& wanted, const ExecutorOptions& options);
+
 /// Times per layer and of the whole model.
 struct SpeedChecks {
   double ms_dense = 0, ms_packed = 0;
   std::vector<std::optional<double>> layer_dense, layer_packed;
 };
+/// Of the whole models alone, in turns on the first feed.
+SpeedChecks time_whole(const Model& dense, const Model& packed, const Model& reference,
+                       const CheckInputs& inputs, const ExecutorOptions& options);
 SpeedChecks measure_speed(const PackJob& job, const CheckInputs& inputs,
                           const ExecutorOptions& options);
 

@@ -60,8 +60,10 @@ bool kept(const MetricPair& m) {
 }
 
 std::string metric_text(const MetricPair& m) {
-  return fmt::format("{} {:.6g} -> {:.6g}{}", printable(m.name), m.a, m.b,
-                     kept(m) ? "" : fmt::format(" (lost more than {})", tolerated_text(m.name)));
+  std::string text = fmt::format("{} {:.6g} -> {:.6g}", printable(m.name), m.a, m.b);
+  if (!kept(m)) text += fmt::format(" (lost more than {})", tolerated_text(m.name));
+  if (m.magnitude) text += fmt::format(", by magnitude alone {:.6g}", *m.magnitude);
+  return text;
 }
 
 // By the metrics, where there are any. Without one only a model whose weights are those of the

@@ -8,9 +8,6 @@
 namespace espalier {
 namespace {
 
-// Few enough for sums in f32, many enough for a quick product.
-constexpr size_t kTogether = 256;
-
 // A number in [0, 1) for call number `index` (SplitMix64).
 double jitter(uint64_t index) {
   uint64_t z = (index + 1) * 0x9E3779B97F4A7C15;
@@ -21,6 +18,29 @@ double jitter(uint64_t index) {
 
 }  // namespace
 
+void for_each_sample(const float* x, Features features, size_t inputs, size_t n, size_t positions,
+                     uint64_t& calls, const std::function<void(const float*, size_t)>& sample) {
+  if (features == Features::kInner) {
+    for (size_t i = 0; i < n; ++i) sample(x + i * inputs, 1);
+    return;
+  }
+  const size_t taken = positions == 0 ? n : std::min(n, positions);
+  const double start = taken == n ? 0 : jitter(calls++);
+  for (size_t i = 0; i < taken; ++i) {
+    const auto at = static_cast<size_t>((static_cast<double>(i) + start) * static_cast<double>(n) /
+                                        static_cast<double>(taken));
+    sample(x + std::min(at, n - 1), n);
+  }
+}
+
+void add_products(const std::vector<float>& a, const std::vector<float>& b, size_t inputs,
+                  std::vector<float>& product, std::vector<double>& sums, ThreadPool& pool) {
+  product.resize(inputs * inputs);
+  multiply_matrices({a.data(), true}, {b.data(), false}, inputs, a.size() / inputs, inputs,
+                    product.data(), pool);
+  for (size_t i = 0; i < product.size(); ++i) sums[i] += static_cast<double>(product[i]);
+}
+
 MomentSums::MomentSums(size_t first_part, size_t parts, size_t inputs)
     : first_part_(first_part),
       parts_(parts),
@@ -30,17 +50,8 @@ MomentSums::MomentSums(size_t first_part, size_t parts, size_t inputs)
 
 void MomentSums::add(const float* x, Features features, size_t n, size_t positions,
                      ThreadPool& pool) {
-  if (features == Features::kInner) {
-    for (size_t i = 0; i < n; ++i) add_sample(x + i * inputs_, 1, pool);
-    return;
-  }
-  const size_t taken = positions == 0 ? n : std::min(n, positions);
-  const double start = taken == n ? 0 : jitter(calls_++);
-  for (size_t i = 0; i < taken; ++i) {
-    const auto at = static_cast<size_t>((static_cast<double>(i) + start) * static_cast<double>(n) /
-                                        static_cast<double>(taken));
-    add_sample(x + std::min(at, n - 1), n, pool);
-  }
+  for_each_sample(x, features, inputs_, n, positions, calls_,
+                  [&](const float* at, size_t stride) { add_sample(at, stride, pool); });
 }
 
 void MomentSums::add_sample(const float* x, size_t stride, ThreadPool& pool) {
@@ -57,16 +68,13 @@ void MomentSums::add_sample(const float* x, size_t stride, ThreadPool& pool) {
     return;
   }
   ++samples_;
-  if (waiting_.size() >= kTogether * inputs_) flush(pool);
+  if (waiting_.size() >= kSamplesTogether * inputs_) flush(pool);
 }
 
 void MomentSums::flush(ThreadPool& pool) {
   const size_t count = waiting_.size() / inputs_;
   if (count == 0) return;
-  product_.resize(inputs_ * inputs_);
-  multiply_matrices({waiting_.data(), true}, {waiting_.data(), false}, inputs_, count, inputs_,
-                    product_.data(), pool);
-  for (size_t i = 0; i < product_.size(); ++i) second_[i] += static_cast<double>(product_[i]);
+  add_products(waiting_, waiting_, inputs_, product_, second_, pool);
   for (size_t sample = 0; sample < count; ++sample) {
     for (size_t i = 0; i < inputs_; ++i) mean_[i] += waiting_[sample * inputs_ + i];
   }

@@ -9,13 +9,26 @@
 
 namespace espalier {
 
+/// Hands `n` samples as a product gets them to `sample(first element, stride)`; of columns
+/// (Features::kOuter) at most `positions`, evenly spaced from a place that changes with `calls`,
+/// which counts on. 0: all.
+void for_each_sample(const float* x, Features features, size_t inputs, size_t n, size_t positions,
+                     uint64_t& calls, const std::function<void(const float*, size_t)>& sample);
+
+/// sums[i, j] += sum over samples s of a[s, i] b[s, j]: products in f32, of few enough samples.
+/// `product` is scratch.
+void add_products(const std::vector<float>& a, const std::vector<float>& b, size_t inputs,
+                  std::vector<float>& product, std::vector<double>& sums, ThreadPool& pool);
+
+/// Few enough samples for sums in f32, many enough for a quick product.
+inline constexpr size_t kSamplesTogether = 256;
+
 /// Adds up x and x x^T over samples.
 class MomentSums {
  public:
   MomentSums(size_t first_part, size_t parts, size_t inputs);
 
-  /// `n` samples as a product gets them; of columns (Features::kOuter) at most `positions`, evenly
-  /// spaced from a place that changes from call to call. 0: all.
+  /// As for_each_sample, whose calls it counts.
   void add(const float* x, Features features, size_t n, size_t positions, ThreadPool& pool);
   /// The moments of what was added.
   InputMoments result(ThreadPool& pool);

@@ -173,6 +173,19 @@ size_t weights_in_all(const BlockScores& scores) {
   return scores.fold.count() - (scores.skip_diagonal ? scores.fold.parts * scores.fold.rows : 0);
 }
 
+double dropped_share(const BlockScores& scores, const BlockMask& mask) {
+  size_t dropped = 0, index = 0;
+  for (size_t part = 0; part < mask.parts; ++part) {
+    for (size_t row = 0; row < mask.grid_rows(); ++row) {
+      for (size_t col = 0; col < mask.grid_cols(); ++col, ++index) {
+        if (!mask.kept[index]) dropped += weights_in_block(scores, part, row, col);
+      }
+    }
+  }
+  const size_t all = weights_in_all(scores);
+  return all == 0 ? 0 : static_cast<double>(dropped) / static_cast<double>(all);
+}
+
 void drop_lowest(std::span<const PartRange> ranges, double sparsity, ThreadPool& pool) {
   const std::vector<Chunk> chunks = chunks_of(ranges);
   if (chunks.empty()) return;

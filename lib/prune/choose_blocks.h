@@ -22,6 +22,9 @@ size_t weights_in_block(const BlockScores& scores, size_t part, size_t block_row
 /// Weights of all parts that pruning may drop.
 size_t weights_in_all(const BlockScores& scores);
 
+/// Share of weights_in_all that lies in blocks which `mask` drops.
+double dropped_share(const BlockScores& scores, const BlockMask& mask);
+
 /// Parts [first, last) of a layer and the mask that gets their blocks (one mask for each range);
 /// `scale` makes scores of different layers comparable.
 struct PartRange {

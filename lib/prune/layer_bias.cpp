@@ -23,7 +23,11 @@ class Finder {
     const Node* node = use == nullptr ? nullptr : only_reader(*use);
     if (node == nullptr) return std::nullopt;
     if (node->op == "Gemm") return of_gemm(layer, *node);
-    if (node->op == "Conv") return of_input(layer, *node, 2, 1);
+    if (node->op == "Conv") {
+      return node->inputs.size() > 2 && node->inputs[2] != kNoValue
+                 ? of_input(layer, *node, 2, 1)
+                 : of_normalized(layer, *node, *use->graph);
+    }
     if (node->op == "GRU" || node->op == "LSTM" || node->op == "RNN")
       return of_recurrent(layer, *node);
     if (node->op == "MatMul") return of_matmul(layer, *node, *use->graph);
@@ -83,26 +87,45 @@ class Finder {
     return result;
   }
 
-  // The Add that alone reads the product.
-  std::optional<LayerBias> of_matmul(const Layer& layer, const Node& node,
-                                     const Graph& graph) const {
-    if (layer.input != 1 || layer.fold.parts != 1 || node.outputs.size() != 1) return std::nullopt;
+  // The node that alone reads what a layer puts out, and as which input.
+  struct Consumer {
+    const Node* node = nullptr;
+    size_t input = 0;
+  };
+  std::optional<Consumer> only_consumer(const Node& node, const Graph& graph) const {
+    if (node.outputs.size() != 1) return std::nullopt;
     const ValueId product = node.outputs[0];
     if (std::ranges::count(graph.outputs, product) != 0) return std::nullopt;
     if (names_.at(graph.values[product].name) != 1) return std::nullopt;  // a subgraph may read it
-    const Node* add = nullptr;
-    size_t place = 0;
+    Consumer found;
     for (const Node& reader : graph.nodes) {
       for (size_t i = 0; i < reader.inputs.size(); ++i) {
         if (reader.inputs[i] != product) continue;
-        if (add != nullptr) return std::nullopt;
-        add = &reader;
-        place = i;
+        if (found.node != nullptr) return std::nullopt;
+        found = {&reader, i};
       }
     }
-    if (add == nullptr || full_op_name(*add) != "Add" || add->inputs.size() != 2)
+    return found.node == nullptr ? std::nullopt : std::optional(found);
+  }
+
+  // The Add that alone reads the product.
+  std::optional<LayerBias> of_matmul(const Layer& layer, const Node& node,
+                                     const Graph& graph) const {
+    if (layer.input != 1 || layer.fold.parts != 1) return std::nullopt;
+    const auto add = only_consumer(node, graph);
+    if (!add || full_op_name(*add->node) != "Add" || add->node->inputs.size() != 2)
       return std::nullopt;
-    return of_input(layer, *add, 1 - place, 1);
+    return of_input(layer, *add->node, 1 - add->input, 1);
+  }
+
+  // The running mean of the BatchNormalization that alone reads a convolution: it is subtracted.
+  std::optional<LayerBias> of_normalized(const Layer& layer, const Node& node,
+                                         const Graph& graph) const {
+    const auto norm = only_consumer(node, graph);
+    if (!norm || full_op_name(*norm->node) != "BatchNormalization" || norm->input != 0 ||
+        norm->node->outputs.size() != 1 || int_attribute(*norm->node, "training_mode", 0) != 0)
+      return std::nullopt;
+    return of_input(layer, *norm->node, 3, -1);
   }
 
   std::vector<WeightUse> uses_;

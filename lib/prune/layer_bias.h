@@ -10,7 +10,8 @@
 namespace espalier {
 
 /// The constant that is added to what a layer's parts put out: C of Gemm, B of Conv, GRU, LSTM and
-/// RNN, the other operand of the Add behind a MatMul.
+/// RNN, the other operand of the Add behind a MatMul; behind a Conv that has none, the mean that
+/// BatchNormalization subtracts.
 struct LayerBias {
   std::string prefix;  ///< the graph it lies in: the layer's own
   ValueId value = 0;

@@ -12,15 +12,33 @@ namespace {
 
 using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
+// C + d I times (H + d I)^-1, C being the cross moment.
+void add_target(const InputMoments& input, bool centred, double damping, MomentGroup& group) {
+  const auto side = static_cast<Eigen::Index>(input.mean.count());
+  const Eigen::Map<const RowMajor> cross(input.cross.data<double>().data(), side, side);
+  const Eigen::Map<const Eigen::VectorXd> mean(input.original_mean.data<double>().data(), side);
+  Eigen::MatrixXd wanted = cross;
+  if (centred) {
+    group.original_mean = mean;
+    wanted.noalias() -= mean * group.mean.transpose();
+  }
+  wanted.diagonal().array() += damping;
+  const Eigen::LLT<Eigen::MatrixXd> factor(group.h);
+  if (factor.info() != Eigen::Success) return;
+  const Eigen::MatrixXd target = factor.solve(wanted.transpose()).transpose();
+  if (target.allFinite()) group.target = target;
+}
+
 MomentGroup group_of(const InputMoments& input, bool centred) {
   const auto side = static_cast<Eigen::Index>(input.mean.count());
   const Eigen::Map<const RowMajor> second(input.second.data<double>().data(), side, side);
   const Eigen::Map<const Eigen::VectorXd> mean(input.mean.data<double>().data(), side);
-  MomentGroup group{input.first_part, input.parts, input.samples, second, mean, {}};
+  MomentGroup group{input.first_part, input.parts, input.samples, second, mean, {}, {}, mean};
   if (centred) {
     group.h.noalias() -= mean * mean.transpose();
   } else {
     group.mean.setZero();
+    group.original_mean.setZero();
   }
   // Rounding may leave the variance of a constant input below zero.
   group.power = group.h.diagonal().cwiseMax(0);
@@ -32,7 +50,9 @@ MomentGroup group_of(const InputMoments& input, bool centred) {
     return group;
   }
   const double scarcity = static_cast<double>(side) / static_cast<double>(group.samples);
-  group.h.diagonal() = group.power.array() + kDamping * (1 + scarcity) * average;
+  const double damping = kDamping * (1 + scarcity) * average;
+  group.h.diagonal() = group.power.array() + damping;
+  if (input.cross.count() != 0) add_target(input, centred, damping, group);
   return group;
 }
 
@@ -72,6 +92,10 @@ std::optional<LayerMoments> layer_moments(const Model& model, const Layer& layer
   for (const InputMoments& input : found->inputs)
     moments.groups.push_back(group_of(input, centred));
   return moments;
+}
+
+Eigen::MatrixXd wanted_weights(const Eigen::MatrixXd& weights, const MomentGroup& group) {
+  return group.target.size() == 0 ? weights : Eigen::MatrixXd(weights * group.target);
 }
 
 Eigen::MatrixXd inverse_of(const MomentGroup& group) {

@@ -18,7 +18,16 @@ struct MomentGroup {
   Eigen::MatrixXd h;      ///< [cols, cols], positive definite: moments + damping on the diagonal
   Eigen::VectorXd mean;   ///< [cols]; zeros where the moments are not centred
   Eigen::VectorXd power;  ///< diagonal of the moments without damping
+  /// Where the samples x are those of a changed model beside the unchanged one's x0: W0 times
+  /// `target` is what comes nearest, multiplied with x, to W0 x0. [cols, cols]; else empty.
+  Eigen::MatrixXd target;
+  Eigen::VectorXd original_mean;  ///< of x0; `mean` where there is no x0
 };
+
+/// Weights [rows, cols] that pruning is to come near to: `weights` as they are, or W0 E[x0 x^T]
+/// E[x x^T]^-1 with samples of two models. Both moments are damped alike, so what the samples do
+/// not tell stays as it is.
+Eigen::MatrixXd wanted_weights(const Eigen::MatrixXd& weights, const MomentGroup& group);
 
 struct LayerMoments {
   std::vector<MomentGroup> groups;

@@ -132,6 +132,55 @@ NofM parse_nm(std::string_view text) {
   return nm;
 }
 
+PruneTarget parse_max_drop(std::string_view text) {
+  PruneTarget target{PruneTarget::Kind::kDrop, -1, text.ends_with('%')};
+  const std::string_view number = text.substr(0, text.size() - (target.share ? 1 : 0));
+  const auto [end, fault] =
+      std::from_chars(number.data(), number.data() + number.size(), target.value);
+  const bool whole = fault == std::errc() && end == number.data() + number.size();
+  if (!whole || !(target.value >= 0) || !std::isfinite(target.value)) {
+    usage(fmt::format("max-drop is \"{}\", wanted: a number, 0 or more, or a share as in 1%",
+                      printable(text)));
+  }
+  if (target.share) target.value /= 100;
+  return target;
+}
+
+std::string to_string(const PruneTarget& drop) {
+  return drop.share ? fmt::format("{:.10g}%", 100 * drop.value) : fmt::format("{}", drop.value);
+}
+
+Schedule parse_schedule(std::string_view text) {
+  Schedule schedule{0, 16};
+  constexpr std::string_view kKind = "cubic";
+  bool good = text.starts_with(kKind);
+  std::string_view rest = text.substr(good ? kKind.size() : 0);
+  if (good && !rest.empty()) {
+    good = rest.starts_with(':');
+    for (const std::string_view part : split(rest.substr(1), ',')) {
+      if (part.starts_with("start="))
+        schedule.start = parse_share("start", part.substr(6));
+      else
+        good &= part.starts_with("steps=") && parse_whole(part.substr(6), schedule.steps);
+    }
+  }
+  if (!good || schedule.steps < 1 || schedule.steps > 1'000'000) {
+    usage(fmt::format("schedule is \"{}\", wanted: cubic:start=S,steps=N with N from 1 to 1000000",
+                      printable(text)));
+  }
+  return schedule;
+}
+
+std::string to_string(const Schedule& schedule) {
+  return fmt::format("cubic:start={},steps={}", schedule.start, schedule.steps);
+}
+
+double scheduled_sparsity(const Schedule& schedule, double sparsity, uint64_t step) {
+  const double left =
+      1 - static_cast<double>(std::min<uint64_t>(step, schedule.steps)) / schedule.steps;
+  return sparsity + (schedule.start - sparsity) * left * left * left;
+}
+
 LayerRule parse_layer_rule(std::string_view text) {
   try {
     const size_t colon = split_place(text);
@@ -163,12 +212,16 @@ void check_options(const PruneOptions& options) {
   check_block(options.block);
   if (options.nm) check_nm(*options.nm);
   if (!options.method.empty()) check_method(options.method);
-  if (!options.scope.empty() && options.scope != "layer" && options.scope != "global") {
-    usage(fmt::format("scope is \"{}\", wanted: layer or global", printable(options.scope)));
+  constexpr std::array<std::string_view, 3> kScopes{"layer", "global", "sensitivity"};
+  if (!options.scope.empty() && std::ranges::count(kScopes, options.scope) == 0) {
+    usage(fmt::format("scope is \"{}\", wanted: layer, global or sensitivity",
+                      printable(options.scope)));
   }
   constexpr auto kValues = std::to_array<std::string_view>({"", "f32", "f16", "bf16"});
   if (std::ranges::find(kValues, options.values) == kValues.end())
     usage(fmt::format("values is \"{}\", wanted: f32, f16 or bf16", printable(options.values)));
+  if (options.target && options.nm)
+    usage("a target sets the sparsity, and so does nm: they exclude each other");
   for (const LayerRule& rule : options.rules) {
     try {
       check_options(rule.options);

@@ -8,8 +8,7 @@
 #include "lib/prune/choose_blocks.h"
 #include "lib/prune/layer_bias.h"
 #include "lib/prune/layer_moments.h"
-#include "lib/prune/layer_settings.h"
-#include "lib/prune/plan.h"
+#include "lib/prune/scored_plan.h"
 #include "lib/sparse/pack.h"
 
 namespace espalier {
@@ -79,10 +78,37 @@ class Moments {
   bool warned_ = false;
 };
 
+// The rows that pruning is to come near to (wanted_weights), those with NaN or infinities as they
+// are.
+Tensor wanted_from(const Tensor& dense, const Fold& fold, const LayerMoments& moments) {
+  if (std::ranges::all_of(moments.groups,
+                          [](const MomentGroup& group) { return group.target.size() == 0; }))
+    return dense;
+  const std::vector<float> from = to_f32(dense);
+  std::vector<float> to = from;
+  Eigen::MatrixXd rows(static_cast<Eigen::Index>(fold.rows), static_cast<Eigen::Index>(fold.cols));
+  for (size_t part = 0; part < fold.parts; ++part) {
+    for (size_t r = 0; r < fold.rows; ++r) {
+      for (size_t c = 0; c < fold.cols; ++c)
+        rows(static_cast<Eigen::Index>(r), static_cast<Eigen::Index>(c)) =
+            from[fold.offset(part, r, c)];
+    }
+    const Eigen::MatrixXd wanted = wanted_weights(rows, moments.of_part(part));
+    for (size_t r = 0; r < fold.rows; ++r) {
+      if (!wanted.row(static_cast<Eigen::Index>(r)).allFinite()) continue;
+      for (size_t c = 0; c < fold.cols; ++c)
+        to[fold.offset(part, r, c)] =
+            static_cast<float>(wanted(static_cast<Eigen::Index>(r), static_cast<Eigen::Index>(c)));
+    }
+  }
+  return from_f32(to, DType::kF32, dense.shape());
+}
+
 BlockScores score_layer(const Model& model, const LayerPlan& plan, const LayerMoments* moments,
                         uint64_t seed, ThreadPool& pool) {
   const Weight& weight = weight_of(model, plan.layer);
-  const Tensor dense = as_f32(weight.is_sparse() ? decode(weight.sparse()) : weight.dense());
+  Tensor dense = as_f32(weight.is_sparse() ? decode(weight.sparse()) : weight.dense());
+  if (moments != nullptr) dense = wanted_from(dense, plan.layer.fold, *moments);
   BlockScores result{plan.layer.fold, plan.block, plan.diagonal, {}};
   const BlockMask grid(plan.block, {0, plan.layer.fold.rows, plan.layer.fold.cols}, true);
   const size_t rows = plan.layer.fold.parts * grid.grid_rows();
@@ -142,59 +168,102 @@ void choose_layer(const BlockScores& scores, const LayerSettings& settings, Laye
 }
 
 // One threshold for all of them. Scores of different block shapes are brought to that of one
-// weight.
-void choose_globally(std::vector<BlockScores>& scores, const std::vector<LayerPlan*>& plans,
-                     double sparsity, ThreadPool& pool) {
+// weight. `distances`: whatever the methods were, scores are of one kind.
+void choose_globally(const std::vector<const BlockScores*>& scores,
+                     const std::vector<LayerPlan*>& plans, double sparsity, bool distances,
+                     ThreadPool& pool) {
   std::vector<PartRange> ranges;
   for (size_t i = 0; i < plans.size(); ++i) {
     LayerPlan& plan = *plans[i];
-    if (plan.method != plans[0]->method) {
+    if (!distances && plan.method != plans[0]->method) {
       throw Error(Fault::kUsage,
                   fmt::format("scope global compares scores of one method: {} has {}, {} has {}",
                               printable(plans[0]->layer.weight), plans[0]->method,
                               printable(plan.layer.weight), plan.method));
     }
     plan.mask = BlockMask(plan.block, plan.layer.fold, true);
-    const double power = find_criterion(plan.method)->area_power;
+    const double power = distances ? 1 : find_criterion(plan.method)->area_power;
     const double scale = std::pow(static_cast<double>(plan.block.area()), -power);
-    ranges.push_back({&scores[i], 0, plan.layer.fold.parts, static_cast<float>(scale), &plan.mask});
+    ranges.push_back({scores[i], 0, plan.layer.fold.parts, static_cast<float>(scale), &plan.mask});
   }
   drop_lowest(ranges, sparsity, pool);
 }
 
 }  // namespace
 
-PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
-                    const Statistics* statistics) {
+ScoredPlan score_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
+                      const Statistics* statistics) {
   const std::vector<Layer> layers = select_layers(model, options.select);
-  const std::vector<LayerSettings> settings = layer_settings(layers, options);
-  PrunePlan plan{options, {}};
-  plan.layers.reserve(layers.size());
-  for (size_t i = 0; i < layers.size(); ++i)
-    plan.layers.push_back(planned(layers[i], settings[i], options.keep_diagonal));
-
+  ScoredPlan scored;
+  scored.plan.options = options;
+  scored.settings = layer_settings(layers, options);
+  scored.scores.resize(layers.size());
+  scored.shared.resize(layers.size());
+  scored.plan.layers.reserve(layers.size());
   NanWarning nan;
   Moments all_moments(model, options, layers, statistics);
-  std::vector<BlockScores> global_scores;
-  std::vector<LayerPlan*> global;
   for (size_t i = 0; i < layers.size(); ++i) {
-    LayerPlan& layer = plan.layers[i];
+    const LayerSettings& settings = scored.settings[i];
+    LayerPlan& layer =
+        scored.plan.layers.emplace_back(planned(layers[i], settings, options.keep_diagonal));
     if (!layer.layer.left_out.empty()) continue;
     const std::optional<LayerMoments> moments = all_moments.of(layer, i);
-    BlockScores scores =
-        score_layer(model, layer, moments ? &*moments : nullptr, options.seed, pool);
-    nan.look_at(model, layer, scores);
+    scored.scores[i] = score_layer(model, layer, moments ? &*moments : nullptr, options.seed, pool);
+    nan.look_at(model, layer, scored.scores[i]);
     // A layer that lacks statistics has scores of another kind: it reaches the target by itself.
-    const bool other_kind = layer.method != settings[i].method;
-    if (options.scope == "global" && !settings[i].own_target && !other_kind) {
-      global_scores.push_back(std::move(scores));
-      global.push_back(&layer);
+    const bool other_kind = layer.method != settings.method;
+    scored.shared[i] = options.scope != "layer" && !settings.own_target && !other_kind;
+  }
+  return scored;
+}
+
+PrunePlan choose_plan(const ScoredPlan& scored, double sparsity, ThreadPool& pool) {
+  PrunePlan plan = scored.plan;
+  plan.options.sparsity = sparsity;
+  std::vector<const BlockScores*> shared_scores;
+  std::vector<LayerPlan*> shared;
+  for (size_t i = 0; i < plan.layers.size(); ++i) {
+    LayerPlan& layer = plan.layers[i];
+    if (!layer.layer.left_out.empty()) continue;
+    if (!scored.settings[i].own_target) layer.sparsity = sparsity;
+    if (scored.shared[i]) {
+      shared_scores.push_back(&scored.scores[i]);
+      shared.push_back(&layer);
     } else {
-      choose_layer(scores, settings[i], layer, pool);
+      choose_layer(scored.scores[i], scored.settings[i], layer, pool);
     }
   }
-  if (!global.empty()) choose_globally(global_scores, global, options.sparsity, pool);
+  if (!shared.empty()) {
+    choose_globally(shared_scores, shared, sparsity, scored.distances, pool);
+  }
   return plan;
+}
+
+LayerPlan choose_one(const ScoredPlan& scored, size_t index, double sparsity, ThreadPool& pool) {
+  LayerPlan plan = scored.plan.layers[index];
+  plan.mask = BlockMask(plan.block, plan.layer.fold, true);
+  const BlockScores& scores = scored.scores[index];
+  const PartRange all{&scores, 0, scores.fold.parts, 1, &plan.mask};
+  drop_lowest({&all, 1}, sparsity, pool);
+  return plan;
+}
+
+LayerPlan choose_again(const Model& model, const ScoredPlan& scored, const LayerPlan& chosen,
+                       size_t index, const Statistics& statistics, bool centred, ThreadPool& pool) {
+  if (!find_criterion(chosen.method)->needs_moments) return chosen;
+  const auto moments = layer_moments(model, chosen.layer, statistics, centred);
+  if (!moments) return chosen;
+  LayerPlan plan = chosen;
+  const BlockScores scores = score_layer(model, plan, &*moments, scored.plan.options.seed, pool);
+  if (scored.shared[index]) plan.sparsity = dropped_share(scores, chosen.mask);
+  choose_layer(scores, scored.settings[index], plan, pool);
+  plan.sparsity = chosen.sparsity;
+  return plan;
+}
+
+PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
+                    const Statistics* statistics) {
+  return choose_plan(score_plan(model, options, pool, statistics), options.sparsity, pool);
 }
 
 }  // namespace espalier

@@ -33,15 +33,31 @@ struct LayerRule {
   LayerOptions options;
 };
 
+/// What pruning is to reach, instead of a sparsity.
+struct PruneTarget {
+  enum class Kind { kSize, kLatency, kDrop } kind = Kind::kSize;
+  double value = 0;    ///< bytes of the file, milliseconds of a run, or what the metric may lose
+  bool share = false;  ///< kDrop: as a share of the metric
+};
+
+/// Several rounds, each of which prunes what the one before left. Source  arXiv:1710.01878, eq. 1.
+struct Schedule {
+  double start = 0;  ///< sparsity at step 0
+  uint32_t steps = 1;
+};
+
 struct PruneOptions {
   SelectOptions select;
   double sparsity = 0.5;
   BlockShape block{16, 1};
   std::optional<NofM> nm;
   std::string method = "l2";
-  std::string scope = "layer";  ///< or global
+  std::string scope = "layer";  ///< global, sensitivity
+  std::optional<PruneTarget> target;
+  std::optional<Schedule> schedule;
   bool keep_diagonal = true;
-  bool refit = true;  ///< kept weights and biases, where there are statistics
+  bool refit = true;        ///< kept weights and biases, where there are statistics
+  bool sequential = false;  ///< to the inputs that the pruned layers before leave
   std::vector<LayerRule> rules;
   std::string values;  ///< "" = the weight's own type, or f32, f16, bf16
   uint64_t seed = 0;

@@ -55,6 +55,17 @@ const char* kind_of(const Json& value) { return value.type_name(); }
   refuse(fmt::format("\"{}\" is {}, wanted: {}", printable(key), text, wanted));
 }
 
+PruneTarget read_target(const std::string& key, const Json& value, PruneTarget::Kind kind) {
+  const double number = value.is_number() ? value.get<double>() : -1;
+  if (!(number >= 0)) wrong(key, value, "a number, 0 or more");
+  return {kind, number, false};
+}
+
+PruneTarget read_drop(const std::string& key, const Json& value) {
+  return value.is_string() ? parse_max_drop(value.get<std::string>())
+                           : read_target(key, value, PruneTarget::Kind::kDrop);
+}
+
 double read_share(const std::string& key, const Json& value) {
   if (!value.is_number()) wrong(key, value, "a number from 0 to 1");
   const double share = value.get<double>();
@@ -138,6 +149,14 @@ std::vector<LayerRule> read_rules(const Json& value) {
 void read_key(const std::string& key, const Json& value, PruneOptions& options) {
   if (key == "sparsity") {
     options.sparsity = read_share(key, value);
+  } else if (key == "target_size") {
+    options.target = read_target(key, value, PruneTarget::Kind::kSize);
+  } else if (key == "target_latency") {
+    options.target = read_target(key, value, PruneTarget::Kind::kLatency);
+  } else if (key == "max_drop") {
+    options.target = read_drop(key, value);
+  } else if (key == "schedule") {
+    options.schedule = parse_schedule(read_text(key, value));
   } else if (key == "block") {
     options.block = read_block(key, value);
   } else if (key == "nm") {
@@ -150,6 +169,8 @@ void read_key(const std::string& key, const Json& value, PruneOptions& options) 
     options.keep_diagonal = read_diagonal(key, value);
   } else if (key == "refit") {
     options.refit = read_bool(key, value);
+  } else if (key == "sequential") {
+    options.sequential = read_bool(key, value);
   } else if (key == "values") {
     options.values = read_text(key, value);
   } else if (key == "op") {
@@ -179,6 +200,13 @@ void read_key(const std::string& key, const Json& value, PruneOptions& options) 
 
 // ---- options to Json.
 
+void add_target(const PruneTarget& target, OrderedJson& json) {
+  if (target.kind == PruneTarget::Kind::kSize) json["target_size"] = target.value;
+  if (target.kind == PruneTarget::Kind::kLatency) json["target_latency"] = target.value;
+  if (target.kind != PruneTarget::Kind::kDrop) return;
+  json["max_drop"] = target.share ? OrderedJson(to_string(target)) : OrderedJson(target.value);
+}
+
 OrderedJson rule_json(const LayerRule& rule) {
   OrderedJson json{{"match", rule.pattern}};
   const LayerOptions& options = rule.options;
@@ -194,12 +222,15 @@ OrderedJson rule_json(const LayerRule& rule) {
 OrderedJson options_json(const PruneOptions& options) {
   OrderedJson json;
   json["sparsity"] = options.sparsity;
+  if (options.target) add_target(*options.target, json);
+  if (options.schedule) json["schedule"] = to_string(*options.schedule);
   json["block"] = to_string(options.block);
   if (options.nm) json["nm"] = to_string(*options.nm);
   json["method"] = options.method;
   json["scope"] = options.scope;
   json["diagonal"] = options.keep_diagonal ? "keep" : "prune";
   json["refit"] = options.refit;
+  json["sequential"] = options.sequential;
   if (!options.values.empty()) json["values"] = options.values;
   json["op"] = options.select.operators;
   json["min_weights"] = options.select.min_weights;

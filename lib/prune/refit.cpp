@@ -40,7 +40,8 @@ class LayerRefit {
     for (const size_t r : rows)
       solid.row(static_cast<Index>(r)) = before.row(static_cast<Index>(r));
     const MomentGroup& moments = moments_.of_part(part);
-    const auto after = refit_rows(solid, moments.h, kept, plan_.diagonal, first);
+    const MatrixXd wanted = wanted_weights(solid, moments);
+    const auto after = refit_rows(wanted, moments.h, kept, plan_.diagonal, first);
     rows_kept += last - first - (after ? rows.size() : 0);
     for (size_t r = first; r < last; ++r) {
       const auto row = static_cast<Index>(r - first);
@@ -55,8 +56,8 @@ class LayerRefit {
         }
       }
       if (changed && !shifts.empty()) {
-        shifts[part * fold_.rows + r] =
-            (solid.row(row) - load(part, r, r + 1, values)).dot(moments.mean);
+        shifts[part * fold_.rows + r] = solid.row(row).dot(moments.original_mean) -
+                                        load(part, r, r + 1, values).row(0).dot(moments.mean);
       }
     }
   }
@@ -93,12 +94,14 @@ class LayerRefit {
   std::atomic<size_t> rows_kept = 0;
 };
 
-Tensor shifted(const Tensor& bias, const LayerBias& place, size_t rows,
+// `bias` with the layer's own numbers replaced by those of the unchanged model, shifted.
+Tensor shifted(const Tensor& bias, const Tensor& unchanged, const LayerBias& place, size_t rows,
                const std::vector<double>& shifts) {
   std::vector<float> values = to_f32(bias);
+  const std::vector<float> from = to_f32(unchanged);
   for (size_t i = 0; i < shifts.size(); ++i) {
-    float& value = values[place.first[i / rows] + i % rows];
-    value = static_cast<float>(value + place.scale * shifts[i]);
+    const size_t at = place.first[i / rows] + i % rows;
+    values[at] = static_cast<float>(from[at] + place.scale * shifts[i]);
   }
   return from_f32(values, bias.dtype(), bias.shape());
 }
@@ -112,6 +115,33 @@ Layer bias_layer(const LayerBias& place) {
 
 }  // namespace
 
+void refit_layer(const Model& model, const LayerPlan& plan, size_t index,
+                 const Statistics& statistics, const std::optional<LayerBias>& bias,
+                 Refitted& result, ThreadPool& pool) {
+  const auto moments = layer_moments(model, plan.layer, statistics, bias.has_value());
+  if (!moments) return;
+  const Weight& weight = weight_of(model, plan.layer);
+  const Tensor dense = weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+  const std::vector<float> values = to_f32(dense);
+  LayerRefit work(plan, *moments, values, bias);
+  pool.for_each(work.groups(), [&](size_t group) { work.group(group); });
+  result.rows_kept += work.rows_kept;
+  result.refitted[index] = true;
+  std::vector<std::optional<std::variant<Tensor, SparseMatrix>>> one(1);
+  one[0] = from_f32(work.values, dense.dtype(), dense.shape());
+  result.model = with_weights(std::move(result.model), {plan.layer}, std::move(one));
+  if (!bias) return;
+  const Layer place = bias_layer(*bias);
+  const Tensor& unchanged = weight_of(model, place).dense();
+  const size_t rows = plan.layer.fold.rows;
+  // W and R of a recurrent layer have their own halves of one tensor.
+  one.assign(1,
+             shifted(weight_of(result.model, place).dense(), unchanged, *bias, rows, work.shifts));
+  result.model = with_weights(std::move(result.model), {place}, std::move(one));
+  result.biases[index] =
+      RefittedBias{*bias, shifted(unchanged, unchanged, *bias, rows, work.shifts)};
+}
+
 Refitted refit(const Model& model, const PrunePlan& plan, const Statistics& statistics,
                ThreadPool& pool) {
   Refitted result{apply_plan(model, plan, pool), {}, {}};
@@ -121,28 +151,8 @@ Refitted refit(const Model& model, const PrunePlan& plan, const Statistics& stat
   result.biases.resize(layers.size());
   result.refitted.resize(layers.size());
   for (size_t i = 0; i < layers.size(); ++i) {
-    if (!layers[i].left_out.empty()) continue;
-    const auto moments = layer_moments(model, layers[i], statistics, biases[i].has_value());
-    if (!moments) continue;
-    const Weight& weight = weight_of(model, layers[i]);
-    const Tensor dense = weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
-    const std::vector<float> values = to_f32(dense);
-    LayerRefit work(plan.layers[i], *moments, values, biases[i]);
-    pool.for_each(work.groups(), [&](size_t group) { work.group(group); });
-    result.rows_kept += work.rows_kept;
-    result.refitted[i] = true;
-    std::vector<std::optional<std::variant<Tensor, SparseMatrix>>> one(1);
-    one[0] = from_f32(work.values, dense.dtype(), dense.shape());
-    result.model = with_weights(std::move(result.model), {layers[i]}, std::move(one));
-    if (!biases[i]) continue;
-    const Layer place = bias_layer(*biases[i]);
-    const Tensor alone =
-        shifted(weight_of(model, place).dense(), *biases[i], layers[i].fold.rows, work.shifts);
-    // W and R of a recurrent layer have their own halves of one tensor.
-    one.assign(1, shifted(weight_of(result.model, place).dense(), *biases[i], layers[i].fold.rows,
-                          work.shifts));
-    result.model = with_weights(std::move(result.model), {place}, std::move(one));
-    result.biases[i] = RefittedBias{*biases[i], alone};
+    if (layers[i].left_out.empty())
+      refit_layer(model, plan.layers[i], i, statistics, biases[i], result, pool);
   }
   return result;
 }

@@ -37,4 +37,11 @@ struct Refitted {
 Refitted refit(const Model& model, const PrunePlan& plan, const Statistics& statistics,
                ThreadPool& pool);
 
+/// The same for layer `index` of `result` alone, which was refitted before or not: what `plan`
+/// keeps of `model`'s weight. Samples of a changed model beside the unchanged one's
+/// (InputMoments::cross) make the outputs come near to those of the unchanged one.
+void refit_layer(const Model& model, const LayerPlan& plan, size_t index,
+                 const Statistics& statistics, const std::optional<LayerBias>& bias,
+                 Refitted& result, ThreadPool& pool);
+
 }  // namespace espalier

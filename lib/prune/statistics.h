@@ -16,6 +16,10 @@ struct InputMoments {
   uint64_t samples = 0;
   Tensor second;  ///< f64 [cols, cols]: mean of x x^T
   Tensor mean;    ///< f64 [cols]
+  /// Where the samples are a changed model's, those of the unchanged one beside them, x0; else
+  /// empty. No part of a file of statistics.
+  Tensor cross = {};          ///< f64 [cols, cols]: mean of x0 x^T
+  Tensor original_mean = {};  ///< f64 [cols]: mean of x0
 };
 
 /// Of one weight, over all its readers.

@@ -63,6 +63,7 @@ std::vector<CodePoint> code_points(std::string_view text) {
 PaperTable on_paper(const Table& table, size_t spread) {
   PaperTable result;
   result.title = table.title;
+  result.source = &table;
   std::vector<size_t> shown;
   size_t reason = table.columns.size();
   for (size_t i = 0; i < table.columns.size(); ++i) {

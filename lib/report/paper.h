@@ -18,6 +18,7 @@ struct PaperTable {
     std::string what, reason;
   };
   std::vector<LeftOut> left_out;
+  const Table* source = nullptr;  ///< in the report that it was made of
 };
 
 /// `spread` rows with reasons are listed one by one; where there are more, one line per reason.

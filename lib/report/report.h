@@ -46,6 +46,8 @@ struct Table {
   std::vector<Column> columns;
   std::vector<std::vector<Cell>> rows;
   std::vector<Cell> total;  ///< empty: none
+  /// Columns of numbers that a page draws over the first.
+  std::vector<size_t> plotted = {};
 };
 
 /// An object of the JSON file; one without a key lies in the outermost object. Not on paper.

@@ -27,7 +27,15 @@ struct LayerResult {
   size_t blocks = 0, blocks_kept = 0, diagonal = 0;
   uint64_t bytes_before = 0, bytes_after = 0;
   std::optional<double> output_error, ms_dense, ms_sparse;
+  std::optional<double> magnitude_error;  ///< output_error with plain magnitude's weights
   std::string left_out;
+};
+
+/// One sparsity of all that were tried; what was not measured is nothing.
+struct CurvePoint {
+  double sparsity = 0;
+  std::optional<double> metric, magnitude, ms;  ///< magnitude: the metric of plain magnitude
+  std::optional<uint64_t> bytes;
 };
 
 struct TensorInfo {
@@ -46,6 +54,7 @@ struct InspectResults {
 struct MetricPair {
   std::string name;
   double a = 0, b = 0;
+  std::optional<double> magnitude = {};  ///< of plain magnitude at the same sparsity
 };
 
 /// prune, convert and mask apply
@@ -54,6 +63,7 @@ struct PackResults {
   std::vector<std::pair<std::string, Cell>> options;
   std::vector<LayerResult> layers;
   std::optional<MetricPair> metric;
+  std::vector<CurvePoint> curve;
 };
 
 struct WeightDifference {

@@ -62,7 +62,7 @@ def statistics_serve_like_the_inputs(program, folder):
     data = os.path.dirname(model)
     stats, a, b = (os.path.join(folder, n) for n in ("s.safetensors", "a.onnx", "b.onnx"))
     peer.espalier(program, "calibrate", model, "--inputs", os.path.join(data, "calib"), "-o", stats, "-q")
-    same = ("--sparsity", "0.6", "--inputs", os.path.join(data, "eval"), "-q")
+    same = ("--scope", "global", "--sparsity", "0.6", "--inputs", os.path.join(data, "eval"), "-q")
     peer.espalier(program, "prune", model, a, "--calib", os.path.join(data, "calib"), *same)
     peer.espalier(program, "prune", model, b, "--calib", stats, *same, "--threads", "1")
     with open(a, "rb") as first, open(b, "rb") as second:

@@ -92,7 +92,7 @@ std::function<int()> add(CLI::App& app) {
       ->type_name("REGEX")
       ->allow_extra_args(false);
   app.add_option("--positions", args->collect.positions,
-                 "places of an image that a convolution is sampled at, 0: all (512)")
+                 "places of an image that a convolution is sampled at, 0: all (4096)")
       ->type_name("N");
   app.add_option("--calib-memory", args->collect.memory_bytes,
                  "bytes for sums; more are collected in several passes (2 GiB)")

@@ -6,9 +6,11 @@
 #include <memory>
 
 #include "apps/espalier/calibration.h"
+#include "apps/espalier/candidates.h"
 #include "apps/espalier/command.h"
 #include "apps/espalier/options.h"
 #include "apps/espalier/pack_job.h"
+#include "apps/espalier/prune_work.h"
 #include "apps/espalier/weights.h"
 #include "formats/npy/npy.h"
 #include "lib/base/log.h"
@@ -25,13 +27,16 @@ struct Args {
   CommonOptions common;
   DataOptions data;
   std::string input, output, calib, eval;
-  std::optional<double> sparsity;
+  std::optional<double> sparsity, target_size, target_latency;
+  std::string max_drop, schedule;
+  std::optional<uint64_t> at_step;
+  std::vector<double> curve;
   std::string block, nm, method, scope, diagonal, values, profile, index;
   std::vector<std::string> operators, exclude, force, layers, shapes;
   std::optional<size_t> min_weights;
   size_t calib_memory = CollectOptions().memory_bytes;
-  bool no_refit = false, depthwise = false, keep_first_last = false, dry_run = false,
-       no_verify = false;
+  bool no_refit = false, sequential = false, depthwise = false, keep_first_last = false,
+       dry_run = false, no_verify = false;
   std::string mask_in, mask_out, rewind, recipe, save_recipe;
   LaterOptions later;
 };
@@ -59,19 +64,42 @@ PruneOptions recipe_of(const Args& args) {
   }
 }
 
-// Losses that obs finds are shares of each layer's output, so one threshold serves all layers;
-// magnitudes of different layers do not compare like that.
-std::string default_scope(const PruneOptions& options) {
+// Losses of layers do not say what the model loses; a scan does, where there are inputs to run.
+// Without, losses that obs finds are shares of each layer's output, so one threshold serves all
+// layers; magnitudes of different layers do not compare like that.
+std::string default_scope(const PruneOptions& options, const Args& args) {
   const bool mixed = std::ranges::any_of(
       options.rules, [](const LayerRule& rule) { return rule.options.method.has_value(); });
-  return options.method == "obs" && !mixed ? "global" : "layer";
+  if (options.method != "obs" || mixed) return "layer";
+  return is_statistics_file(args.calib) ? "global" : "sensitivity";
+}
+
+void set_target(const Args& args, PruneOptions& options) {
+  const int targets = (args.target_size ? 1 : 0) + (args.target_latency ? 1 : 0) +
+                      (args.max_drop.empty() ? 0 : 1) + (args.sparsity ? 1 : 0);
+  if (targets > 1) {
+    throw Error(Fault::kUsage,
+                "--sparsity, --target-size, --target-latency and --max-drop exclude each other");
+  }
+  if (targets != 0) options.target.reset();
+  if (args.target_size) options.target = PruneTarget{PruneTarget::Kind::kSize, *args.target_size};
+  if (args.target_latency)
+    options.target = PruneTarget{PruneTarget::Kind::kLatency, *args.target_latency};
+  if (!args.max_drop.empty()) options.target = parse_max_drop(args.max_drop);
 }
 
 // Defaults, the recipe over them, the command line over both.
 PruneOptions options_of(const Args& args) {
   PruneOptions options = recipe_of(args);
   read_select(args, options.select);
+  set_target(args, options);
   if (args.sparsity) options.sparsity = *args.sparsity;
+  if (!args.schedule.empty()) options.schedule = parse_schedule(args.schedule);
+  if (args.at_step) {
+    if (!options.schedule) throw Error(Fault::kUsage, "--at-step wants --schedule");
+    options.sparsity = scheduled_sparsity(*options.schedule, options.sparsity, *args.at_step);
+    options.schedule.reset();
+  }
   if (!args.block.empty()) {
     options.block = parse_block_shape(args.block);
     options.nm.reset();
@@ -80,6 +108,7 @@ PruneOptions options_of(const Args& args) {
   if (!args.method.empty()) options.method = args.method;
   if (options.method.empty()) options.method = args.calib.empty() ? "l2" : "obs";
   if (args.no_refit) options.refit = false;
+  if (args.sequential) options.sequential = true;
   if (!args.scope.empty()) options.scope = args.scope;
   if (!args.diagonal.empty()) options.keep_diagonal = args.diagonal == "keep";
   if (!args.values.empty()) options.values = args.values;
@@ -87,32 +116,56 @@ PruneOptions options_of(const Args& args) {
   if (!args.index.empty()) options.index = args.index;
   if (args.common.seed != 0) options.seed = args.common.seed;
   for (const std::string& text : args.layers) options.rules.push_back(parse_layer_rule(text));
-  if (options.scope.empty()) options.scope = default_scope(options);
+  if (options.scope.empty()) options.scope = default_scope(options, args);
   return options;
 }
 
-// From --calib, which names a file of statistics or inputs. Of inputs that serve for the checks as
-// well, each tenth feed is left to these.
-std::optional<Statistics> statistics_of(const Args& args, const PruneOptions& options,
-                                        PackJob& job) {
-  if (args.calib.empty()) return std::nullopt;
-  if (is_statistics_file(args.calib)) return read_statistics(args.calib);
-  const DataSet data = data_set(args.calib, job.before, args.data);
-  std::vector<Feed> feeds = make_feeds(job.before, data);
-  job.held_out = job.data_path == args.calib && data.states.empty() && feeds.size() >= 10;
+// Of inputs that serve for the checks as well, each tenth feed is left to these.
+CalibrationFeeds calibration_feeds(const Args& args, PackJob& job) {
+  if (args.calib.empty() || is_statistics_file(args.calib)) return {};
+  CalibrationFeeds result{data_set(args.calib, job.before, args.data), {}};
+  std::vector<Feed>& feeds = result.feeds;
+  feeds = make_feeds(job.before, result.data);
+  job.held_out = job.data_path == args.calib && result.data.states.empty() && feeds.size() >= 10;
   if (job.held_out) {
     size_t index = 0;
     std::erase_if(feeds, [&](const Feed&) { return is_held_out(index++); });
   }
-  return calibrate(job.before, select_layers(job.before, options.select), data, feeds,
+  return result;
+}
+
+std::optional<Statistics> statistics_of(const Args& args, const PruneOptions& options,
+                                        const PackJob& job, const CalibrationFeeds& calib) {
+  if (args.calib.empty()) return std::nullopt;
+  if (is_statistics_file(args.calib)) return read_statistics(args.calib);
+  return calibrate(job.before, select_layers(job.before, options.select), calib.data, calib.feeds,
                    {.threads = args.common.threads, .memory_bytes = args.calib_memory});
 }
 
-PrunePlan plan_of(const Args& args, const Model& model, const PruneOptions& options,
-                  const Statistics* statistics, ThreadPool& pool) {
-  const Stage stage("score and choose");
-  if (args.mask_in.empty()) return make_plan(model, options, pool, statistics);
-  return plan_from_masks(model, options, read_npz_file(args.mask_in));
+// Prunes; a target's sparsity, and what was measured on the way to it, go to `options` and `job`.
+PrunedWeights pruned(const Args& args, PruneOptions& options, const Statistics* statistics,
+                     const CalibrationFeeds& calib, PackJob& job, ThreadPool& pool) {
+  const Model& model = job.before;
+  const PruneData data{
+      statistics, &calib, {.threads = args.common.threads, .memory_bytes = args.calib_memory}};
+  if (!args.mask_in.empty()) {
+    PrunePlan plan = plan_from_masks(model, options, read_npz_file(args.mask_in));
+    return weights_of_plan(model, std::move(plan), nullptr, data, pool);
+  }
+  std::optional<PruneWork> work;
+  if (!options.schedule) work.emplace(model, options, data, pool);
+  const WeightsAt weights_at = [&](double sparsity) {
+    return work ? work->at(sparsity) : prune_in_rounds(model, options, sparsity, data, pool);
+  };
+  if (!options.target && args.curve.empty()) return weights_at(options.sparsity);
+  const CandidateMeter meter(job, args.common);
+  if (!args.curve.empty()) job.curve = curve(args.curve, weights_at, model, options, meter, pool);
+  if (!options.target) return weights_at(options.sparsity);
+  Reached reached = reach(*options.target, weights_at, meter, pool);
+  options.sparsity = reached.sparsity;
+  job.curve.insert(job.curve.end(), reached.trials.begin(), reached.trials.end());
+  job.notes.push_back(reached.note);
+  return std::move(reached.weights);
 }
 
 std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& options, bool refitted,
@@ -125,6 +178,7 @@ std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& optio
           {"method", options.method},
           {"scope", options.scope},
           {"refit", refitted},
+          {"sequential", refitted && options.sequential},
           {"values", cell_or_null(options.values)},
           {"profile", cell_or_null(profile)},
           {"seed", count_cell(options.seed)}};
@@ -154,23 +208,14 @@ std::string run_data(const Args& args) {
   return is_statistics_file(args.calib) ? "" : args.calib;
 }
 
-// Zeros in the dropped blocks, and the kept weights refitted where there are statistics.
-void apply(const PruneOptions& options, const PrunePlan& plan, const Statistics* statistics,
-           PackJob& job, ThreadPool& pool) {
-  if (statistics == nullptr || !options.refit) {
-    job.masked = apply_plan(job.before, plan, pool);
-    return;
-  }
-  const Stage stage("refit");
-  Refitted refitted = refit(job.before, plan, *statistics, pool);
-  job.masked = std::move(refitted.model);
-  job.biases = std::move(refitted.biases);
-  if (refitted.rows_kept != 0) {
-    warn(
-        fmt::format("{} rows were not refitted: they hold infinities or NaN, or their inputs' "
-                    "moments could not be factorised",
-                    refitted.rows_kept));
-  }
+void take_over(PrunedWeights pruned, PackJob& job) {
+  job.masked = std::move(pruned.masked);
+  job.biases = std::move(pruned.biases);
+  if (pruned.rows_kept == 0) return;
+  warn(
+      fmt::format("{} rows were not refitted: they hold infinities or NaN, or their inputs' "
+                  "moments could not be factorised",
+                  pruned.rows_kept));
 }
 
 void check(const Args& args) {
@@ -182,6 +227,41 @@ void check(const Args& args) {
     throw Error(Fault::kUsage, "--labels wants --eval DATA, which it labels");
   check_later(args.later);
   check_available(args.method, args.scope, args.values);
+}
+
+void refuse(std::string text) { throw Error(Fault::kUsage, std::move(text)); }
+
+// What only runs over calibration inputs can tell.
+void check_inputs_given(const PruneOptions& options, const Args& args) {
+  const bool inputs = !args.calib.empty() && !is_statistics_file(args.calib);
+  std::vector<std::string> wanting;
+  if (options.sequential) wanting.emplace_back("--sequential");
+  if (options.schedule && !args.calib.empty()) wanting.emplace_back("--schedule");
+  if (options.scope == "sensitivity" && args.mask_in.empty())
+    wanting.emplace_back("--scope sensitivity");
+  for (const std::string& option : wanting) {
+    if (!inputs) {
+      refuse(fmt::format("{} runs the model on calibration inputs: --calib DATA wanted{}", option,
+                         args.calib.empty() ? "" : ", not a file of statistics"));
+    }
+  }
+  if (options.sequential && !options.refit)
+    refuse("--sequential refits layer after layer: not with --no-refit or --rewind");
+}
+
+// A search or a curve: what it is to measure must be there.
+void check_search(const PruneOptions& options, const Args& args) {
+  const bool size = options.target && options.target->kind == PruneTarget::Kind::kSize;
+  const bool drop = options.target && options.target->kind == PruneTarget::Kind::kDrop;
+  if (!options.target && args.curve.empty()) return;
+  if (!args.mask_in.empty() || !args.rewind.empty())
+    refuse("a target or a curve chooses blocks: not with --mask-in or --rewind");
+  if ((size || !args.curve.empty() || !args.data.metric_command.empty()) && args.output.empty())
+    refuse("OUT is missing: a target or a curve measures files of its name and format");
+  if ((drop || !args.curve.empty()) && args.data.labels.empty() && args.data.metric_command.empty())
+    refuse(fmt::format("{} wants a metric: --eval with --labels, or --metric-cmd",
+                       drop ? "--max-drop" : "--curve"));
+  if (options.nm) refuse("--nm sets the sparsity: not with a target or a curve");
 }
 
 // Errors  Fault::kUsage: a method, of all layers or of some, that needs calibration data.
@@ -202,6 +282,8 @@ int run(const Args& args) {
   if (!args.rewind.empty()) options.refit = false;  // statistics tell nothing of another checkpoint
   check_options(options);
   check_method(options, args.calib);
+  check_inputs_given(options, args);
+  check_search(options, args);
   ThreadPool pool(args.common.threads);
   PackJob job;
   job.command = "prune";
@@ -218,17 +300,24 @@ int run(const Args& args) {
     const Stage stage("read");
     job.before = read_uncovered(args.input, args.common.threads);
   }
-  const std::optional<Statistics> found = statistics_of(args, options, job);
+  const CalibrationFeeds calib = calibration_feeds(args, job);
+  const std::optional<Statistics> found = statistics_of(args, options, job, calib);
   const Statistics* statistics = found ? &*found : nullptr;
-  PrunePlan plan = plan_of(args, job.before, options, statistics, pool);
+  PrunedWeights result = pruned(args, options, statistics, calib, job, pool);
+  PrunePlan plan = std::move(result.plan);
   if (!args.rewind.empty()) {
     job.before = read_uncovered(args.rewind, args.common.threads);
     plan = retarget(plan, job.before);
+    result.masked = apply_plan(job.before, plan, pool);
+    result.biases.clear();
+    result.rows_kept = 0;
     job.notes.push_back(fmt::format("masks found in {}", printable(args.input)));
   }
+  take_over(std::move(result), job);
+  if (found && job.verify && args.rewind.empty() && args.mask_in.empty())
+    job.magnitude = pruned_by_magnitude(job.before, options, options.sparsity, pool);
   {
-    const Stage stage("apply and pack");
-    apply(options, plan, statistics, job, pool);
+    const Stage stage("pack");
     job.packed = pack_weights(job.masked, plan, pool);
   }
   job.options = option_cells(options, found && options.refit, job.write.profile);
@@ -251,6 +340,16 @@ void add_what(CLI::App& app, Args& a) {
   app.add_option("--sparsity", a.sparsity, "share of pruned weights over the selected layers (0.5)")
       ->type_name("S")
       ->group("What is pruned");
+  app.add_option("--target-size", a.target_size, "instead: the least whose file is no larger")
+      ->type_name("BYTES")
+      ->check(CLI::NonNegativeNumber)
+      ->transform(CLI::AsSizeValue(true))
+      ->group("What is pruned");
+  app.add_option("--target-latency", a.target_latency,
+                 "instead: the least whose run takes no longer here, with --threads")
+      ->type_name("MS")
+      ->check(CLI::NonNegativeNumber)
+      ->group("What is pruned");
   const auto text = [&](const char* name, std::string& target, const char* type, const char* what) {
     return app.add_option(name, target, what)->type_name(type)->group("What is pruned");
   };
@@ -261,11 +360,18 @@ void add_what(CLI::App& app, Args& a) {
         ->allow_extra_args(false)
         ->group("What is pruned");
   };
+  text("--max-drop", a.max_drop, "D or P%",
+       "instead: the most that costs the metric no more, in its unit or as a share of it");
+  text("--schedule", a.schedule, "cubic:start=S,steps=N",
+       "several rounds, each of what the one before left, along the cubic curve");
+  app.add_option("--at-step", a.at_step, "prune once, to what the schedule has at this step")
+      ->type_name("T")
+      ->group("What is pruned");
   text("--block", a.block, "RxC", "outputs x inputs of a block (16x1)");
   text("--nm", a.nm, "N:M", "N kept of each M along the inputs, instead of --block");
   text("--method", a.method, "M", method_help().c_str());
   text("--scope", a.scope, "S",
-       "layer, global: how sparsity is shared out (global with obs, else layer)");
+       "layer, global, sensitivity: how sparsity is shared out (sensitivity with obs, else layer)");
   text("--diagonal", a.diagonal, "D", "keep, prune: diagonals of square recurrent matrices (keep)")
       ->check(CLI::IsMember({"keep", "prune"}));
   list("--op", a.operators, "LIST", "operators whose weights are pruned (all prunable)")
@@ -304,10 +410,18 @@ void add_how(CLI::App& app, Args& a) {
       "calibration inputs, unlabelled, or the file that calibrate wrote: for wanda and obs, and to "
       "refit what is kept",
       "Data");
+  app.add_option("--curve", a.curve, "sparsities to measure the metric at too, next to magnitude")
+      ->type_name("S,S,...")
+      ->delimiter(',')
+      ->check(CLI::Range(0.0, 1.0))
+      ->group("Data");
   app.add_option("--calib-memory", a.calib_memory,
                  "bytes for sums of calibration; more are made in several passes (2 GiB)")
       ->type_name("BYTES")
       ->group("Data");
+  app.add_flag("--sequential", a.sequential,
+               "choose and refit layer after layer, to the inputs that pruned layers before leave")
+      ->group("What is pruned");
   app.add_flag("--no-refit", a.no_refit, "leave kept weights as they are in spite of --calib")
       ->group("What is pruned");
   add_data_options(app, a.data,

@@ -6,6 +6,7 @@
 
 #include "lib/base/error.h"
 #include "lib/report/paper.h"
+#include "lib/report/plot.h"
 
 namespace espalier {
 namespace {
@@ -34,31 +35,12 @@ td.name { font-family: ui-monospace, monospace; font-size: .82rem; white-space: 
 td.share { background-repeat: no-repeat; }
 tr.total td { font-weight: 600; } tr:last-child td { border-bottom: 0; }
 tr.left td { color: var(--soft); white-space: normal; }
+svg.plot { display: block; max-width: 45rem; margin: .5rem 0 1rem; font-size: 12px; }
+svg.plot text { fill: var(--soft); } svg.plot .grid { stroke: var(--line); }
+svg.plot polyline { fill: none; stroke-width: 2; } svg.plot polyline.first { stroke: var(--good); } svg.plot circle.first { fill: var(--good); }
+svg.plot polyline.second { stroke: var(--bad); } svg.plot circle.second { fill: var(--bad); }
 p.note { color: var(--soft); font-size: .9rem; margin: .35rem 0; overflow-wrap: anywhere; }
 )css";
-
-std::string escaped(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '&':
-        result += "&amp;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += c;
-    }
-  }
-  return result;
-}
 
 // A share is drawn as a bar behind its number; `text` is like "90.0 %".
 std::string bar(const std::string& text) {
@@ -124,6 +106,7 @@ std::string render(const Report& report, const RenderOptions&) {
   out += verdicts_html(report);
   for (const PaperTable& table : paper_tables(report)) {
     if (!table.title.empty()) out += fmt::format("<h2>{}</h2>\n", escaped(table.title));
+    out += plot_svg(*table.source);
     out += table_html(table);
   }
   for (const std::string& note : report.notes)

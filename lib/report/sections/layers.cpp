@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "lib/report/results.h"
 
 namespace espalier {
@@ -82,6 +84,8 @@ void add_inspected(const InspectResults& found, Report& report) {
 }
 
 void add_packed(const PackResults& pack, Report& report) {
+  const bool compared = std::ranges::any_of(
+      pack.layers, [](const LayerResult& layer) { return layer.magnitude_error.has_value(); });
   Table table{"layers",
               "",
               {{"name", ""},
@@ -99,20 +103,21 @@ void add_packed(const PackResults& pack, Report& report) {
                {"bytes_before", "before", Unit::kBytes},
                {"bytes_after", "after", Unit::kBytes},
                {"output_error", "output error", Unit::kNumber},
+               {"magnitude_error", compared ? "by magnitude" : "", Unit::kNumber},
                {"ms_dense", "ms dense", Unit::kMilliseconds},
                {"ms_sparse", "ms sparse", Unit::kMilliseconds},
                {"left_out", "left out", Unit::kReason}},
               {},
               {}};
   for (const LayerResult& layer : pack.layers) {
-    table.rows.push_back({layer.name, layer.weight, layer.op, layer.shape, matrix_of(layer),
-                          cell_or_null(layer.block),
-                          cell_or_null(layer.pattern.empty() ? layer.block : layer.pattern),
-                          count_cell(layer.weights), layer.zeros, count_cell(layer.blocks),
-                          count_cell(layer.blocks_kept), count_cell(layer.diagonal),
-                          count_cell(layer.bytes_before), count_cell(layer.bytes_after),
-                          cell(layer.output_error), cell(layer.ms_dense), cell(layer.ms_sparse),
-                          cell_or_null(layer.left_out)});
+    table.rows.push_back(
+        {layer.name, layer.weight, layer.op, layer.shape, matrix_of(layer),
+         cell_or_null(layer.block),
+         cell_or_null(layer.pattern.empty() ? layer.block : layer.pattern),
+         count_cell(layer.weights), layer.zeros, count_cell(layer.blocks),
+         count_cell(layer.blocks_kept), count_cell(layer.diagonal), count_cell(layer.bytes_before),
+         count_cell(layer.bytes_after), cell(layer.output_error), cell(layer.magnitude_error),
+         cell(layer.ms_dense), cell(layer.ms_sparse), cell_or_null(layer.left_out)});
   }
   const Total total = total_of(pack.layers);
   table.total = {{},
@@ -129,6 +134,7 @@ void add_packed(const PackResults& pack, Report& report) {
                  {},
                  count_cell(total.before),
                  count_cell(total.after),
+                 {},
                  {},
                  cell(total.ms_dense),
                  cell(total.ms_sparse),

@@ -26,7 +26,9 @@ void add(const Results& results, Report& report) {
   report.parts.emplace_back(Record{"options", pack.options});
   if (pack.metric) {
     const MetricPair& m = *pack.metric;
-    report.parts.emplace_back(Record{"metric", {{"name", m.name}, {"a", m.a}, {"b", m.b}}});
+    Record record{"metric", {{"name", m.name}, {"a", m.a}, {"b", m.b}}};
+    if (m.magnitude) record.fields.emplace_back("magnitude", *m.magnitude);
+    report.parts.emplace_back(std::move(record));
   }
   report.head.push_back(fmt::format("{} -> {}", named(pack.input), named(pack.output)));
   std::string line;

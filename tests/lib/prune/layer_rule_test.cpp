@@ -59,3 +59,26 @@ TEST_CASE("what is wrong with a layer rule is said") {
     CHECK(message.starts_with("layer rule \""));
   }
 }
+TEST_CASE("what a metric may lose is a number or a share") {
+  CHECK(parse_max_drop("0.3").value == 0.3);
+  CHECK_FALSE(parse_max_drop("0.3").share);
+  CHECK(parse_max_drop("1%").value == doctest::Approx(0.01));
+  CHECK(parse_max_drop("1%").share);
+  CHECK(to_string(parse_max_drop("1%")) == "1%");
+  CHECK(to_string(parse_max_drop("0.25")) == "0.25");
+  for (const char* text : {"", "%", "-1", "nan", "inf", "1 %", "one", "0.1.2"})
+    CHECK_THROWS_AS(parse_max_drop(text), Error);
+}
+
+TEST_CASE("a cubic schedule starts at its start, ends at the sparsity and slows down") {
+  const Schedule schedule = parse_schedule("cubic:start=0.2,steps=4");
+  CHECK(to_string(schedule) == "cubic:start=0.2,steps=4");
+  CHECK(to_string(parse_schedule("cubic")) == "cubic:start=0,steps=16");
+  CHECK(scheduled_sparsity(schedule, 0.8, 0) == doctest::Approx(0.2));
+  CHECK(scheduled_sparsity(schedule, 0.8, 2) == doctest::Approx(0.8 - 0.6 / 8));  // eq. 1
+  CHECK(scheduled_sparsity(schedule, 0.8, 4) == 0.8);
+  CHECK(scheduled_sparsity(schedule, 0.8, 99) == 0.8);
+  for (const char* text : {"", "linear", "cubic:", "cubic:start=2", "cubic:steps=0",
+                           "cubic,steps=2", "cubic:steps=1.5", "cubic:ends=1", "cubicsteps=2"})
+    CHECK_THROWS_AS(parse_schedule(text), Error);
+}

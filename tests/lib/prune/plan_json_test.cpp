@@ -17,6 +17,7 @@ namespace {
 
 constexpr const char* kEverything = R"({
   "sparsity": 0.75, "block": "8x4", "method": "l1", "scope": "global", "diagonal": "prune", "refit": false,
+  "sequential": true, "max_drop": "1%", "schedule": "cubic:start=0.1,steps=3",
   "values": "f16", "op": ["GRU", "Gemm"], "min_weights": 64, "depthwise": true,
   "keep_first_last": true, "exclude": ["^a"], "force": ["stft", "mel"], "seed": 18446744073709551615,
   "profile": "portable", "index": "first-element",
@@ -92,6 +93,24 @@ TEST_CASE("a recipe with every key is read, written and read again the same") {
   CHECK(recipe_json(read_recipe(text)) == text);
   const Json given = Json::parse(kEverything), written = Json::parse(text);
   for (const auto& [key, value] : given.items()) CHECK(written.at(key) == value);
+}
+
+TEST_CASE("targets and schedules go through a recipe") {
+  for (const char* text : {R"({"target_size": 100000.0})",
+                           R"({"target_latency": 0.5, "schedule": "cubic:start=0.1,steps=3"})",
+                           R"({"max_drop": 0.3})", R"({"max_drop": "1%"})"}) {
+    CAPTURE(text);
+    const PruneOptions options = read_recipe(text);
+    REQUIRE(options.target.has_value());
+    const Json given = Json::parse(text), written = Json::parse(recipe_json(options));
+    for (const auto& [key, value] : given.items()) CHECK(written.at(key) == value);
+    CHECK(valid(schema(), written, schema()));
+    CHECK(recipe_json(read_recipe(recipe_json(options))) == recipe_json(options));
+  }
+  CHECK(refusal(R"({"max_drop": "a lot"})").find("max-drop") != std::string::npos);
+  CHECK(refusal(R"({"target_size": -1})").find("target_size") != std::string::npos);
+  CHECK(refusal(R"({"schedule": "linear"})").find("schedule") != std::string::npos);
+  CHECK(refusal(R"({"target_size": 1, "nm": "2:4"})").find("nm") != std::string::npos);
 }
 
 TEST_CASE("keys that a recipe does not name keep the base's value") {
@@ -190,7 +209,8 @@ TEST_CASE("schema and reader know the same keys, defaults and methods") {
   const Json everything = Json::parse(kEverything);
   for (const auto& [key, rule] : rules.at("properties").items()) {
     CAPTURE(key);
-    CHECK((everything.contains(key) || key == "nm"));
+    const bool excluded = key == "nm" || key.starts_with("target_");  // by block and by max_drop
+    CHECK((everything.contains(key) || excluded));
     if (rule.contains("default") && rule.at("default") != "")
       CHECK(defaults.at(key) == rule.at("default"));
   }

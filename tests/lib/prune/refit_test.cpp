@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
+#include "lib/prune/layer_bias.h"
 #include "prune_models.h"
 #include "some_statistics.h"
 
@@ -168,6 +170,45 @@ TEST_CASE("a bias that others read stays as it is") {
   CHECK_FALSE(layer_biases(m.model, layers).at(0));
   const Model own = gemm_model(random_tensor({8, 12}, 1), random_tensor({8}, 2));
   CHECK(layer_biases(own, select_layers(own, obs_options(0).select)).at(0));
+}
+
+TEST_CASE("behind a convolution without a bias the mean of BatchNormalization takes the shift") {
+  ModelBuilder m;
+  const ValueId x = m.input("x");
+  const ValueId conv = m.node("Conv", "c", {x, m.weight("w", random_tensor({8, 12, 1, 1}, 5))});
+  std::vector<ValueId> inputs{conv};
+  for (const char* name : {"scale", "b", "mean", "var"})
+    inputs.push_back(m.weight(name, random_tensor({8}, 6)));
+  m.model.graph.outputs = {m.node("BatchNormalization", "n", inputs)};
+  const Model& model = m.model;
+  const auto layers = select_layers(model, obs_options(0.5).select);
+  const auto biases = layer_biases(model, layers);
+  const auto place = std::ranges::find(layers, "w", &Layer::weight) - layers.begin();
+  REQUIRE(biases[static_cast<size_t>(place)].has_value());
+  CHECK(biases[static_cast<size_t>(place)]->scale == -1);
+
+  const std::vector<double> x_samples = correlated(60, 12, 7);
+  Statistics statistics;
+  statistics.layers.push_back({"w",
+                               fingerprint_of(weight_of(model, layers[static_cast<size_t>(place)])),
+                               {moments_of(x_samples, 12, 0, 1)}});
+  ThreadPool pool(1);
+  const PrunePlan plan = make_plan(model, obs_options(0.5), pool, &statistics);
+  const Refitted refitted = refit(model, plan, statistics, pool);
+  const std::vector<float> before = to_f32(weight_named(model, "w")),
+                           after = to_f32(weight_named(refitted.model, "w")),
+                           mean = to_f32(weight_named(model, "mean")),
+                           moved = to_f32(weight_named(refitted.model, "mean"));
+  // The mean output of conv - mean is what it was, for every channel.
+  for (size_t r = 0; r < 8; ++r) {
+    double shift = 0;
+    for (size_t s = 0; s < 60; ++s) {
+      for (size_t c = 0; c < 12; ++c)
+        shift += (after[r * 12 + c] - before[r * 12 + c]) * x_samples[s * 12 + c] / 60;
+    }
+    CHECK(std::abs(shift) > 1e-3);
+    CHECK(moved[r] - mean[r] == doctest::Approx(shift).epsilon(1e-3));
+  }
 }
 
 }  // namespace espalier

@@ -202,6 +202,28 @@ std::vector<Results> one_of_each() {
   return all;
 }
 
+TEST_CASE("a curve is a table, and a picture on the page") {
+  Results results = packed_results();
+  results.pack->metric = MetricPair{"<top1>", 0.98, 0.9, 0.5};
+  results.pack->curve = {
+      {0.9, 0.5, 0.1, {}, 100}, {0.3, 0.9, 0.8, {}, 200}, {0.6, {}, {}, 1.5, {}}};
+  const Json json = Json::parse(render("json", results));
+  CHECK(json["metric"]["magnitude"] == 0.5);
+  REQUIRE(json["curve"].size() == 3);
+  CHECK(json["curve"][0]["sparsity"] == 0.3);  // in order
+  CHECK(json["curve"][1]["metric"].is_null());
+  CHECK(json["curve"][1]["ms"] == 1.5);
+  const std::string page = render("html", results);
+  CHECK(page.find("<polyline class=\"first\"") != std::string::npos);
+  CHECK(page.find("<polyline class=\"second\"") != std::string::npos);
+  CHECK(page.find("<top1>") == std::string::npos);
+  CHECK(page.find("nan") == std::string::npos);
+  results.pack->curve.resize(1);  // one point is no line
+  CHECK(render("html", results).find("<polyline") == std::string::npos);
+  results.pack->curve = {{0.5, 1, {}, {}, {}}, {0.5, 1, {}, {}, {}}};  // no width, no height
+  CHECK(render("html", results).find("nan") == std::string::npos);
+}
+
 TEST_CASE("every section goes through every renderer") {
   for (const Results& results : one_of_each()) {
     const Report report = make_report(results);
