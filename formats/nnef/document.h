@@ -81,6 +81,14 @@ struct Fragment {
   std::string source;  ///< its text, word for word
 };
 
+/// `"tensor": operation(...);` of graph.quant; the operation's first parameter, the tensor, is not
+/// among its arguments, which are all named.
+struct Quantization {
+  Position at;
+  std::string tensor;
+  Expr operation;
+};
+
 struct GraphDefinition {
   Position at;
   std::string name;
@@ -94,10 +102,15 @@ struct Document {
   std::vector<std::vector<std::string>> extensions;
   std::vector<Fragment> fragments;
   std::optional<GraphDefinition> graph;
+  std::vector<Quantization> quantization;  ///< of graph.quant, in its order
 };
 
 /// Errors  Fault::kFormat with line:column in front: not NNEF 1.x syntax, nested too deep, too big.
 Document parse_document(std::string_view text);
+
+/// The entries of graph.quant (NNEF 1.0.5, quantization file), no tensor twice.
+/// Errors  as parse_document.
+std::vector<Quantization> parse_quantization(std::string_view text);
 
 /// Extension lines and fragments only, without a version line and a graph: what Origin::extra of a
 /// model read from NNEF holds (see read_graph.h).

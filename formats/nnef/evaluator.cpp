@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "formats/nnef/dequantize.h"
 #include "formats/nnef/lexer.h"
 #include "formats/nnef/sparse_variable.h"
 #include "formats/nnef/standard_operators.h"
@@ -137,6 +138,9 @@ Evaluator::Evaluator(Reading& reading) : reading_(reading) {
       fail_at(fragment.at, fmt::format("fragment {} redefines an operator of NNEF", fragment.name));
     }
   }
+  for (const Quantization& entry : reading.document.quantization) {
+    quantization_.emplace(entry.tensor, &entry);
+  }
   for (const std::vector<std::string>& extension : reading.document.extensions) {
     if (extension.size() == 2 && extension[0] == "tract_symbol") {
       symbols_.insert(extension[1]);
@@ -161,12 +165,14 @@ void Evaluator::assign(const Expr& target, const EvalValue& value, Scope& scope)
     if (value.kind == ValueKind::nothing) {
       fail_at(target.at, fmt::format("{} is assigned nothing", printable(target.text)));
     }
-    if (!scope.names.emplace(target.text, value).second) {
+    const bool is_annotated = scope.fragment == nullptr && quantization_.contains(target.text);
+    const EvalValue assigned = is_annotated ? quantized(target.text, value) : value;
+    if (!scope.names.emplace(target.text, assigned).second) {
       fail_at(target.at, fmt::format("{} is assigned twice", printable(target.text)));
     }
-    if (value.kind != ValueKind::tensor) return;
+    if (assigned.kind != ValueKind::tensor) return;
     if (scope.fragment == nullptr) {
-      reading_.graph.wish_name(value.tensor, target.text);
+      reading_.graph.wish_name(assigned.tensor, target.text);
     } else if (std::ranges::none_of(scope.fragment->results, [&](const Parameter& result) {
                  return result.name == target.text;
                })) {
@@ -685,6 +691,48 @@ std::string Evaluator::kept_text() const {
   return out;
 }
 
+EvalValue Evaluator::quantized(const std::string& name, const EvalValue& value) {
+  const Quantization& entry = *quantization_.at(name);
+  const Expr& operation = entry.operation;
+  try {
+    const Fragment* declaration = reading_.fragment(operation.text);
+    if (declaration == nullptr) declaration = find_standard_operator(operation.text);
+    const bool takes_tensor = declaration != nullptr && !declaration->parameters.empty() &&
+                              declaration->parameters[0].type.kind == Type::Kind::tensor;
+    if (!takes_tensor) {
+      fail_at(operation.at, fmt::format("there is no quantization operation {} that takes a tensor",
+                                        printable(operation.text)));
+    }
+    if (value.kind != ValueKind::tensor) {
+      fail_at(entry.at,
+              fmt::format("{} is {}, a tensor is wanted", printable(name), describe(value.kind)));
+    }
+    Arguments arguments = {{"", value}};
+    Scope empty;
+    for (size_t i = 0; i < operation.items.size(); ++i) {
+      arguments.emplace_back(operation.names[i], eval(operation.items[i], empty));
+    }
+    const ConstantPtr& stored = value.tensor.constant;
+    if (stored != nullptr && stored->dense() != nullptr && !is_float(stored->dtype())) {
+      const Call call(reading_, *declaration, bind(*declaration, arguments, operation.at), "",
+                      operation.at);
+      return EvalValue::of_tensor({kNoValue, dequantized(call, stored)});
+    }
+    const DType dtype = reading_.graph.dtype(value.tensor);
+    if (dtype != DType::kUnknown && !is_float(dtype)) {
+      fail_at(entry.at, fmt::format("{} holds {}, only scalars are quantized", printable(name),
+                                    name_of(dtype)));
+    }
+    unquantized_.emplace(name, value);
+    const EvalValue result = invoke(operation, "", arguments, name, nullptr);
+    if (result.kind != ValueKind::tensor) fail_at(operation.at, "the result is no tensor");
+    return result;
+  } catch (Error& error) {
+    error.add_context(kQuantFile);
+    throw;
+  }
+}
+
 Model Evaluator::run() {
   const GraphDefinition& graph = *reading_.document.graph;
   Scope scope;
@@ -705,7 +753,10 @@ Model Evaluator::run() {
     return value.tensor;
   };
   std::vector<TensorRef> inputs, outputs;
-  for (const std::string& name : graph.inputs) inputs.push_back(tensor_of(name, "input"));
+  for (const std::string& name : graph.inputs) {
+    const auto found = unquantized_.find(name);
+    inputs.push_back(found == unquantized_.end() ? tensor_of(name, "input") : found->second.tensor);
+  }
   for (const std::string& name : graph.outputs) outputs.push_back(tensor_of(name, "output"));
   const std::optional<std::string> wrong = reading_.graph.order_inputs(inputs, graph.inputs);
   if (wrong) fail_at(graph.at, *wrong);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -60,12 +61,16 @@ class Evaluator {
                  const Fragment* declaration, const Expr* target);
   bool is_opaque(std::string_view name) const;
 
+  EvalValue quantized(const std::string& name, const EvalValue& value);
+
   void keep_fragment(std::string_view name);
   std::string kept_text() const;
 
   Reading& reading_;
   std::set<std::string> symbols_;
   std::set<std::string> kept_fragments_;
+  std::map<std::string_view, const Quantization*> quantization_;  ///< by tensor
+  std::map<std::string, EvalValue> unquantized_;  ///< what quantized() was given, by name
   bool keeps_operators_ = false;
   uint32_t calls_ = 0, depth_ = 0;
 };

@@ -14,7 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kGraph = "graph.nnef";
 constexpr std::array<std::string_view, 2> kProfiles = {"tract", "dense"};
 
 // A folder with a graph.nnef, or any tar or tgz: no other format is one.
@@ -22,7 +21,19 @@ bool recognise(const fs::path& path) {
   const std::optional<ArchiveKind> kind = archive_kind(path);
   if (!kind) return false;
   std::error_code error;
-  return *kind != ArchiveKind::kFolder || fs::is_regular_file(path / kGraph, error);
+  return *kind != ArchiveKind::kFolder || fs::is_regular_file(path / nnef::kGraphFile, error);
+}
+
+// What `parse` makes of a member that is text.
+template <typename Result>
+Result parsed(const Archive& archive, std::string_view name, Result (*parse)(std::string_view)) {
+  const Member member = archive.read(name);
+  try {
+    return parse(as_text(member.bytes));
+  } catch (Error& error) {
+    error.add_context(name);
+    throw;
+  }
 }
 
 Tensor load_tensor(const Archive& archive, std::string_view label) {
@@ -47,17 +58,17 @@ uint64_t bytes_of_files(const fs::path& path) {
 
 Model read(const fs::path& path) {
   const Archive archive(path);
-  if (archive.contains("graph.quant") && !archive.read("graph.quant").bytes.empty()) {
-    throw Error(Fault::kUnsupported, "graph.quant: quantized models are not supported");
+  nnef::Document document = parsed(archive, nnef::kGraphFile, nnef::parse_document);
+  if (archive.contains(nnef::kQuantFile)) {
+    document.quantization = parsed(archive, nnef::kQuantFile, nnef::parse_quantization);
   }
-  const Member graph = archive.read(kGraph);
   Model model;
   try {
-    const nnef::Document document = nnef::parse_document(as_text(graph.bytes));
     model = nnef::translate(document,
                             [&](std::string_view label) { return load_tensor(archive, label); });
   } catch (Error& error) {
-    error.add_context(kGraph);
+    const bool is_placed = std::string_view(error.what()).starts_with(nnef::kQuantFile);
+    if (!is_placed) error.add_context(nnef::kGraphFile);
     throw;
   }
   model.origin.file = path.string();

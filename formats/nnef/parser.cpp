@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <set>
 #include <utility>
 
 #include "formats/nnef/document.h"
@@ -23,6 +24,7 @@ class Parser {
 
   Document document();
   Document fragments_only();
+  std::vector<Quantization> quantization();
 
  private:
   // Counts how deep the parser has gone; an object lives as long as its level.
@@ -132,6 +134,35 @@ Document Parser::fragments_only() {
   fragments(document);
   if (token_.kind != Token::Kind::end) expected("a fragment or the end of the text");
   return document;
+}
+
+// quantization ::= (string ":" invocation ";")*
+std::vector<Quantization> Parser::quantization() {
+  std::vector<Quantization> result;
+  std::set<std::string> tensors;
+  next();
+  while (token_.kind != Token::Kind::end) {
+    Quantization entry;
+    entry.at = token_.at;
+    if (token_.kind != Token::Kind::string) expected("the quoted name of a tensor");
+    entry.tensor = token_.unescaped;
+    if (!tensors.insert(entry.tensor).second) {
+      fail_at(entry.at, fmt::format("tensor '{}' has two entries", printable(entry.tensor)));
+    }
+    next();
+    expect(":");
+    if (token_.kind != Token::Kind::identifier) expected("the name of a quantization operation");
+    entry.operation = postfix();
+    if (entry.operation.kind != Kind::call) {
+      fail_at(entry.operation.at, "a quantization operation with its arguments is expected");
+    }
+    for (const std::string& name : entry.operation.names) {
+      if (name.empty()) fail_at(entry.operation.at, "arguments of a quantization must be named");
+    }
+    expect(";");
+    result.push_back(std::move(entry));
+  }
+  return result;
 }
 
 // extension ::= "extension" identifier+ ";", and as tract has it: anything up to the semicolon.
@@ -543,6 +574,11 @@ void check_size(std::string_view text) {
 Document parse_document(std::string_view text) {
   check_size(text);
   return Parser(text).document();
+}
+
+std::vector<Quantization> parse_quantization(std::string_view text) {
+  check_size(text);
+  return Parser(text).quantization();
 }
 
 Document parse_fragments(std::string_view text) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstring>
 
 #include "lib/base/checked_math.h"
 #include "lib/base/error.h"
@@ -53,19 +54,13 @@ Header read_header(ByteReader& reader) {
   return header;
 }
 
+// The narrowest integer that holds `bits` bits.
 DType integer_type(uint32_t bits, bool is_signed) {
-  switch (bits) {
-    case 8:
-      return is_signed ? DType::kI8 : DType::kU8;
-    case 16:
-      return is_signed ? DType::kI16 : DType::kU16;
-    case 32:
-      return is_signed ? DType::kI32 : DType::kU32;
-    case 64:
-      return is_signed ? DType::kI64 : DType::kU64;
-    default:
-      return DType::kUnknown;
-  }
+  if (bits == 0 || bits > 64) return DType::kUnknown;
+  if (bits <= 8) return is_signed ? DType::kI8 : DType::kU8;
+  if (bits <= 16) return is_signed ? DType::kI16 : DType::kU16;
+  if (bits <= 32) return is_signed ? DType::kI32 : DType::kU32;
+  return is_signed ? DType::kI64 : DType::kU64;
 }
 
 DType float_type(uint32_t bits) {
@@ -93,6 +88,24 @@ DType item_type(const Header& header) {
     default:
       return DType::kUnknown;
   }
+}
+
+// What a tensor file of tract can hold that espalier has no elements for, by name.
+std::string_view foreign_name(const Header& header) {
+  if (header.vendor != kTract) return "";
+  if (header.type == 0 || header.type == 4) return "complex numbers";
+  if (header.type == 0x1000) return "strings";
+  const uint16_t family = header.type & 0xF000;
+  if (family == 0x2000 || family == 0x3000) return "block-quantized values (Q4_0, Q8_0, Q8_1)";
+  return "";
+}
+
+[[noreturn]] void refuse_type(const Header& header) {
+  std::string what = fmt::format("item type {} of {} bits from vendor 0x{:X}", header.type,
+                                 header.bits, header.vendor);
+  const std::string_view name = foreign_name(header);
+  if (!name.empty()) what += fmt::format(", tract's {},", name);
+  throw Error(Fault::kUnsupported, fmt::format("{} is not supported", what));
 }
 
 // The bytes that extents and bits need, which must be what the header says and what the file has.
@@ -129,6 +142,26 @@ Tensor unpack_logicals(const Header& header, Bytes items) {
   return result;
 }
 
+// Integers of any other number of bits stand in the stream one after another, the highest bit of
+// the first in the highest bit of the first byte.
+Tensor unpack_integers(const Header& header, DType dtype, Bytes items) {
+  Tensor result = Tensor::zeros(dtype, header.shape);
+  const size_t width = bytes_of(dtype);
+  const bool is_signed = dtype >= DType::kI8 && dtype <= DType::kI64;
+  std::byte* to = result.mutable_bytes().data();
+  uint64_t bit = 0;
+  for (size_t i = 0; i < result.count(); ++i, to += width) {
+    uint64_t value = 0;
+    for (uint32_t n = 0; n < header.bits; ++n, ++bit) {
+      const auto byte = static_cast<uint64_t>(items[bit / 8]);
+      value = value << 1 | (byte >> (7 - bit % 8) & 1);
+    }
+    if (is_signed && (value >> (header.bits - 1)) != 0) value |= ~uint64_t{0} << header.bits;
+    std::memcpy(to, &value, width);  // little-endian, as the file
+  }
+  return result;
+}
+
 }  // namespace
 
 Tensor read_dat(Bytes bytes, std::shared_ptr<const void> owner) {
@@ -140,13 +173,10 @@ Tensor read_dat(Bytes bytes, std::shared_ptr<const void> owner) {
   const Header header = read_header(reader);
   const Bytes items = bytes.subspan(kHeaderBytes);
   const DType dtype = item_type(header);
-  if (dtype == DType::kUnknown) {
-    throw Error(Fault::kUnsupported,
-                fmt::format("item type {} of {} bits from vendor 0x{:X} is not supported",
-                            header.type, header.bits, header.vendor));
-  }
+  if (dtype == DType::kUnknown) refuse_type(header);
   check_length(header, items.size());
   if (dtype == DType::kBool) return unpack_logicals(header, items);
+  if (bits_of(dtype) != header.bits) return unpack_integers(header, dtype, items);
   return {dtype, header.shape, items, std::move(owner)};
 }
 

@@ -179,11 +179,13 @@ EvalValue cast_to(const Call& call, const TensorRef& input, DType dtype) {
 }
 
 EvalValue cast(const Call& call) {
-  const TensorRef input = call.tensor("input");
-  if (call.generic == "scalar") return cast_to(call, input, DType::kF32);
-  if (call.generic == "integer") return cast_to(call, input, DType::kI64);
-  if (call.generic == "logical") return cast_to(call, input, DType::kBool);
-  call.fail("the type to cast to is missing");
+  DType dtype = DType::kUnknown;
+  if (call.generic == "scalar") dtype = DType::kF32;
+  if (call.generic == "integer") dtype = DType::kI64;
+  if (call.generic == "logical") dtype = DType::kBool;
+  if (dtype == DType::kUnknown) call.fail("the type to cast to is missing");
+  if (call.is_literal("input")) return tensor(call.tensor("input", dtype));
+  return cast_to(call, call.tensor("input"), dtype);
 }
 
 EvalValue tract_cast(const Call& call) {

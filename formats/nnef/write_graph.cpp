@@ -8,6 +8,7 @@
 
 #include "formats/archive/archive.h"
 #include "formats/nnef/document.h"
+#include "formats/nnef/read_graph.h"
 #include "formats/nnef/write_context.h"
 #include "formats/nnef/write_dat.h"
 #include "lib/base/error.h"
@@ -15,7 +16,6 @@
 namespace espalier::nnef {
 namespace {
 
-constexpr std::string_view kGraphFile = "graph.nnef";
 constexpr std::array<std::string_view, 2> kProfiles{"tract", "dense"};
 constexpr std::array<std::string_view, 2> kIndices{"grid", "first-element"};
 

@@ -23,8 +23,11 @@ inline Tensor ramp(Shape shape) {
   return result;
 }
 
-inline Model read_text(const std::string& text, const Variables& variables = {}) {
-  return translate(parse_document(text), [&](std::string_view label) {
+inline Model read_text(const std::string& text, const Variables& variables = {},
+                       const std::string& quantization = "") {
+  Document document = parse_document(text);
+  document.quantization = parse_quantization(quantization);
+  return translate(document, [&](std::string_view label) {
     const auto found = variables.find(label);
     if (found == variables.end())
       throw Error(Fault::kFormat, fmt::format("{}.dat is missing", label));

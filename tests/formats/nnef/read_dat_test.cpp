@@ -89,6 +89,33 @@ TEST_CASE("logicals have one bit, the first in the high one, or eight") {
   CHECK(to_i64(bytes.read()) == std::vector<int64_t>{0, 1, 1});
 }
 
+TEST_CASE("integers of other widths are packed, the highest bit first") {
+  // 1 2 3 15 0 9 in 4 bits; 5 and -3 in 3 bits, then -1 and 0.
+  Dat nibbles{.bits = 4, .type = 2, .payload = "\x12\x3f\x09", .data_bytes = 3};
+  CHECK(nibbles.read().dtype() == DType::kU8);
+  CHECK(to_i64(nibbles.read()) == std::vector<int64_t>{1, 2, 3, 15, 0, 9});
+  Dat odd{.extents = {4}, .bits = 3, .type = 4, .payload = "\x77\x80", .data_bytes = 2, .rank = 1};
+  CHECK(odd.read().dtype() == DType::kI8);
+  CHECK(to_i64(odd.read()) == std::vector<int64_t>{3, -3, -1, 0});
+  Dat wide{.extents = {1},
+           .bits = 40,
+           .type = 1,
+           .payload = std::string("\0\0\1\0\2", 5),
+           .data_bytes = 5,
+           .rank = 1};
+  CHECK(wide.read().dtype() == DType::kU64);
+  CHECK(to_i64(wide.read()) == std::vector<int64_t>{65538});
+}
+
+TEST_CASE("what only tract has is refused by its name") {
+  CHECK(Dat{.bits = 0xFFFF, .type = 0x1000, .vendor = 0x5452}.error() ==
+        "item type 4096 of 65535 bits from vendor 0x5452, tract's strings, is not supported");
+  CHECK(Dat{.bits = ~0U, .type = 0x2040, .vendor = 0x5452}.error().find("Q4_0") !=
+        std::string::npos);
+  CHECK(Dat{.bits = 65, .type = 4}.error() ==
+        "item type 4 of 65 bits from vendor 0x0 is not supported");
+}
+
 TEST_CASE("scalars and empty tensors are tensors") {
   const Tensor scalar = Dat{.extents = {}, .payload = "abcd", .data_bytes = 4, .rank = 0}.read();
   CHECK(scalar.shape().empty());
@@ -112,7 +139,7 @@ TEST_CASE("a header that contradicts itself or the file is refused with field an
       "shape [2147483648, 2147483648, 0] is too large");
   CHECK(Dat{.bits = 24}.error() == "item type 0 of 24 bits from vendor 0x0 is not supported");
   CHECK(Dat{.type = 0, .vendor = 0x5452}.error() ==
-        "item type 0 of 32 bits from vendor 0x5452 is not supported");
+        "item type 0 of 32 bits from vendor 0x5452, tract's complex numbers, is not supported");
   CHECK(Dat{.type = 4, .vendor = 7}.error() ==
         "item type 4 of 32 bits from vendor 0x7 is not supported");
   const std::string cut = Dat{}.bytes().substr(0, 100);
