@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "lib/kernels/dense_vector.h"
 #include "lib/kernels/dnnl_call.h"
 #include "lib/kernels/elementwise.h"
 #include "lib/kernels/sparse_product.h"
@@ -49,9 +50,19 @@ class Piece {
   size_t first() const { return first_; }
   size_t rows() const { return rows_; }
   size_t bytes() const {
-    size_t sum = 0;
+    size_t sum = panels_.bytes();
     for (const dnnl::memory& memory : packed_) sum += memory.get_desc().get_size();
     return sum;
+  }
+
+  /// For products with one sample, which oneDNN begins with an allocation.
+  const DensePanels& panels() {
+    if (!panels_.empty()) return panels_;
+    const dnnl::memory given = reordered(packed_.back(), plain(rows_, k_));
+    panels_ = DensePanels(static_cast<const float*>(given.get_data_handle()), rows_, k_);
+    if (only_as_given_) packed_.clear();
+    only_as_given_ = false;
+    return panels_;
   }
 
   DnnlCall& call(Kind kind, size_t n) {
@@ -77,6 +88,11 @@ class Piece {
         only_as_given_ = false;
         return memory;
       }
+    if (packed_.empty()) {
+      packed_.emplace_back(plain(rows_, k_), dnnl_engine());
+      panels_.unpack(static_cast<float*>(packed_.back().get_data_handle()));
+      only_as_given_ = true;
+    }
     dnnl::memory result = reordered(packed_.back(), desc);
     if (only_as_given_) packed_.clear();
     only_as_given_ = false;
@@ -111,7 +127,8 @@ class Piece {
   }
 
   size_t first_, rows_, k_;
-  std::vector<dnnl::memory> packed_;  // one for each layout in use
+  DensePanels panels_;
+  std::vector<dnnl::memory> packed_;  // one for each layout in use; none where panels_ serves alone
   bool only_as_given_ = false;
   std::vector<Remembered> calls_;
 };
@@ -137,7 +154,9 @@ class DenseProduct final : public SparseProduct {
     with_dnnl_errors("a dense product", [&] {
       if (k_ == 0) {
         fill_with_bias(features, n, bias, y);
-      } else if (features == Features::kInner || n == 1) {
+      } else if (n == 1) {
+        run_vector(x, bias, y, pool);
+      } else if (features == Features::kInner) {
         run_inner(x, n, bias, y, pool);
       } else if (n < kSamplesForMatmul) {
         run_transposed(x, n, bias, y, pool);
@@ -170,6 +189,15 @@ class DenseProduct final : public SparseProduct {
   }
 
   // Runs every piece, on threads where that is worth it.
+  template <typename Task>
+  void share_out(const Task& task, size_t n, ThreadPool& pool) const {
+    if (items_for(pool, m_ * k_ * n) == 1) {
+      for (size_t item = 0; item < pieces_.size(); ++item) task.run(item);
+    } else {
+      for_each_item(pool, pieces_.size(), task);
+    }
+  }
+
   void run_pieces(size_t n, ThreadPool& pool) const {
     struct Pieces {
       DnnlCall* const* calls;
@@ -178,12 +206,21 @@ class DenseProduct final : public SparseProduct {
         calls[item]->run();
       }
     };
-    const Pieces task{calls_.data()};
-    if (items_for(pool, m_ * k_ * n) == 1) {
-      for (size_t item = 0; item < pieces_.size(); ++item) task.run(item);
-    } else {
-      for_each_item(pool, pieces_.size(), task);
-    }
+    share_out(Pieces{calls_.data()}, n, pool);
+  }
+
+  void run_vector(const float* x, const float* bias, float* y, ThreadPool& pool) const {
+    struct Pieces {
+      Piece* pieces;
+      const float *x, *bias;
+      float* y;
+      void run(size_t item) const {
+        Piece& piece = pieces[item];
+        const size_t first = piece.first();
+        piece.panels().run(x, bias == nullptr ? nullptr : bias + first, y + first);
+      }
+    };
+    share_out(Pieces{pieces_.data(), x, bias, y}, 1, pool);
   }
 
   void run_inner(const float* x, size_t n, const float* bias, float* y, ThreadPool& pool) const {

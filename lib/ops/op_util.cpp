@@ -94,8 +94,9 @@ float* f32_output(RunContext& context, size_t index, const Dims& dims) {
   return context.output(index, DType::kF32, dims).data<float>();
 }
 
-std::vector<int64_t> long_ints_of(const TensorView& view) {
-  std::vector<int64_t> result(view.count());
+namespace {
+
+void read_ints(const TensorView& view, std::span<int64_t> result) {
   const bool known = with_number(view.dtype, [&](auto zero) {
     using T = decltype(zero);
     for (size_t i = 0; i < result.size(); ++i) {
@@ -103,7 +104,24 @@ std::vector<int64_t> long_ints_of(const TensorView& view) {
     }
   });
   if (!known || is_float(view.dtype)) unsupported_type(view.dtype);
+}
+
+}  // namespace
+
+std::vector<int64_t> long_ints_of(const TensorView& view) {
+  std::vector<int64_t> result(view.count());
+  read_ints(view, result);
   return result;
+}
+
+std::span<const int64_t> long_ints_of(RunContext& run, const TensorView& view) {
+  const std::span<int64_t> result = scratch_ints(run, view.count());
+  read_ints(view, result);
+  return result;
+}
+
+std::span<int64_t> scratch_ints(RunContext& run, size_t count) {
+  return {reinterpret_cast<int64_t*>(run.scratch(count * sizeof(int64_t))), count};
 }
 
 Dims ints_of(const TensorView& view) {

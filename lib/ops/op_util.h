@@ -56,6 +56,10 @@ float* f32_output(RunContext& context, size_t index, const Dims& dims);
 /// Integers of any width (shapes, axes, counts). At most Dims::kMaxRank of them, or any number.
 Dims ints_of(const TensorView& view);
 std::vector<int64_t> long_ints_of(const TensorView& view);
+/// The same in the step's scratch memory: nothing is allocated.
+std::span<const int64_t> long_ints_of(RunContext& run, const TensorView& view);
+/// Room for numbers until the step ends, not initialised.
+std::span<int64_t> scratch_ints(RunContext& run, size_t count);
 /// The only element of a view as a number.
 double scalar_of(const TensorView& view);
 

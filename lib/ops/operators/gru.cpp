@@ -4,6 +4,7 @@
 // and R.
 
 #include <algorithm>
+#include <functional>
 
 #include "lib/kernels/elementwise.h"
 #include "lib/ops/fold.h"
@@ -110,7 +111,7 @@ class GruRun {
     const float* candidate_bias = given == nullptr ? nullptr : given + width + 2 * h;
     float* recurrent = run.scratch_f32(e.batch * width);
     float* zr = run.scratch_f32(2 * h);
-    run_direction(run, e, d, backwards, projected, states, y, [&](const RecurrentStep& step) {
+    const auto advance = [&](const RecurrentStep& step) {
       product.run(step.state, Features::kInner, e.batch, nullptr, recurrent, run.pool());
       for (size_t n = 0; n < e.batch; ++n) {
         const float* x = step.projected[n];
@@ -122,7 +123,8 @@ class GruRun {
         add({x + 2 * h, h}, candidate, candidate);
         cell.finish(zr, candidate, step.state + n * h);
       }
-    });
+    };
+    run_direction(run, e, d, backwards, projected, states, y, std::ref(advance));
   }
 
   // The reset gate multiplies h itself: the candidate's product waits for it.
@@ -134,7 +136,7 @@ class GruRun {
     float* recurrent = run.scratch_f32(e.batch * 2 * h);
     float* reset = run.scratch_f32(e.batch * h);
     float* sums = run.scratch_f32(e.batch * h);
-    run_direction(run, e, d, backwards, projected, states, y, [&](const RecurrentStep& step) {
+    const auto advance = [&](const RecurrentStep& step) {
       gates.run(step.state, Features::kInner, e.batch, nullptr, recurrent, run.pool());
       for (size_t n = 0; n < e.batch; ++n) {
         float* zr = recurrent + n * 2 * h;
@@ -147,7 +149,8 @@ class GruRun {
         add({step.projected[n] + 2 * h, h}, sum, sum);
         cell.finish(recurrent + n * 2 * h, sum, step.state + n * h);
       }
-    });
+    };
+    run_direction(run, e, d, backwards, projected, states, y, std::ref(advance));
   }
 
   RecurrentAttributes attributes_;

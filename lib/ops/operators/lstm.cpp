@@ -3,6 +3,7 @@
 // in P.
 
 #include <algorithm>
+#include <functional>
 
 #include "lib/kernels/elementwise.h"
 #include "lib/ops/fold.h"
@@ -111,13 +112,14 @@ class LstmRun {
                       peepholes(run, e, d), e.hidden};
       const SparseProduct& product = *recurrent->products[d];
       const std::array states{h, c};
-      run_direction(run, e, d, backwards, projected, states, y, [&](const RecurrentStep& step) {
+      const auto advance = [&](const RecurrentStep& step) {
         product.run(h, Features::kInner, e.batch, nullptr, sums, run.pool());
         for (size_t n = 0; n < e.batch; ++n) {
           cell.advance(step.projected[n], sums + n * width, h + n * e.hidden, c + n * e.hidden,
                        scratch);
         }
-      });
+      };
+      run_direction(run, e, d, backwards, projected, states, y, std::ref(advance));
       if (last != nullptr) store_state(h, e, d, last);
       if (last_cell != nullptr) store_state(c, e, d, last_cell);
     }

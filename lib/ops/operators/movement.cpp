@@ -104,11 +104,11 @@ Run prepare_concat(const PrepareContext& context) {
   };
 }
 
-std::vector<int64_t> equal_parts(int64_t extent, int64_t parts) {
+std::span<const int64_t> equal_parts(RunContext& run, int64_t extent, int64_t parts) {
   const int64_t size = (extent + parts - 1) / parts;
-  std::vector<int64_t> result;
+  const std::span<int64_t> result = scratch_ints(run, static_cast<size_t>(parts));
   for (int64_t i = 0; i < parts; ++i) {
-    result.push_back(std::clamp(extent - i * size, int64_t{0}, size));
+    result[static_cast<size_t>(i)] = std::clamp(extent - i * size, int64_t{0}, size);
   }
   return result;
 }
@@ -120,9 +120,9 @@ Run prepare_split(const PrepareContext& context) {
   return [fixed, axis_attribute, outputs](RunContext& run) {
     const TensorView& x = run.input(0);
     const size_t axis = axis_of(axis_attribute, x.dims.rank());
-    std::vector<int64_t> sizes = fixed;
-    if (run.has_input(1)) sizes = long_ints_of(run.input(1));
-    if (sizes.empty()) sizes = equal_parts(x.dims[axis], outputs);
+    std::span<const int64_t> sizes = fixed;
+    if (run.has_input(1)) sizes = long_ints_of(run, run.input(1));
+    if (sizes.empty()) sizes = equal_parts(run, x.dims[axis], outputs);
     int64_t sum = 0;
     for (const int64_t size : sizes) {
       if (size < 0 || size > x.dims[axis]) fail("a part is {} long", size);

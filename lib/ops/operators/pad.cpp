@@ -25,7 +25,8 @@ struct Pads {
 
 Pads pads_of(RunContext& run, const std::optional<std::vector<int64_t>>& attribute) {
   const size_t rank = run.input(0).dims.rank();
-  std::vector<int64_t> given = attribute ? *attribute : long_ints_of(run.input(1));
+  const std::span<const int64_t> given =
+      attribute ? std::span<const int64_t>(*attribute) : long_ints_of(run, run.input(1));
   Dims axes;
   if (!attribute && run.has_input(3)) {
     axes = ints_of(run.input(3));

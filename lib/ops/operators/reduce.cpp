@@ -1,6 +1,7 @@
 // Reductions along axes: sums, means, norms, extremes, and the place of the extreme.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -12,11 +13,12 @@ namespace {
 
 // Extents as kept and reduced axes; neighbours of one kind are merged.
 struct Plan {
-  Dims output;                                // as the node gives it
-  std::vector<std::pair<size_t, bool>> axes;  // extent, reduced
+  Dims output;                                      // as the node gives it
+  std::span<const std::pair<size_t, bool>> axes{};  // extent, reduced
   size_t reduced = 1, kept = 1;
 
   Plan(const Dims& dims, uint64_t mask, bool keep_axes) {
+    size_t count = 0;
     for (size_t i = 0; i < dims.rank(); ++i) {
       const bool drop = (mask >> i & 1) != 0;
       const auto extent = static_cast<size_t>(dims[i]);
@@ -27,13 +29,19 @@ struct Plan {
         output.push_back(1);
       }
       if (extent == 1) continue;
-      if (!axes.empty() && axes.back().second == drop) {
-        axes.back().first *= extent;
+      if (count != 0 && room_[count - 1].second == drop) {
+        room_[count - 1].first *= extent;
       } else {
-        axes.emplace_back(extent, drop);
+        room_[count++] = {extent, drop};
       }
     }
+    axes = std::span(room_).first(count);
   }
+  Plan(const Plan&) = delete;  // axes lie inside
+  Plan& operator=(const Plan&) = delete;
+
+ private:
+  std::array<std::pair<size_t, bool>, Dims::kMaxRank> room_;
 };
 
 // The offsets that the axes of one kind reach, in row-major order.

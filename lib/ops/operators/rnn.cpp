@@ -43,7 +43,7 @@ class RnnRun {
       const bool backwards = attributes_.reverse && (d == 1 || !attributes_.forward);
       const SparseProduct& product = *recurrent->products[d];
       const std::array states{state};
-      run_direction(run, e, d, backwards, projected, states, y, [&](const RecurrentStep& step) {
+      const auto advance = [&](const RecurrentStep& step) {
         product.run(state, Features::kInner, e.batch, recurrent_bias, sums, run.pool());
         for (size_t n = 0; n < e.batch; ++n) {
           const std::span<float> next(state + n * h, h);
@@ -51,7 +51,8 @@ class RnnRun {
           attributes_.clip_values(next);
           attributes_.activations[d].apply(next);
         }
-      });
+      };
+      run_direction(run, e, d, backwards, projected, states, y, std::ref(advance));
       if (last != nullptr) store_state(state, e, d, last);
     }
   }

@@ -1,9 +1,12 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "lib/kernels/dense_conv.h"
+#include "lib/kernels/dense_vector.h"
 #include "tests/lib/kernels/sparse_case.h"
 
 namespace espalier {
@@ -195,6 +198,54 @@ TEST_CASE("a convolution serves inputs of changing size, and none where the wind
       conv->run(x.data(), 1, 1, width, y.data(), pool);
       CHECK(max_difference(y, expected) < 1e-5F);
     }
+}
+
+TEST_CASE("one sample: equal to plain sums on every instruction set, on ragged sizes") {
+  for (const std::string& target : simd_targets()) {
+    CAPTURE(target);
+    set_simd_target(target);
+    for (const size_t m : {1, 3, 15, 16, 17, 64, 100, 300}) {
+      for (const size_t k : {1, 2, 7, 64, 129}) {
+        CAPTURE(m);
+        CAPTURE(k);
+        const auto w = random_values(m * k, 1), x = random_values(k, 2), bias = random_values(m, 3);
+        const DensePanels panels(w.data(), m, k);
+        std::vector<float> back(m * k);
+        panels.unpack(back.data());
+        CHECK(back == w);
+        for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
+          const auto expected = naive_product(w, m, k, x, Features::kInner, 1, b);
+          std::vector<float> y(m + 1, 42.0F);
+          panels.run(x.data(), b, y.data());
+          for (size_t r = 0; r < m; ++r)
+            CHECK(y[r] == doctest::Approx(expected[r]).epsilon(1e-5).scale(10));
+          CHECK(y[m] == 42.0F);  // nothing behind the last row is touched
+        }
+      }
+    }
+    auto w = random_values(20 * 5, 1), x = random_values(5, 2);
+    w[7 * 5] = std::numeric_limits<float>::quiet_NaN();
+    w[18 * 5 + 1] = std::numeric_limits<float>::infinity();
+    x[1] = 0;
+    std::vector<float> y(20);
+    DensePanels(w.data(), 20, 5).run(x.data(), nullptr, y.data());
+    for (size_t r = 0; r < 20; ++r) CHECK(std::isnan(y[r]) == (r == 7 || r == 18));  // inf * 0
+  }
+  set_simd_target(simd_targets().front());
+}
+
+TEST_CASE("a dense product serves one sample, then several, then one again") {
+  const size_t m = 70, k = 33;
+  const auto w = random_values(m * k, 1), x = random_values(9 * k, 2);
+  ThreadPool pool(1);
+  const auto product = prepare_dense(w.data(), m, k);
+  for (const size_t n : {1, 4, 1, 9}) {
+    std::vector<float> y(m * n);
+    product->run(x.data(), Features::kInner, n, nullptr, y.data(), pool);
+    const auto expected = naive_product(w, m, k, x, Features::kInner, n, nullptr);
+    for (size_t i = 0; i < y.size(); ++i)
+      CHECK(y[i] == doctest::Approx(expected[i]).epsilon(1e-5).scale(10));
+  }
 }
 
 }  // namespace espalier
