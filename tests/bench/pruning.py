@@ -2,6 +2,7 @@
 """Accuracy of the models of ../shared/models pruned by all methods, scored by onnxruntime on labelled data (each model's evaluate.py metric).
 
     pruning.py ESPALIER [--models A,B] [--sparsity .5,.7] [--ways l2,obs-global] [--block 16x1] [--json F]
+    pruning.py --table F                                  the Markdown tables of docs/algorithms/results.md from such a file
 
 One row per way, one column per sparsity; prune's calibration inputs are those of calib/ alone. `l2` is magnitude without data.
 """
@@ -45,7 +46,24 @@ def score(program, name, way, sparsity, options, folder):
     return float(printed), seconds, ""
 
 
+def print_tables(path):
+    with open(path, encoding="utf-8") as file:
+        found = json.load(file)
+    models = list(dict.fromkeys(one["model"] for one in found))
+    for name in models:
+        mine = [one for one in found if one["model"] == name]
+        levels, ways = sorted({one["sparsity"] for one in mine}), list(dict.fromkeys(one["way"] for one in mine))
+        print(f"\n| {name} | " + " | ".join(f"{100 * level:.0f} %" for level in levels) + " | seconds |\n|---|" + "---|" * (len(levels) + 1))
+        best = {level: max(one["metric"] or 0 for one in mine if one["sparsity"] == level) for level in levels}
+        for way in ways:
+            row = {one["sparsity"]: one for one in mine if one["way"] == way}
+            cells = [f"**{row[level]['metric']:.4g}**" if row[level]["metric"] == best[level] else f"{row[level]['metric']:.4g}" for level in levels]
+            print(f"| {way} | " + " | ".join(cells) + f" | {max(one['seconds'] for one in row.values()):.1f} |")
+
+
 def main():
+    if sys.argv[1:2] == ["--table"]:
+        return print_tables(sys.argv[2])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("--models", default=",".join(MODELS))
