@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 namespace espalier {
 namespace {
@@ -22,17 +23,48 @@ Inside inside(const ConvShape& shape, size_t axis, size_t tap, size_t extent, si
   return {std::min(first, places), std::max(std::min(end, places), std::min(first, places))};
 }
 
+// inside() of every tap along one axis: it divides, which would cost more than a short line. Long
+// windows are worked out as they come.
+class Taps {
+ public:
+  Taps(const ConvShape& shape, size_t axis, size_t extent, size_t places)
+      : shape_(shape), axis_(axis), extent_(extent), places_(places) {
+    for (size_t tap = 0; tap < std::min(known_.size(), shape.kernel[axis]); ++tap)
+      known_[tap] = inside(shape, axis, tap, extent, places);
+  }
+  Inside operator[](size_t tap) const {
+    return tap < known_.size() ? known_[tap] : inside(shape_, axis_, tap, extent_, places_);
+  }
+
+ private:
+  const ConvShape& shape_;
+  size_t axis_, extent_, places_;
+  std::array<Inside, 16> known_;
+};
+
+// Lines are often shorter than a call of memcpy takes.
+void copy_short(const float* from, size_t count, float* to) {
+  constexpr size_t kShort = 64, kStep = 4;
+  if (count > kShort) {
+    std::copy_n(from, count, to);
+    return;
+  }
+  size_t i = 0;
+  for (; i + kStep <= count; i += kStep) std::memcpy(to + i, from + i, kStep * sizeof(float));
+  for (; i < count; ++i) to[i] = from[i];
+}
+
 // One row of columns, one row of places: row[p] = line[p * stride + offset - pad].
 void copy_line(const float* line, size_t stride, size_t first_input, Inside part, size_t places,
                float* row) {
-  std::fill(row, row + part.first, 0.0F);
+  for (size_t p = 0; p < part.first; ++p) row[p] = 0.0F;
   const float* from = line + first_input;
   if (stride == 1) {
-    std::copy_n(from, part.end - part.first, row + part.first);
+    copy_short(from, part.end - part.first, row + part.first);
   } else {
     for (size_t p = part.first; p < part.end; ++p) row[p] = from[(p - part.first) * stride];
   }
-  std::fill(row + part.end, row + places, 0.0F);
+  for (size_t p = part.end; p < places; ++p) row[p] = 0.0F;
 }
 
 }  // namespace
@@ -46,11 +78,12 @@ void im2col(const ConvShape& shape, size_t height, size_t width, const float* im
             float* columns) {
   const size_t rows = shape.output_extent(0, height), cols = shape.output_extent(1, width);
   const size_t channels = shape.channels_in / shape.groups;
+  const Taps heights(shape, 0, height, rows), widths(shape, 1, width, cols);
   for (size_t channel = 0; channel < channels; ++channel) {
     for (size_t kh = 0; kh < shape.kernel[0]; ++kh) {
-      const Inside y = inside(shape, 0, kh, height, rows);
+      const Inside y = heights[kh];
       for (size_t kw = 0; kw < shape.kernel[1]; ++kw, columns += rows * cols) {
-        const Inside x = inside(shape, 1, kw, width, cols);
+        const Inside x = widths[kw];
         if (y.first == y.end || x.first == x.end) {
           std::fill(columns, columns + rows * cols, 0.0F);
           continue;
@@ -58,6 +91,15 @@ void im2col(const ConvShape& shape, size_t height, size_t width, const float* im
         std::fill(columns, columns + y.first * cols, 0.0F);
         const size_t first_x =
             x.first * shape.stride[1] + kw * shape.dilation[1] - shape.pad_begin[1];
+        const size_t first_line =
+            y.first * shape.stride[0] + kh * shape.dilation[0] - shape.pad_begin[0];
+        const bool whole_lines = x.first == 0 && x.end == cols && cols == width && first_x == 0;
+        if (whole_lines && shape.stride[0] == 1 && shape.stride[1] == 1) {
+          copy_short(image + (channel * height + first_line) * width, (y.end - y.first) * cols,
+                     columns + y.first * cols);
+          std::fill(columns + y.end * cols, columns + rows * cols, 0.0F);
+          continue;
+        }
         for (size_t row = y.first; row < y.end; ++row) {
           const size_t line = row * shape.stride[0] + kh * shape.dilation[0] - shape.pad_begin[0];
           copy_line(image + (channel * height + line) * width, shape.stride[1], first_x, x, cols,
