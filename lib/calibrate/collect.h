@@ -12,7 +12,7 @@ namespace espalier {
 
 struct CollectOptions {
   size_t threads = 1;                     ///< 0: all processors
-  size_t positions = 4096;                 ///< places of an image that a convolution's filter is
+  size_t positions = 4096;                ///< places of an image that a convolution's filter is
                                           ///< sampled at, per image; evenly spaced, 0: all
   size_t memory_bytes = size_t{2} << 30;  ///< for sums; what passes it is left for another pass
 };

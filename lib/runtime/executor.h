@@ -22,7 +22,7 @@ struct ExecutorOptions {
   size_t threads = 1;           ///< 0: all processors
   bool decode_weights = false;  ///< run packed weights as the dense tensors they decode to
   bool profile = false;         ///< keep the time of each node
-  PassOptions passes = {};         ///< what the graph goes through before it runs
+  PassOptions passes = {};      ///< what the graph goes through before it runs
   /// Sees what constant weights are multiplied with. It knows them by their addresses in the model:
   /// no pass runs.
   ProductObserver* observer = nullptr;
