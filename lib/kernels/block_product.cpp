@@ -1,30 +1,49 @@
 #include "lib/kernels/block_product.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
+#include "lib/kernels/scratch.h"
 #include "lib/kernels/split_rows.h"
+#include "lib/kernels/transpose.h"
 
 namespace espalier {
 namespace {
 
 // From this many samples on, samples go into the lanes where X comes as [k, n].
 constexpr size_t kSamplesForOuter = 9;
+// The same where X comes as [n, k] and blocks have fewer rows than a long vector has lanes, so that
+// turning X and Y round pays.
+constexpr size_t kSamplesForTurning = 16;
+// Outputs that are computed before they are turned round: they stay in the first cache.
+constexpr size_t kStripOutputs = 64;
 
-// Samples first .. first + kPanelSamples - 1 of X [k, n] as [padded_k, kPanelSamples], zeros where
-// there is no sample or feature.
-void pack_panel(const BlockRows& w, const float* x, size_t n, size_t first, float* panel) {
-  const size_t samples = std::min(kPanelSamples, n - first);
-  if (samples == kPanelSamples) {
+// X and Y as they come, for samples in the lanes.
+struct Samples {
+  const float* x;
+  float* y;
+  size_t n;
+  Features features;
+};
+
+// Samples first .. first + kPanelSamples - 1 of X as [padded_k, kPanelSamples], zeros where there
+// is no sample or feature.
+void pack_panel(const BlockRows& w, const Samples& of, size_t first, float* panel) {
+  const size_t samples = std::min(kPanelSamples, of.n - first);
+  const size_t packed = w.k * kPanelSamples;
+  if (samples < kPanelSamples) std::fill_n(panel, packed, 0.0F);
+  if (of.features == Features::kOuter && samples == kPanelSamples) {
     for (size_t f = 0; f < w.k; ++f)
-      std::memcpy(panel + f * kPanelSamples, x + f * n + first, kPanelSamples * sizeof(float));
+      std::memcpy(panel + f * kPanelSamples, of.x + f * of.n + first,
+                  kPanelSamples * sizeof(float));
+  } else if (of.features == Features::kInner) {
+    transpose(of.x + first * w.k, samples, w.k, w.k, panel, kPanelSamples);
   } else {
-    for (size_t f = 0; f < w.k; ++f) {
-      float* to = panel + f * kPanelSamples;
-      std::fill(std::copy_n(x + f * n + first, samples, to), to + kPanelSamples, 0.0F);
-    }
+    for (size_t f = 0; f < w.k; ++f)
+      std::memcpy(panel + f * kPanelSamples, of.x + f * of.n + first, samples * sizeof(float));
   }
-  std::fill(panel + w.k * kPanelSamples, panel + w.padded_k() * kPanelSamples, 0.0F);
+  std::fill(panel + packed, panel + w.padded_k() * kPanelSamples, 0.0F);
 }
 
 struct InnerItems {
@@ -40,45 +59,63 @@ struct InnerItems {
   }
 };
 
-// Each item packs and multiplies tiles of its own: all rows of them.
-struct OuterTiles {
+// Block rows begin .. end - 1 times a packed panel whose samples begin at `first`.
+struct Outer {
   const BlockKernel* kernel;
   const BlockRows* w;
-  const float* x;
-  size_t n;
+  Samples samples;
   const float* bias;
-  float* y;
+
+  void rows(size_t begin, size_t end, const float* panel, size_t first) const {
+    const size_t count = std::min(kPanelSamples, samples.n - first);
+    if (samples.features == Features::kOuter)
+      return kernel->outer({w, begin, end, panel, count, bias, samples.y + first, samples.n});
+    const size_t step = std::max<size_t>(kStripOutputs / w->block.rows, 1);
+    for (; begin < end; begin += step)
+      turned_strip(begin, std::min(begin + step, end), panel, first, count);
+  }
+
+  void turned_strip(size_t begin, size_t end, const float* panel, size_t first,
+                    size_t count) const {
+    alignas(64) std::array<float, kStripOutputs * kPanelSamples> strip;
+    const size_t output = w->places[begin].output;
+    const size_t outputs = w->places[end - 1].output + w->places[end - 1].valid - output;
+    kernel->outer({w, begin, end, panel, kPanelSamples, bias, strip.data() - output * kPanelSamples,
+                   kPanelSamples});
+    transpose(strip.data(), outputs, count, kPanelSamples,
+              samples.y + first * w->outputs() + output, w->outputs());
+  }
+};
+
+// Each item packs and multiplies tiles of its own: all rows of them.
+struct OuterTiles {
+  Outer outer;
   float* scratch;  // a panel for each item
   size_t items;
 
   void run(size_t item) const {
-    const size_t tiles = ceil_div(n, kPanelSamples);
-    float* panel = scratch + item * w->padded_k() * kPanelSamples;
+    const BlockRows& w = *outer.w;
+    const size_t tiles = ceil_div(outer.samples.n, kPanelSamples);
+    float* panel = scratch + item * w.padded_k() * kPanelSamples;
     for (size_t tile = tiles * item / items; tile < tiles * (item + 1) / items; ++tile) {
-      const size_t first = tile * kPanelSamples;
-      pack_panel(*w, x, n, first, panel);
-      kernel->outer(
-          {w, 0, w->block_rows(), panel, std::min(kPanelSamples, n - first), bias, y + first, n});
+      pack_panel(w, outer.samples, tile * kPanelSamples, panel);
+      outer.rows(0, w.block_rows(), panel, tile * kPanelSamples);
     }
   }
 };
 
 // Each item multiplies rows of its own with the packed panels of few tiles.
 struct OuterRows {
-  const BlockKernel* kernel;
-  const BlockRows* w;
-  size_t n;
-  const float* bias;
-  float* y;
+  Outer outer;
   const float* panels;
   size_t items;
 
   void run(size_t item) const {
-    const size_t begin = first_row_of(*w, item, items), end = first_row_of(*w, item + 1, items);
-    const size_t panel_size = w->padded_k() * kPanelSamples;
-    for (size_t first = 0, tile = 0; first < n; first += kPanelSamples, ++tile)
-      kernel->outer({w, begin, end, panels + tile * panel_size, std::min(kPanelSamples, n - first),
-                     bias, y + first, n});
+    const BlockRows& w = *outer.w;
+    const size_t begin = first_row_of(w, item, items), end = first_row_of(w, item + 1, items);
+    const size_t panel_size = w.padded_k() * kPanelSamples;
+    for (size_t first = 0, tile = 0; first < outer.samples.n; first += kPanelSamples, ++tile)
+      outer.rows(begin, end, panels + tile * panel_size, first);
   }
 };
 
@@ -90,14 +127,15 @@ class BlockProduct final : public SparseProduct {
   void run(const float* x, Features features, size_t n, const float* bias, float* y,
            ThreadPool& pool) const override {
     if (n == 0 || w_.outputs() == 0) return;
-    if (features == Features::kInner || n == 1) {
+    const bool turn = w_.block.rows < kPanelSamples && n >= kSamplesForTurning;
+    if (n == 1 || (features == Features::kInner && !turn)) {
       const float* padded = padded_features(x, n);
       run_inner({&w_, 0, 0, padded, n, w_.padded_k(), 1, bias, y, w_.outputs(), 1}, pool);
-    } else if (n < kSamplesForOuter) {
+    } else if (n < kSamplesForOuter && features == Features::kOuter) {
       const float* padded = padded_rows(x, n);
       run_inner({&w_, 0, 0, padded, n, 1, n, bias, y, 1, n}, pool);
     } else {
-      run_outer(x, n, bias, y, pool);
+      run_outer({&kernel_, &w_, {x, y, n, features}, bias}, pool);
     }
   }
 
@@ -105,16 +143,11 @@ class BlockProduct final : public SparseProduct {
   size_t bytes() const override { return w_.bytes(); }
 
  private:
-  float* scratch(size_t count) const {
-    if (scratch_.size() < count) scratch_.resize(count);
-    return scratch_.data();
-  }
-
   // X [n, k] with rows of padded_k features, zeros behind the last.
   const float* padded_features(const float* x, size_t n) const {
     const size_t padded = w_.padded_k();
     if (padded == w_.k) return x;
-    float* to = scratch(n * padded);
+    float* to = scratch_.floats(n * padded);
     for (size_t s = 0; s < n; ++s)
       std::fill(std::copy_n(x + s * w_.k, w_.k, to + s * padded), to + (s + 1) * padded, 0.0F);
     return to;
@@ -123,7 +156,7 @@ class BlockProduct final : public SparseProduct {
   // X [k, n] with rows of zeros up to padded_k.
   const float* padded_rows(const float* x, size_t n) const {
     if (w_.padded_k() == w_.k) return x;
-    float* to = scratch(n * w_.padded_k());
+    float* to = scratch_.floats(n * w_.padded_k());
     std::fill(std::copy_n(x, w_.k * n, to), to + w_.padded_k() * n, 0.0F);
     return to;
   }
@@ -135,23 +168,23 @@ class BlockProduct final : public SparseProduct {
     for_each_item(pool, items, InnerItems{&kernel_, task, items});
   }
 
-  void run_outer(const float* x, size_t n, const float* bias, float* y, ThreadPool& pool) const {
-    const size_t tiles = ceil_div(n, kPanelSamples), panel_size = w_.padded_k() * kPanelSamples;
-    const size_t items = items_for(pool, work(n));
+  void run_outer(const Outer& outer, ThreadPool& pool) const {
+    const size_t n = outer.samples.n, panel_size = w_.padded_k() * kPanelSamples;
+    const size_t tiles = ceil_div(n, kPanelSamples), items = items_for(pool, work(n));
     if (items == 1 || tiles >= 2 * items) {
-      float* panels = scratch(items * panel_size);
-      for_each_item(pool, items, OuterTiles{&kernel_, &w_, x, n, bias, y, panels, items});
+      float* panels = scratch_.floats(items * panel_size);
+      for_each_item(pool, items, OuterTiles{outer, panels, items});
       return;
     }
-    float* panels = scratch(tiles * panel_size);
+    float* panels = scratch_.floats(tiles * panel_size);
     for (size_t tile = 0; tile < tiles; ++tile)
-      pack_panel(w_, x, n, tile * kPanelSamples, panels + tile * panel_size);
-    for_each_item(pool, items, OuterRows{&kernel_, &w_, n, bias, y, panels, items});
+      pack_panel(w_, outer.samples, tile * kPanelSamples, panels + tile * panel_size);
+    for_each_item(pool, items, OuterRows{outer, panels, items});
   }
 
   BlockRows w_;
   BlockKernel kernel_;
-  mutable std::vector<float> scratch_;  // not called by two threads at a time
+  mutable Scratch scratch_;  // not called by two threads at a time
 };
 
 }  // namespace

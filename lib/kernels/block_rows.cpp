@@ -54,15 +54,8 @@ BlockRows order_blocks(const SparseMatrix& weight) {
 
 BlockRows order_rows(const SparseMatrix& weight) {
   BlockRows w = without_values(weight);
-  if (weight.blocks() == 0) return w;
   const Tensor values = as_f32(weight.values);
-  float* to = w.values.mutable_data<float>().data();
-  for (size_t row = 0; row < w.block_rows(); ++row)
-    for (size_t r = 0; r < w.block.rows; ++r)
-      for (size_t b = w.row_start[row]; b < w.row_start[row + 1]; ++b) {
-        const float* from = values.data<float>().data() + b * w.block.area() + r * w.block.cols;
-        to = std::copy_n(from, w.block.cols, to);
-      }
+  std::ranges::copy(values.bytes(), w.values.mutable_bytes().begin());
   return w;
 }
 

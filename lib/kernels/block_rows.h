@@ -40,8 +40,8 @@ struct BlockRows {
 /// f16 and bf16 values become f32.
 BlockRows order_blocks(const SparseMatrix& weight);
 
-/// Values as [block.rows, blocks of the block row, block.cols] for each block row: those of an
-/// output lie together. From row_start[row] * block.area() on, as ever.
+/// Values as [blocks, block.rows, block.cols], as they come: one row of a block is one or a few
+/// whole vectors. f16 and bf16 values become f32.
 BlockRows order_rows(const SparseMatrix& weight);
 
 /// Work of block row `row` and all before it, in stored values with a share for the row itself:
