@@ -31,9 +31,24 @@ constexpr size_t kVectorRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64 ?
 template <size_t R>
 using RowTag = hn::CappedTag<float, R>;
 
+// A vector of weights as f32, whatever they are stored as.
+template <class D>
+HWY_INLINE hn::Vec<D> load_weights(D d, const float* from) {
+  return hn::Load(d, from);
+}
+template <class D, class T>
+HWY_INLINE hn::Vec<D> load_weights(D d, const T* from) {
+  const hn::Rebind<T, D> narrow;
+  if constexpr (sizeof(T) == 1) {
+    return hn::ConvertTo(d, hn::PromoteTo(hn::RebindToSigned<D>(), hn::LoadU(narrow, from)));
+  } else {
+    return hn::PromoteTo(d, hn::LoadU(narrow, from));
+  }
+}
+
 // Sums of one block row for kSamples samples, rows in the lanes. Several chains per sum where there
 // are few samples, so that an addition need not wait for the one before.
-template <size_t R, size_t C, size_t kSamples, bool kFeaturesTogether>
+template <size_t R, size_t C, size_t kSamples, bool kFeaturesTogether, class T>
 struct InnerSums {
   static constexpr RowTag<R> d{};
   static constexpr size_t kLanes = hn::MaxLanes(d), kVectors = R / kLanes;
@@ -54,11 +69,10 @@ struct InnerSums {
 
   // One column of a block.
   template <size_t kChain>
-  HWY_INLINE void add(const float* HWY_RESTRICT column, const float* HWY_RESTRICT x,
-                      size_t x_sample) {
+  HWY_INLINE void add(const T* HWY_RESTRICT column, const float* HWY_RESTRICT x, size_t x_sample) {
     hn::Vec<RowTag<R>> weights[kVectors];
     HWY_UNROLL(16)
-    for (size_t v = 0; v < kVectors; ++v) weights[v] = hn::Load(d, column + v * kLanes);
+    for (size_t v = 0; v < kVectors; ++v) weights[v] = load_weights(d, column + v * kLanes);
     HWY_UNROLL(16)
     for (size_t s = 0; s < kSamples; ++s) {
       const auto value = hn::Set(d, x[s * (kFeaturesTogether ? x_sample : 1)]);
@@ -70,7 +84,7 @@ struct InnerSums {
 
   // One block; kFirst counts the columns since the chains were last at 0.
   template <size_t kFirst, size_t c = 0>
-  HWY_INLINE void add_block(const float* HWY_RESTRICT block, const float* HWY_RESTRICT x,
+  HWY_INLINE void add_block(const T* HWY_RESTRICT block, const float* HWY_RESTRICT x,
                             size_t x_sample, size_t x_feature) {
     if constexpr (c < C) {
       add<(kFirst + c) % kChains>(block + c * R, x + c * x_feature, x_sample);
@@ -93,6 +107,17 @@ struct InnerSums {
     }
   }
 };
+
+// Sums of quantized weights times what a step of each row is worth.
+template <class Sums>
+HWY_INLINE void scale_sums(Sums& sums, size_t samples, const float* scale) {
+  HWY_UNROLL(16)
+  for (size_t s = 0; s < samples; ++s) {
+    HWY_UNROLL(16)
+    for (size_t v = 0; v < Sums::kVectors; ++v)
+      sums.sum[0][s][v] = hn::Mul(sums.sum[0][s][v], hn::LoadU(Sums::d, scale + v * Sums::kLanes));
+  }
+}
 
 // Writes a whole block row where the features of a sample lie together.
 template <size_t R, class Sums>
@@ -158,12 +183,12 @@ HWY_INLINE void finish_across(const InnerTask& t, const BlockRowPlace& place, Su
   }
 }
 
-template <size_t R, size_t C, size_t kSamples, bool kFeaturesTogether, class Column>
+template <size_t R, size_t C, size_t kSamples, bool kFeaturesTogether, class T, class Column>
 HWY_INLINE void inner_rows(const InnerTask& t, const Column* HWY_RESTRICT columns, const float* x,
                            float* y) {
-  using Sums = InnerSums<R, C, kSamples, kFeaturesTogether>;
+  using Sums = InnerSums<R, C, kSamples, kFeaturesTogether, T>;
   constexpr size_t kAtOnce = Sums::kChains > C ? Sums::kChains / C : 1;  // blocks
-  const float* HWY_RESTRICT values = t.w->data();
+  const T* HWY_RESTRICT values = t.w->data_as<T>();
   const size_t x_sample = t.x_sample, x_feature = kFeaturesTogether ? 1 : t.x_feature;
   for (size_t row = t.first; row < t.last; ++row) {
     Sums sums;
@@ -171,7 +196,7 @@ HWY_INLINE void inner_rows(const InnerTask& t, const Column* HWY_RESTRICT column
     size_t b = t.w->row_start[row];
     const size_t end = t.w->row_start[row + 1];
     for (; b + kAtOnce <= end; b += kAtOnce) {
-      const float* HWY_RESTRICT block = values + b * R * C;
+      const T* HWY_RESTRICT block = values + b * R * C;
       sums.template add_block<0>(block, x + columns[b] * x_feature, x_sample, x_feature);
       if constexpr (kAtOnce > 1)
         sums.template add_block<C>(block + R * C, x + columns[b + 1] * x_feature, x_sample,
@@ -187,6 +212,7 @@ HWY_INLINE void inner_rows(const InnerTask& t, const Column* HWY_RESTRICT column
       sums.template add_block<0>(values + b * R * C, x + columns[b] * x_feature, x_sample,
                                  x_feature);
     sums.join();
+    if constexpr (sizeof(T) == 1) scale_sums(sums, kSamples, t.w->scale.data() + row * R);
     const BlockRowPlace& place = t.w->places[row];
     if (kFeaturesTogether && place.valid == R) {
       finish_whole<R>(t, place, sums, x, y, kSamples);
@@ -213,46 +239,60 @@ constexpr size_t max_samples() {
   return fitting < 1 ? 1 : fitting < 8 ? fitting : 8;
 }
 
-template <size_t R, size_t C, bool kFeaturesTogether, class Column, size_t kSamples = 1>
+template <size_t R, size_t C, bool kFeaturesTogether, class T, class Column, size_t kSamples = 1>
 HWY_INLINE void inner_group(const InnerTask& t, const Column* columns, const float* x, float* y,
                             size_t samples) {
   if constexpr (kSamples <= max_samples<R>()) {
     if (samples == kSamples) {
-      inner_rows<R, C, kSamples, kFeaturesTogether>(t, columns, x, y);
+      inner_rows<R, C, kSamples, kFeaturesTogether, T>(t, columns, x, y);
     } else {
-      inner_group<R, C, kFeaturesTogether, Column, kSamples + 1>(t, columns, x, y, samples);
+      inner_group<R, C, kFeaturesTogether, T, Column, kSamples + 1>(t, columns, x, y, samples);
     }
   }
 }
 
 // The samples in groups of about equal size: X of one group stays in the first cache while the
 // weights pass by once.
-template <size_t R, size_t C, bool kFeaturesTogether, class Column>
+template <size_t R, size_t C, bool kFeaturesTogether, class T, class Column>
 HWY_INLINE void inner_groups(const InnerTask& t, const Column* columns) {
   const size_t groups = (t.n + max_samples<R>() - 1) / max_samples<R>();
   for (size_t group = 0, first = 0; group < groups; ++group) {
     const size_t samples = (t.n - first + groups - group - 1) / (groups - group);
-    inner_group<R, C, kFeaturesTogether>(t, columns, t.x + first * t.x_sample,
-                                         t.y + first * t.y_sample, samples);
+    inner_group<R, C, kFeaturesTogether, T>(t, columns, t.x + first * t.x_sample,
+                                            t.y + first * t.y_sample, samples);
     first += samples;
   }
 }
 
-template <size_t R, size_t C, class Column>
+template <size_t R, size_t C, class T, class Column>
 HWY_INLINE void inner_columns(const InnerTask& t, const Column* columns) {
   if (t.x_feature == 1) {
-    inner_groups<R, C, true>(t, columns);
+    inner_groups<R, C, true, T>(t, columns);
   } else {
-    inner_groups<R, C, false>(t, columns);
+    inner_groups<R, C, false, T>(t, columns);
+  }
+}
+
+template <size_t R, size_t C, class T>
+HWY_INLINE void inner_values(const InnerTask& t) {
+  if (t.w->wide_col.empty()) {
+    inner_columns<R, C, T>(t, t.w->narrow_col.data());
+  } else {
+    inner_columns<R, C, T>(t, t.w->wide_col.data());
   }
 }
 
 template <size_t R, size_t C>
 HWY_INLINE void block_inner(const InnerTask& t) {
-  if (t.w->wide_col.empty()) {
-    inner_columns<R, C>(t, t.w->narrow_col.data());
-  } else {
-    inner_columns<R, C>(t, t.w->wide_col.data());
+  switch (t.w->values.dtype()) {
+    case DType::kF16:
+      return inner_values<R, C, hwy::float16_t>(t);
+    case DType::kBF16:
+      return inner_values<R, C, hwy::bfloat16_t>(t);
+    case DType::kI8:
+      return inner_values<R, C, int8_t>(t);
+    default:
+      return inner_values<R, C, float>(t);
   }
 }
 

@@ -122,12 +122,16 @@ struct OuterRows {
 class BlockProduct final : public SparseProduct {
  public:
   BlockProduct(const SparseMatrix& weight, const BlockKernel& kernel)
-      : w_(order_blocks(weight)), kernel_(kernel) {}
+      : w_(order_blocks(weight, false)), kernel_(kernel) {}
 
   void run(const float* x, Features features, size_t n, const float* bias, float* y,
            ThreadPool& pool) const override {
     if (n == 0 || w_.outputs() == 0) return;
-    const bool turn = w_.block.rows < kPanelSamples && n >= kSamplesForTurning;
+    // Narrow values are widened a vector at a time, which only rows in the lanes have.
+    if (w_.values.dtype() != DType::kF32 && features == Features::kOuter && n >= kSamplesForOuter)
+      return run_turned(x, n, bias, y, pool);
+    const bool turn = w_.values.dtype() == DType::kF32 && w_.block.rows < kPanelSamples &&
+                      n >= kSamplesForTurning;
     if (n == 1 || (features == Features::kInner && !turn)) {
       const float* padded = padded_features(x, n);
       run_inner({&w_, 0, 0, padded, n, w_.padded_k(), 1, bias, y, w_.outputs(), 1}, pool);
@@ -159,6 +163,18 @@ class BlockProduct final : public SparseProduct {
     float* to = scratch_.floats(n * w_.padded_k());
     std::fill(std::copy_n(x, w_.k * n, to), to + w_.padded_k() * n, 0.0F);
     return to;
+  }
+
+  // X and Y turned round before and after.
+  void run_turned(const float* x, size_t n, const float* bias, float* y, ThreadPool& pool) const {
+    const size_t padded = w_.padded_k(), outputs = w_.outputs();
+    float* const samples = scratch_.floats(n * (padded + outputs));
+    float* const results = samples + n * padded;
+    for (size_t s = 0; s < n; ++s)
+      std::fill(samples + s * padded + w_.k, samples + (s + 1) * padded, 0.0F);
+    transpose(x, w_.k, n, n, samples, padded);
+    run_inner({&w_, 0, 0, samples, n, padded, 1, bias, results, outputs, 1}, pool);
+    transpose(results, n, outputs, outputs, y, n);
   }
 
   size_t work(size_t n) const { return work_before(w_, w_.block_rows()) * n; }

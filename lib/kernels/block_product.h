@@ -28,8 +28,8 @@ struct InnerTask {
 void finish_rows(const InnerTask& task, const BlockRowPlace& place, const float* sums,
                  size_t samples, const float* x, float* y);
 
-/// As InnerTask, with samples in the lanes. panel is [w.padded_k(), kPanelSamples]; the first
-/// `samples` of them count. Output o of sample s is y[o * y_stride + s].
+/// As InnerTask, with samples in the lanes, f32 values alone. panel is [w.padded_k(),
+/// kPanelSamples]; the first `samples` of them count. Output o of sample s is y[o * y_stride + s].
 struct OuterTask {
   const BlockRows* w;
   size_t first, last;

@@ -2,17 +2,34 @@
 
 #include <algorithm>
 
+#include "lib/sparse/pack.h"
+
 namespace espalier {
 namespace {
 
 // Row-major blocks to column-major ones.
-void transpose_blocks(const float* from, size_t blocks, BlockShape block, float* to) {
+template <typename T>
+void transpose_blocks(const Tensor& values, BlockShape block, Tensor& transposed) {
+  const T* from = reinterpret_cast<const T*>(values.bytes().data());
+  T* to = reinterpret_cast<T*>(transposed.mutable_bytes().data());
+  const size_t blocks = values.count() / block.area();
   for (size_t b = 0; b < blocks; ++b, from += block.area(), to += block.area())
     for (size_t r = 0; r < block.rows; ++r)
       for (size_t c = 0; c < block.cols; ++c) to[c * block.rows + r] = from[r * block.cols + c];
 }
 
-// All but the values, which are zero.
+void transpose_blocks(const Tensor& values, BlockShape block, Tensor& transposed) {
+  switch (bytes_of(values.dtype())) {
+    case 1:
+      return transpose_blocks<uint8_t>(values, block, transposed);
+    case 2:
+      return transpose_blocks<uint16_t>(values, block, transposed);
+    default:
+      return transpose_blocks<uint32_t>(values, block, transposed);
+  }
+}
+
+// All but the values.
 BlockRows without_values(const SparseMatrix& weight) {
   BlockRows w;
   w.block = weight.block;
@@ -30,7 +47,6 @@ BlockRows without_values(const SparseMatrix& weight) {
   } else {
     for (const uint32_t col : weight.col) w.wide_col.push_back(col * w.block.cols);
   }
-  w.values = Tensor::zeros(DType::kF32, {static_cast<int64_t>(weight.values.count())});
   if (weight.has_diagonal()) w.diagonal = to_f32(weight.diagonal);
   return w;
 }
@@ -40,22 +56,27 @@ BlockRows without_values(const SparseMatrix& weight) {
 size_t BlockRows::bytes() const {
   return places.size() * sizeof(BlockRowPlace) + row_start.size() * sizeof(uint32_t) +
          narrow_col.size() * sizeof(uint16_t) + wide_col.size() * sizeof(uint32_t) +
-         values.bytes().size() + diagonal.size() * sizeof(float);
+         values.bytes().size() + (scale.size() + diagonal.size()) * sizeof(float);
 }
 
-BlockRows order_blocks(const SparseMatrix& weight) {
+BlockRows order_blocks(const SparseMatrix& weight, bool widen) {
   BlockRows w = without_values(weight);
-  if (weight.blocks() == 0) return w;
-  const Tensor values = as_f32(weight.values);
-  transpose_blocks(values.data<float>().data(), weight.blocks(), w.block,
-                   w.values.mutable_data<float>().data());
+  const Tensor values = widen ? values_as_f32(weight) : weight.values.aligned();
+  w.values = Tensor::zeros(values.dtype(), {static_cast<int64_t>(values.count())});
+  if (weight.blocks() != 0) transpose_blocks(values, w.block, w.values);
+  if (values.dtype() != DType::kI8) return w;
+  const std::vector<float> scale = to_f32(weight.scale);
+  w.scale.assign(w.block_rows() * w.block.rows, 0.0F);
+  for (size_t row = 0; row < w.block_rows(); ++row)
+    std::copy_n(scale.begin() + static_cast<ptrdiff_t>(w.places[row].output), w.places[row].valid,
+                w.scale.begin() + static_cast<ptrdiff_t>(row * w.block.rows));
   return w;
 }
 
 BlockRows order_rows(const SparseMatrix& weight) {
   BlockRows w = without_values(weight);
-  const Tensor values = as_f32(weight.values);
-  std::ranges::copy(values.bytes(), w.values.mutable_bytes().begin());
+  w.values = Tensor::zeros(DType::kF32, {static_cast<int64_t>(weight.values.count())});
+  std::ranges::copy(values_as_f32(weight).bytes(), w.values.mutable_bytes().begin());
   return w;
 }
 

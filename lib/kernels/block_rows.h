@@ -24,11 +24,17 @@ struct BlockRows {
   /// First input of each block: narrow where every one fits, else wide; the other is empty.
   std::vector<uint16_t> narrow_col;
   std::vector<uint32_t> wide_col;
-  Tensor values;                ///< f32, in the order of order_blocks or order_rows
+  Tensor values;  ///< in the order of order_blocks or order_rows
+  /// Of i8 values: what a value of each output is worth, [block_rows() * block.rows]; else empty.
+  std::vector<float> scale;
   std::vector<float> diagonal;  ///< empty or [parts * rows]
 
   /// Of values, without its checks: asked for in inner loops.
-  const float* data() const { return reinterpret_cast<const float*>(values.bytes().data()); }
+  const float* data() const { return data_as<float>(); }
+  template <typename T>
+  const T* data_as() const {
+    return reinterpret_cast<const T*>(values.bytes().data());
+  }
   size_t outputs() const { return parts * rows; }
   size_t block_rows() const { return parts * grid_rows; }
   /// Inputs up to the end of the last block: x is read that far.
@@ -37,11 +43,11 @@ struct BlockRows {
 };
 
 /// Values as [blocks, block.cols, block.rows]: one column of a block is one or a few whole vectors.
-/// f16 and bf16 values become f32.
-BlockRows order_blocks(const SparseMatrix& weight);
+/// With `widen` they become f32.
+BlockRows order_blocks(const SparseMatrix& weight, bool widen);
 
 /// Values as [blocks, block.rows, block.cols], as they come: one row of a block is one or a few
-/// whole vectors. f16 and bf16 values become f32.
+/// whole vectors. They become f32.
 BlockRows order_rows(const SparseMatrix& weight);
 
 /// Work of block row `row` and all before it, in stored values with a share for the row itself:

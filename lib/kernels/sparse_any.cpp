@@ -64,7 +64,7 @@ struct AnyTask {
 
 class AnyProduct final : public SparseProduct {
  public:
-  explicit AnyProduct(const SparseMatrix& weight) : w_(order_blocks(weight)) {}
+  explicit AnyProduct(const SparseMatrix& weight) : w_(order_blocks(weight, true)) {}
 
   void run(const float* x, Features features, size_t n, const float* bias, float* y,
            ThreadPool& pool) const override {

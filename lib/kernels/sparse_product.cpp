@@ -42,6 +42,9 @@ SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count) {
   part.values = slice(weight.values, begin * area, (end - begin) * area,
                       {static_cast<int64_t>(end - begin), static_cast<int64_t>(weight.block.rows),
                        static_cast<int64_t>(weight.block.cols)});
+  if (weight.scale.count() != 0)
+    part.scale = slice(weight.scale, first * weight.fold.rows, count * weight.fold.rows,
+                       {static_cast<int64_t>(count * weight.fold.rows)});
   if (weight.has_diagonal())
     part.diagonal = slice(weight.diagonal, first * weight.fold.rows, count * weight.fold.rows,
                           {static_cast<int64_t>(count * weight.fold.rows)});

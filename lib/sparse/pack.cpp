@@ -219,7 +219,54 @@ Tensor narrowed(const Tensor& tensor, DType dtype) {
   return result;
 }
 
+// Output of stored element `place` of a block of block row `row`; beyond the part for one that
+// sticks out.
+size_t output_of(const SparseMatrix& m, size_t row, size_t place) {
+  return row / m.grid_rows() * m.fold.rows + row % m.grid_rows() * m.block.rows +
+         place / m.block.cols;
+}
+
+// Calls visit(stored element, output) for the elements that do not stick out below.
+template <typename Visit>
+void for_each_element(const SparseMatrix& m, const Visit& visit) {
+  for (size_t row = 0; row + 1 < m.row_start.size(); ++row) {
+    const size_t first_row = row % m.grid_rows() * m.block.rows;
+    const size_t inside = std::min<size_t>(m.block.rows, m.fold.rows - first_row) * m.block.cols;
+    for (size_t b = m.row_start[row]; b < m.row_start[row + 1]; ++b)
+      for (size_t i = 0; i < inside; ++i) visit(b * m.block.area() + i, output_of(m, row, i));
+  }
+}
+
+SparseMatrix quantized(const SparseMatrix& matrix) {
+  constexpr float kMost = 127;
+  const std::vector<float> from = to_f32(values_as_f32(matrix));
+  const size_t outputs = matrix.fold.parts * matrix.fold.rows;
+  SparseMatrix result = matrix;
+  result.scale = Tensor::zeros(DType::kF32, {static_cast<int64_t>(outputs)});
+  const auto scale = result.scale.mutable_data<float>();
+  for_each_element(matrix, [&](size_t i, size_t output) {
+    if (!std::isfinite(from[i])) does_not_fit(from[i], i, DType::kI8);
+    scale[output] = std::max(scale[output], std::abs(from[i]) / kMost);
+  });
+  result.values = Tensor::zeros(DType::kI8, matrix.values.shape());
+  const auto to = result.values.mutable_data<int8_t>();
+  for_each_element(matrix, [&](size_t i, size_t output) {
+    const float steps = scale[output] == 0 ? 0 : std::nearbyint(from[i] / scale[output]);
+    to[i] = static_cast<int8_t>(std::clamp(steps, -kMost, kMost));
+  });
+  if (matrix.has_diagonal()) result.diagonal = narrowed(matrix.diagonal, matrix.dtype);
+  return result;
+}
+
 }  // namespace
+
+Tensor values_as_f32(const SparseMatrix& matrix) {
+  if (matrix.values.dtype() != DType::kI8) return as_f32(matrix.values);
+  std::vector<float> values = to_f32(matrix.values);
+  const std::vector<float> scale = to_f32(matrix.scale);
+  for_each_element(matrix, [&](size_t i, size_t output) { values[i] *= scale[output]; });
+  return Tensor::of<float>(matrix.values.shape(), values);
+}
 
 SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask& mask,
                          bool diagonal) {
@@ -244,7 +291,8 @@ SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask&
 }
 
 Tensor decode(const SparseMatrix& matrix) {
-  const Tensor values = narrowed(matrix.values, matrix.dtype);
+  const bool scaled = matrix.values.dtype() == DType::kI8;
+  const Tensor values = narrowed(scaled ? values_as_f32(matrix) : matrix.values, matrix.dtype);
   const Tensor diagonal = narrowed(matrix.diagonal, matrix.dtype);
   Tensor dense = Tensor::zeros(matrix.dtype, matrix.shape);
   move_blocks<Direction::kUnpack>(matrix, dense.mutable_bytes().data(),
@@ -260,9 +308,12 @@ Tensor decode(const SparseMatrix& matrix) {
 }
 
 SparseMatrix with_values(const SparseMatrix& matrix, DType dtype) {
-  ESPALIER_CHECK(can_be_packed(dtype));
+  ESPALIER_CHECK(can_be_values(dtype));
+  if (matrix.values.dtype() == dtype) return matrix;
+  if (dtype == DType::kI8) return quantized(matrix);
   SparseMatrix result = matrix;
-  result.values = narrowed(matrix.values, dtype);
+  result.values = narrowed(values_as_f32(matrix), dtype);
+  result.scale = Tensor::zeros(DType::kF32, {0});
   if (matrix.has_diagonal()) result.diagonal = narrowed(matrix.diagonal, dtype);
   return result;
 }

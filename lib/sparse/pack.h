@@ -18,9 +18,14 @@ SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask&
 /// negative zero may turn positive.
 Tensor decode(const SparseMatrix& matrix);
 
-/// `matrix` with its values rounded to `dtype` (f32, f16, bf16); decode still gives matrix.dtype.
-/// Errors  Fault::kFormat where a finite value does not fit into f16.
+/// `matrix` with its values rounded to `dtype` (f32, f16, bf16, i8); decode still gives
+/// matrix.dtype. i8: value * scale of its output, the largest magnitude of an output being 127
+/// scales, so that a value is off by at most half a scale; diagonals stay as they are. Errors
+/// Fault::kFormat where a finite value does not fit into f16, or one for i8 is not finite.
 SparseMatrix with_values(const SparseMatrix& matrix, DType dtype);
+
+/// Values [blocks, block.rows, block.cols] as f32, those of i8 times their scale.
+Tensor values_as_f32(const SparseMatrix& matrix);
 
 /// Which blocks of `dense` hold a bit that is not zero (a negative zero counts as one); with
 /// `diagonal`, the diagonals of square parts are not looked at.

@@ -8,6 +8,8 @@ namespace espalier {
 
 /// f32, f16 and bf16: packing moves bit patterns of 2 and 4 bytes.
 bool can_be_packed(DType dtype);
+/// Types that values of a packed weight may have: those, and i8 with a scale.
+bool can_be_values(DType dtype);
 
 /// Bytes of one (block row, block column) pair: two u16 where all stacked block rows and all block
 /// columns stay below 2^16, else two u32.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "lib/base/error.h"
@@ -19,6 +20,7 @@ void require(bool holds, fmt::format_string<Args...> text, Args&&... args) {
 // Bits of element `index`, without the sign: 0 where the element is a zero of either sign.
 uint32_t magnitude_bits(const Tensor& tensor, size_t index) {
   const std::byte* from = tensor.bytes().data();
+  if (bytes_of(tensor.dtype()) == 1) return std::to_integer<uint32_t>(from[index]);
   if (bytes_of(tensor.dtype()) == 4) {
     uint32_t bits;
     std::memcpy(&bits, from + 4 * index, 4);
@@ -41,9 +43,8 @@ void validate_fold(const SparseMatrix& m) {
           m.fold.parts, m.fold.rows, m.fold.cols);
   require(can_be_packed(m.dtype), "packed weight is {}, f32, f16 or bf16 was wanted",
           name_of(m.dtype));
-  require(can_be_packed(m.values.dtype()),
-          "values of a packed weight are {}, f32, f16 or bf16 "
-          "was wanted",
+  require(can_be_values(m.values.dtype()),
+          "values of a packed weight are {}, f32, f16, bf16 or i8 was wanted",
           name_of(m.values.dtype()));
 }
 
@@ -77,6 +78,21 @@ void validate_values(const SparseMatrix& m) {
           to_string(m.values.shape()), to_string(wanted));
 }
 
+void validate_scale(const SparseMatrix& m) {
+  if (m.values.dtype() != DType::kI8) {
+    require(m.scale.count() == 0, "a scale stands beside values of type {}, i8 was wanted",
+            name_of(m.values.dtype()));
+    return;
+  }
+  const Shape wanted{static_cast<int64_t>(m.fold.parts * m.fold.rows)};
+  require(m.scale.dtype() == DType::kF32 && m.scale.shape() == wanted,
+          "scale of i8 values is {} of shape {}, f32 of shape {} was wanted",
+          name_of(m.scale.dtype()), to_string(m.scale.shape()), to_string(wanted));
+  for (const float scale : to_f32(m.scale))
+    require(scale >= 0 && std::isfinite(scale),
+            "scale holds {}, a finite number from 0 on was wanted", scale);
+}
+
 // Only the last block of a block row and the last block row of a part can stick out.
 void validate_padding(const SparseMatrix& m) {
   const size_t inside_cols = m.fold.cols - (m.grid_cols() - 1) * m.block.cols;
@@ -104,9 +120,10 @@ void validate_diagonal(const SparseMatrix& m) {
           "ones were wanted",
           m.fold.rows, m.fold.cols);
   const Shape wanted{static_cast<int64_t>(m.fold.parts * m.fold.rows)};
-  require(m.diagonal.shape() == wanted && m.diagonal.dtype() == m.values.dtype(),
+  const DType dtype = m.values.dtype() == DType::kI8 ? m.dtype : m.values.dtype();
+  require(m.diagonal.shape() == wanted && m.diagonal.dtype() == dtype,
           "diagonal is {} of shape {}, {} of shape {} was wanted", name_of(m.diagonal.dtype()),
-          to_string(m.diagonal.shape()), name_of(m.values.dtype()), to_string(wanted));
+          to_string(m.diagonal.shape()), name_of(dtype), to_string(wanted));
   for (size_t part = 0; part < m.fold.parts; ++part) {
     for (size_t r = 0; r < m.fold.rows; ++r) {
       const auto place = place_of_diagonal(m, part, r);
@@ -121,6 +138,8 @@ void validate_diagonal(const SparseMatrix& m) {
 bool can_be_packed(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
 }
+
+bool can_be_values(DType dtype) { return can_be_packed(dtype) || dtype == DType::kI8; }
 
 size_t index_bytes(const Fold& fold, BlockShape block) {
   constexpr size_t kU16Places = 65536;
@@ -145,14 +164,15 @@ double density(const SparseMatrix& matrix) {
 }
 
 size_t packed_bytes(const SparseMatrix& matrix) {
-  return matrix.values.bytes().size() + matrix.diagonal.bytes().size() +
-         matrix.blocks() * index_bytes(matrix.fold, matrix.block);
+  return matrix.values.bytes().size() + matrix.scale.bytes().size() +
+         matrix.diagonal.bytes().size() + matrix.blocks() * index_bytes(matrix.fold, matrix.block);
 }
 
 void validate(const SparseMatrix& matrix) {
   validate_fold(matrix);
   validate_index(matrix);
   validate_values(matrix);
+  validate_scale(matrix);
   if (matrix.blocks() == 0 && !matrix.has_diagonal()) return;
   if (matrix.blocks() != 0) validate_padding(matrix);
   validate_diagonal(matrix);

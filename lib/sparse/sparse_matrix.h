@@ -18,9 +18,11 @@ struct SparseMatrix {
   Fold fold;    ///< how that shape folds
   BlockShape block;
   std::vector<uint32_t> row_start, col;
-  Tensor values;    ///< f32, f16, bf16; the type that decode() gives is `dtype`
+  Tensor values;    ///< f32, f16, bf16, i8; the type that decode() gives is `dtype`
+  Tensor scale;     ///< f32 [parts * rows] with i8 values: what a value of that output is worth;
+                    ///< else empty
   Tensor diagonal;  ///< empty, or [parts * rows] where diagonals of square parts are kept apart;
-                    ///< same type as values
+                    ///< same type as values, `dtype` beside i8 values
   DType dtype =
       DType::kF32;  ///< of the weight; values may be narrower (f16 values of an f32 weight)
 
@@ -34,8 +36,8 @@ struct SparseMatrix {
 /// not count.
 double density(const SparseMatrix& matrix);
 
-/// Bytes of values, index pairs (u16, or u32 where the grid needs it) and diagonal: what a file
-/// holds of it, headers apart.
+/// Bytes of values, scale, index pairs (u16, or u32 where the grid needs it) and diagonal: what a
+/// file holds of it, headers apart.
 size_t packed_bytes(const SparseMatrix& matrix);
 
 /// Errors  Fault::kFormat with what and where, when an invariant above does not hold (for readers

@@ -47,7 +47,7 @@ std::vector<float> naive(const SparseMatrix& matrix, const std::vector<float>& x
 std::vector<BlockShape> shapes_of(const SparseKernel& kernel) {
   if (kernel.block != BlockShape{0, 0}) return {kernel.block};
   if (kernel.name == "any") return {{5, 3}};
-  return {{5, 3}, {1, 1}, {4, 8}, {1, 4}, {4, 1}};
+  return {{5, 3}, {1, 1}, {4, 8}, {1, 4}, {4, 1}, {3, 16}, {2, 12}};
 }
 
 // One kernel, one matrix: both layouts, with and without bias, against the plain kernel.
@@ -186,15 +186,48 @@ TEST_CASE("absent blocks and padding keep infinities and NaN of x out of y") {
   });
 }
 
-TEST_CASE("narrow values are widened exactly") {
+TEST_CASE("kernels compute with narrow values as with the wide ones they stand for") {
   ThreadPool pool(1);
-  const SparseMatrix wide = random_sparse({1, 40, 50}, {16, 1}, 0.4, /*diagonal=*/false);
-  for (const DType dtype : {DType::kF16, DType::kBF16}) {
-    const SparseMatrix narrow = with_values(wide, dtype);
+  for_each_simd_target([&] {
+    for (const SparseKernel* kernel : sparse_kernels()) {
+      for (const Case& c : kCases) {
+        const BlockShape block = shapes_of(*kernel).front();
+        const SparseMatrix wide = random_sparse(c.fold, block, c.density, c.diagonal);
+        for (const DType dtype : {DType::kF16, DType::kBF16, DType::kI8}) {
+          const SparseMatrix narrow = with_values(wide, dtype);
+          for (const size_t n : {1, 3, 8, 12, 33}) {
+            CAPTURE(simd_target());
+            CAPTURE(kernel->name);
+            CAPTURE(name_of(dtype));
+            CAPTURE(c.fold.rows);
+            CAPTURE(c.fold.cols);
+            CAPTURE(n);
+            check_against_plain(*kernel, narrow, n, pool);
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("the plain kernel computes with narrow values as their decoded weight says") {
+  ThreadPool pool(1);
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kI8}) {
+    const SparseMatrix narrow = with_values(random_sparse({2, 40, 50}, {16, 1}, 0.4, false), dtype);
     const std::vector<float> x = random_values(50, 3);
-    const auto y = run_product(*prepare_sparse(narrow), 40, x, Features::kInner, 1, nullptr, pool);
+    const auto plain = prepare_sparse(narrow, /*plain=*/true);
+    const auto y = run_product(*plain, 80, x, Features::kInner, 1, nullptr, pool);
     CHECK(max_difference(y, naive(narrow, x, Features::kInner, 1, nullptr)) < 1e-5F);
   }
+}
+
+TEST_CASE("narrow values take as much less memory") {
+  const SparseMatrix wide = random_sparse({1, 256, 256}, {16, 4}, 0.5, false);
+  const size_t f32 = prepare_sparse(wide)->bytes();
+  const size_t values = wide.values.bytes().size();
+  CHECK(prepare_sparse(with_values(wide, DType::kF16))->bytes() == f32 - values / 2);
+  CHECK(prepare_sparse(with_values(wide, DType::kI8))->bytes() ==
+        f32 - values / 4 * 3 + 256 * sizeof(float));
 }
 
 TEST_CASE("parts are prepared alone") {

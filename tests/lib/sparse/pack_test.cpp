@@ -147,6 +147,32 @@ TEST_CASE("narrower values decode to the weight's own type") {
   for (const float value : decoded.data<float>()) CHECK(value == 1.0F);
 }
 
+TEST_CASE("i8 values are off by at most half a step of their output, a diagonal by nothing") {
+  const Fold fold{2, 5, 5};
+  std::vector<float> values(50);
+  for (size_t i = 0; i < 50; ++i) values[i] = std::sin(static_cast<float>(i)) * (i < 25 ? 1 : 100);
+  std::fill_n(values.begin() + 10, 5, 0.0F);  // an output without any weight
+  const Tensor dense = Tensor::of<float>({2, 5, 5}, values);
+  for (const bool diagonal : {false, true}) {
+    const SparseMatrix packed = pack_blocks(dense, fold, BlockMask({2, 2}, fold, true), diagonal);
+    const SparseMatrix narrow = with_values(packed, DType::kI8);
+    validate(narrow);
+    CHECK(packed_bytes(narrow) == packed_bytes(packed) - 3 * packed.values.count() + 10 * 4);
+    const std::vector<float> decoded = to_f32(decode(narrow)), scale = to_f32(narrow.scale);
+    for (size_t i = 0; i < 50; ++i) {
+      CAPTURE(i);
+      const bool exact = diagonal && i % 25 % 6 == 0;
+      CHECK(std::abs(decoded[i] - values[i]) <= (exact ? 0 : 0.5001F * scale[i / 5]));
+    }
+    CHECK(same_bits(decode(with_values(narrow, DType::kF32)), decode(narrow)));
+  }
+  values[3] = INFINITY;
+  const Tensor infinite = Tensor::of<float>({2, 5, 5}, values);
+  CHECK_THROWS_WITH(
+      with_values(pack_blocks(infinite, fold, BlockMask({2, 2}, fold, true), false), DType::kI8),
+      doctest::Contains("does not fit into i8"));
+}
+
 TEST_CASE("a finite value that f16 cannot hold is refused, an infinite one is kept") {
   const Fold fold{1, 1, 2};
   const BlockMask mask({1, 1}, fold, true);

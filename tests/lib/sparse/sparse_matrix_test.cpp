@@ -54,6 +54,17 @@ TEST_CASE("each broken invariant of a packed weight is an error that says which"
          m.values = Tensor::zeros(DType::kF64, {42, 16, 3});
        },
        "values of a packed weight are f64"},
+      {[](SparseMatrix& m) {
+         m.values = Tensor::zeros(DType::kI8, {42, 16, 3});
+       },
+       "scale of i8 values is f32 of shape [0], f32 of shape [60]"},
+      {[](SparseMatrix& m) {
+         m.values = Tensor::zeros(DType::kI8, {42, 16, 3});
+         m.scale = Tensor::of<float>({60}, std::vector<float>(60, -1.0F));
+       },
+       "scale holds -1"},
+      {[](SparseMatrix& m) { m.scale = Tensor::zeros(DType::kF32, {60}); },
+       "a scale stands beside values of type f32"},
       {[](SparseMatrix& m) { m.row_start.pop_back(); }, "6 row starts"},
       {[](SparseMatrix& m) { m.row_start.clear(); }, "0 row starts"},
       {[](SparseMatrix& m) { m.row_start[0] = 1; }, "row starts run from 1"},
