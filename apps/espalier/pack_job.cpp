@@ -74,7 +74,7 @@ Results results_of(const PackJob& job, const Findings& findings) {
   pack.metric = findings.metric ? findings.metric : findings.command_metric;
   results.verdicts = {size_verdict(job, findings), accuracy_verdict(job, findings),
                       speed_verdict(job, findings)};
-  results.notes = closing_notes(job);
+  results.notes = closing_notes(job, findings);
   return results;
 }
 

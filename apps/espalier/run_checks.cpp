@@ -194,10 +194,11 @@ RunChecks run_checks(const PackJob& job, const CheckInputs& inputs,
   unless_random(inputs.random, checks.not_run, [&] {
     std::optional<ModelRunner> dense;
     if (job.pruned) dense.emplace(job.before, job.before, inputs.data, options);
-    ExecutorOptions decoding = options;
+    ExecutorOptions decoding = options, always_packed = options;
+    always_packed.always_packed = true;  // the kernels are what is verified
     decoding.decode_weights = true;  // values as stored: job.masked is not rounded to them
     ModelRunner decoded(job.packed, job.before, inputs.data, decoding);
-    ModelRunner packed(job.packed, job.before, inputs.data, options);
+    ModelRunner packed(job.packed, job.before, inputs.data, always_packed);
     Comparer agreement(kRounding), cost(kRounding);
     Progress progress("verify", count);
     for (size_t i = 0; i < count; ++i) {
@@ -308,6 +309,7 @@ SpeedChecks measure_speed(const PackJob& job, const CheckInputs& inputs,
   const std::array<std::function<void()>, 2> bodies{one_run(dense, dense_times),
                                                     one_run(packed, packed_times)};
   time_interleaved(bodies, kLayers);
+  result.ran_dense = packed.executor().ran_dense();
   result.layer_dense.resize(job.layers.size());
   result.layer_packed.resize(job.layers.size());
   for (size_t i = 0; i < nodes.size(); ++i) {

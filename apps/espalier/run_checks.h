@@ -57,6 +57,7 @@ double labelled_metric_of(const Model& model, const Model& reference, const Chec
 struct SpeedChecks {
   double ms_dense = 0, ms_packed = 0;
   std::vector<std::optional<double>> layer_dense, layer_packed;
+  std::vector<std::string> ran_dense;  ///< packed weights that run dense because that is quicker
 };
 /// Of the whole models alone, in turns on the first feed.
 SpeedChecks time_whole(const Model& dense, const Model& packed, const Model& reference,

@@ -173,11 +173,15 @@ Verdict speed_verdict(const PackJob& job, const Findings& findings) {
                       faster ? dense / packed : packed / dense, faster ? "faster" : "slower")};
 }
 
-std::vector<std::string> closing_notes(const PackJob& job) {
+std::vector<std::string> closing_notes(const PackJob& job, const Findings& findings) {
   std::vector<std::string> notes = job.notes;
   if (const auto dense = stayed_dense(job); !dense.empty() && job.write.profile != "dense") {
     notes.push_back(
         fmt::format("stored dense, because packed it would not be smaller: {}", shown(dense)));
+  }
+  if (findings.speed && !findings.speed->ran_dense.empty()) {
+    notes.push_back(fmt::format("runs dense, because packed it would be slower: {}",
+                                shown(findings.speed->ran_dense)));
   }
   if (any_packed(job.packed) && job.write.profile != "dense") {
     notes.emplace_back(

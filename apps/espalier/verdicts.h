@@ -24,6 +24,6 @@ Verdict accuracy_verdict(const PackJob& job, const Findings& findings);
 Verdict speed_verdict(const PackJob& job, const Findings& findings);
 
 /// What a reader of the report must know besides.
-std::vector<std::string> closing_notes(const PackJob& job);
+std::vector<std::string> closing_notes(const PackJob& job, const Findings& findings);
 
 }  // namespace espalier

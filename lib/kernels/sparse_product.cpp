@@ -23,6 +23,8 @@ Tensor slice(const Tensor& tensor, size_t first, size_t count, Shape shape) {
   return part;
 }
 
+}  // namespace
+
 SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count) {
   const size_t first_row = first * weight.grid_rows(), rows = count * weight.grid_rows();
   const uint32_t begin = weight.row_start[first_row];
@@ -50,8 +52,6 @@ SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count) {
                           {static_cast<int64_t>(count * weight.fold.rows)});
   return part;
 }
-
-}  // namespace
 
 std::span<const SparseKernel* const> sparse_kernels() { return kKernels; }
 

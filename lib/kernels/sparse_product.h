@@ -36,8 +36,12 @@ class SparseProduct {
 /// `plain` asks for the plain one always: the yardstick in tests and verification.
 std::unique_ptr<const SparseProduct> prepare_sparse(const SparseMatrix& weight, bool plain = false);
 
-/// The same for parts first .. first + count - 1 of `weight` alone: parts that do not share the
-/// input (groups of a convolution, directions of a recurrent weight, a batched MatMul).
+/// Parts first .. first + count - 1 of `weight` as a weight of their own.
+SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count);
+
+/// The same as prepare_sparse for parts first .. first + count - 1 of `weight` alone: parts that do
+/// not share the input (groups of a convolution, directions of a recurrent weight, a batched
+/// MatMul).
 std::unique_ptr<const SparseProduct> prepare_sparse_parts(const SparseMatrix& weight, size_t first,
                                                           size_t count, bool plain = false);
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -47,6 +48,8 @@ class RunContext {
 struct Holdings {
   size_t bytes = 0;
   uint64_t replaced = 0;  ///< bit i: the elements of constant input i are not read at run time
+  /// Packed inputs that may run dense, and where it is said that they did.
+  std::vector<std::pair<size_t, std::shared_ptr<const bool>>> ran_dense = {};
 };
 
 /// What an operator may look at before it runs for the first time.
@@ -70,6 +73,14 @@ struct PrepareContext {
     if (holdings == nullptr) return;
     holdings->bytes += bytes;
     holdings->replaced |= uint64_t{1} << input;
+  }
+
+  bool always_packed = false;  ///< packed weights run packed, also where dense ones are quicker
+  /// A flag for prepare() to share: it is set once packed input `input` runs dense after all.
+  std::shared_ptr<bool> may_run_dense(size_t input) const {
+    auto flag = std::make_shared<bool>(false);
+    if (holdings != nullptr) holdings->ran_dense.emplace_back(input, flag);
+    return flag;
   }
 
   ProductObserver* observer = nullptr;  ///< of the run; null where nobody looks on

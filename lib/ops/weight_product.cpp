@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "lib/kernels/packed_or_dense.h"
 #include "lib/ops/op_util.h"
 
 namespace espalier {
@@ -44,7 +45,21 @@ Product product_of(const TensorView& weight, const Fold& fold, size_t first, siz
   return dense_product(weight.data<float>(), fold, first, count);
 }
 
-WeightProducts::WeightProducts(const PrepareContext& context, size_t input, Pieces pieces)
+namespace {
+
+// Each piece packed or dense, whatever is quicker.
+void choose_kernels(const SparseMatrix& weight, const std::vector<WeightProducts::Piece>& pieces,
+                    const RanDense& flag, std::vector<Product>& products) {
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const SparseMatrix part = parts_of(weight, pieces[i].first, pieces[i].count);
+    products[i] = packed_or_dense(prepare_sparse(part), part, flag);
+  }
+}
+
+}  // namespace
+
+WeightProducts::WeightProducts(const PrepareContext& context, size_t input, Pieces pieces,
+                               bool choose)
     : node_(std::make_shared<Node>(context.node)),
       entry_(find_operator(context.node.op, context.node.domain)),
       input_(input),
@@ -54,6 +69,8 @@ WeightProducts::WeightProducts(const PrepareContext& context, size_t input, Piec
   const std::optional<Fold> fold = entry_->fold(*node_, input, weight->shape());
   if (!fold) return;  // an empty or misshapen weight: get() says so when it runs
   const auto made = make(*fold, pieces_, *weight);
+  if (weight->is_sparse() && choose && !context.always_packed)
+    choose_kernels(weight->sparse(), pieces_(*fold), context.may_run_dense(input), made->products);
   if (const std::optional<size_t> number = context.watched(input)) {
     const std::vector<Piece> seen = pieces_(*fold);
     for (size_t i = 0; i < seen.size(); ++i) {

@@ -26,7 +26,8 @@ class WeightProducts {
   };
   using Pieces = std::vector<Piece> (*)(const Fold& fold);
 
-  WeightProducts(const PrepareContext& context, size_t input, Pieces pieces);
+  /// A packed weight runs dense where that is quicker, unless the context or `choose` forbids.
+  WeightProducts(const PrepareContext& context, size_t input, Pieces pieces, bool choose = true);
 
   /// The pieces in order, and how the weight folds.
   struct Made {

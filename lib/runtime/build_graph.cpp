@@ -128,6 +128,7 @@ class GraphRunner::Builder {
     Holdings holdings;
     context.holdings = &holdings;
     context.observer = options_.observer;
+    context.always_packed = options_.always_packed;
     std::vector<std::shared_ptr<const Weight>> kept;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const Weight* weight = constant(node.inputs[i]);
@@ -145,6 +146,8 @@ class GraphRunner::Builder {
     step->run = entry->prepare(context);
     if (entry->half_as_f32) step->run = with_half_as_f32(std::move(step->run));
     runner_.weight_bytes_ += holdings.bytes;
+    for (auto& [input, flag] : holdings.ran_dense)
+      runner_.may_run_dense_.emplace_back(graph_.values[node.inputs[input]].name, std::move(flag));
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       if (context.constants[i] == nullptr) continue;
       const bool replaced = i < 64 && (holdings.replaced >> i & 1) != 0;

@@ -192,6 +192,7 @@ Feed Executor::run(const Feed& inputs) {
 }
 
 std::vector<NodeTime> Executor::times() const { return state_->runner.times(); }
+std::vector<std::string> Executor::ran_dense() const { return state_->runner.ran_dense(); }
 size_t Executor::weight_bytes() const { return state_->runner.weight_bytes(); }
 size_t Executor::activation_bytes() const { return state_->runner.activation_bytes(); }
 

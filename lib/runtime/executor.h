@@ -21,6 +21,7 @@ using Feed = std::map<std::string, Tensor>;
 struct ExecutorOptions {
   size_t threads = 1;           ///< 0: all processors
   bool decode_weights = false;  ///< run packed weights as the dense tensors they decode to
+  bool always_packed = false;   ///< run packed weights packed, also where dense is quicker
   bool profile = false;         ///< keep the time of each node
   PassOptions passes = {};      ///< what the graph goes through before it runs
   /// Sees what constant weights are multiplied with. It knows them by their addresses in the model:
@@ -62,6 +63,8 @@ class Executor {
   TensorView output_view(std::string_view name) const;
 
   std::vector<NodeTime> times() const;
+  /// Packed weights that ran dense so far because that is quicker, by name.
+  std::vector<std::string> ran_dense() const;
   /// Bytes held for weights, and for values and scratch since the last change of shapes.
   size_t weight_bytes() const;
   size_t activation_bytes() const;

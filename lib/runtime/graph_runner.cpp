@@ -1,6 +1,7 @@
 #include "lib/runtime/graph_runner.h"
 
 #include <fmt/format.h>
+#include <set>
 
 #include <algorithm>
 #include <chrono>
@@ -126,6 +127,17 @@ std::vector<NodeTime> GraphRunner::times() const {
     result.push_back({steps_[i]->op, steps_[i]->name, seconds_[i]});
   }
   return result;
+}
+
+std::vector<std::string> GraphRunner::ran_dense() const {
+  std::set<std::string> names;  // several readers or pieces of one weight
+  for (const auto& [name, flag] : may_run_dense_) {
+    if (*flag) names.insert(name);
+  }
+  for (const auto& branch : branches_) {
+    for (std::string& name : branch->ran_dense()) names.insert(std::move(name));
+  }
+  return {names.begin(), names.end()};
 }
 
 size_t GraphRunner::weight_bytes() const {

@@ -39,6 +39,7 @@ class GraphRunner {
 
   std::vector<NodeTime> times() const;
   size_t weight_bytes() const;
+  std::vector<std::string> ran_dense() const;
   size_t activation_bytes() const;
 
  private:
@@ -59,6 +60,7 @@ class GraphRunner {
   std::vector<std::pair<DType, Dims>> bound_;  // of the last run
   std::vector<std::shared_ptr<GraphRunner>> branches_;
   size_t weight_bytes_ = 0;
+  std::vector<std::pair<std::string, std::shared_ptr<const bool>>> may_run_dense_;
 };
 
 }  // namespace espalier

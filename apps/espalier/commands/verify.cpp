@@ -73,10 +73,11 @@ void verify_outputs(const Args& args, const Model& a, const Model& b, VerifyResu
   const std::optional<LabelledMetric> wanted = labelled_metric(args.data);
   const ExecutorOptions options{.threads = args.common.threads,
                                 .passes = passes_without(args.passes_off)};
-  ExecutorOptions decoding = options, plain = options;
+  ExecutorOptions decoding = options, plain = options, kernels = options;
+  kernels.always_packed = true;  // the kernels are what is verified
   decoding.decode_weights = true;
   plain.passes = PassOptions::none();
-  ModelRunner runner_a(a, a, data, options), runner_b(b, a, data, options);
+  ModelRunner runner_a(a, a, data, options), runner_b(b, a, data, kernels);
   std::optional<ModelRunner> decoded_b;
   if (any_packed(b)) decoded_b.emplace(b, a, data, decoding);
   ModelRunner plain_a(a, a, data, plain), plain_b(b, a, data, plain);

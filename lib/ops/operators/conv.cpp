@@ -6,11 +6,13 @@
 #include "lib/kernels/dense_conv.h"
 #include "lib/kernels/elementwise.h"
 #include "lib/kernels/im2col.h"
+#include "lib/kernels/packed_or_dense.h"
 #include "lib/ops/epilogue.h"
 #include "lib/ops/fold.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/weight_product.h"
 #include "lib/ops/window.h"
+#include "lib/sparse/pack.h"
 
 namespace espalier {
 namespace {
@@ -111,10 +113,45 @@ std::vector<WeightProducts::Piece> part_by_part(const Fold& fold) {
   return pieces;
 }
 
+// The dense convolution that a packed filter stands for: made once per shape of images.
+class DenseInstead {
+ public:
+  // Nothing where the filter is not packed, or is to run packed in any case.
+  explicit DenseInstead(const PrepareContext& context) {
+    const Weight* weight = context.constant(1);
+    if (!weight->is_sparse() || context.always_packed || context.watched(1)) return;
+    weight_ = weight->sparse();
+    flag_ = context.may_run_dense(1);
+  }
+
+  bool is_quicker(const ConvShape& shape, size_t height, size_t width) const {
+    if (flag_ == nullptr) return false;
+    return !packed_is_quicker(weight_, shape, height, width);
+  }
+
+  void run(const ConvShape& shape, const float* x, const Dims& dims, const float* bias, float* y,
+           ThreadPool& pool) {
+    if (conv_ == nullptr || !(shape == shape_)) {
+      conv_ = prepare_conv(shape, to_f32(decode(weight_)).data(), bias);
+      shape_ = shape;
+      *flag_ = true;
+    }
+    const auto [height, width] = image_extents(dims);
+    conv_->run(x, static_cast<size_t>(dims[0]), height, width, y, pool);
+  }
+
+ private:
+  SparseMatrix weight_;  // shares its values with the model
+  RanDense flag_;
+  ConvShape shape_;
+  std::shared_ptr<const DenseConv> conv_;
+};
+
 // As products of matrices: packed weights, and 1x1 windows, which need no im2col.
 Run prepare_products(const PrepareContext& context) {
-  return [attributes = Attributes(context.node),
-          weight = WeightProducts(context, 1, part_by_part)](RunContext& run) {
+  return [attributes = Attributes(context.node), constant_bias = context.constant(2) != nullptr,
+          weight = WeightProducts(context, 1, part_by_part, /*choose=*/false),
+          dense = DenseInstead(context)](RunContext& run) mutable {
     const Dims& x = run.input(0).dims;
     const Dims& w = run.input(1).dims;
     const ConvShape shape = attributes.shape(attributes.shape(w), x, w.rank());
@@ -125,6 +162,8 @@ Run prepare_products(const PrepareContext& context) {
     float* y = f32_output(run, 0, dims);
     if (checked_count(dims) == 0) return;
     const auto [height, width] = image_extents(x);
+    if ((bias == nullptr || constant_bias) && dense.is_quicker(shape, height, width))
+      return dense.run(shape, images, x, bias, y, run.pool());
     const size_t rows = im2col_rows(shape), columns = im2col_columns(shape, height, width);
     const bool copied = !im2col_is_identity(shape);
     float* unrolled = copied ? run.scratch_f32(rows * columns) : nullptr;
