@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <bit>
 #include <charconv>
+#include <map>
 #include <random>
 
 #include "lib/base/log.h"
+#include "lib/kernels/machine_limits.h"
 #include "lib/kernels/sparse_product.h"
 #include "lib/sparse/pack.h"
 
@@ -72,12 +75,16 @@ std::vector<std::string> or_default(const std::vector<std::string>& list,
   return list.empty() ? std::move(fallback) : list;
 }
 
-void check_values(const KernelBenchOptions& options) {
-  for (const std::string& type : options.values) {
-    if (type != "f32")
-      throw Error(Fault::kUsage,
-                  fmt::format("--values {}: kernels compute with f32", printable(type)));
+DType value_type(const std::string& name) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
+    if (name == name_of(dtype)) return dtype;
   }
+  throw Error(Fault::kUsage,
+              fmt::format("--values {}: f32, f16, bf16 or i8 wanted", printable(name)));
+}
+
+void check_values(const KernelBenchOptions& options) {
+  for (const std::string& type : options.values) value_type(type);
 }
 
 struct Case {
@@ -85,6 +92,7 @@ struct Case {
   size_t n;
   BlockShape block;
   double sparsity;
+  DType values;
 };
 
 std::vector<Case> cases_of(const KernelBenchOptions& options) {
@@ -93,8 +101,10 @@ std::vector<Case> cases_of(const KernelBenchOptions& options) {
     for (const std::string& n : or_default(options.samples, {"1", "64"})) {
       for (const BlockShape block : blocks_of(options)) {
         for (const std::string& s : or_default(options.sparsities, {"0.5", "0.8", "0.9"})) {
-          cases.push_back({parse_size(shape), number<size_t>("--n", n, 1, 1 << 20), block,
-                           number("--sparsity", s, 0.0, 1.0)});
+          for (const std::string& type : or_default(options.values, {"f32"})) {
+            cases.push_back({parse_size(shape), number<size_t>("--n", n, 1, 1 << 20), block,
+                             number("--sparsity", s, 0.0, 1.0), value_type(type)});
+          }
         }
       }
     }
@@ -102,31 +112,57 @@ std::vector<Case> cases_of(const KernelBenchOptions& options) {
   return cases;
 }
 
-KernelResult measure(const Case& c, double seconds, ThreadPool& pool, uint64_t seed) {
+// Read bandwidth of the level that holds so many bytes: measured once per power of two.
+class ReadLimits {
+ public:
+  double gbytes(size_t bytes) {
+    const size_t level = std::bit_width(bytes);
+    const auto [found, is_new] = known_.try_emplace(level, 0.0);
+    if (is_new) found->second = read_gbytes(bytes);
+    return found->second;
+  }
+
+ private:
+  std::map<size_t, double> known_;
+};
+
+KernelResult measure(const Case& c, double seconds, double peak, ReadLimits& reads,
+                     ThreadPool& pool, uint64_t seed) {
   std::mt19937_64 generator(seed);
   const std::vector<float> dense_weight = random_values(c.size.m * c.size.k, generator);
-  const SparseMatrix weight = random_weight(dense_weight, c.size, c.block, c.sparsity, generator);
+  const SparseMatrix weight =
+      with_values(random_weight(dense_weight, c.size, c.block, c.sparsity, generator), c.values);
   const auto sparse = prepare_sparse(weight);
   const auto dense = prepare_dense(dense_weight.data(), c.size.m, c.size.k);
   const std::vector<float> x = random_values(c.size.k * c.n, generator);
   std::vector<float> y(c.size.m * c.n);
-  const auto body = [&](const SparseProduct& product) {
-    return [&] { product.run(x.data(), Features::kInner, c.n, nullptr, y.data(), pool); };
+  const auto body = [&](const SparseProduct& product, Features features) {
+    return [&, features] { product.run(x.data(), features, c.n, nullptr, y.data(), pool); };
   };
-  const std::array<std::function<void()>, 2> bodies{body(*dense), body(*sparse)};
+  // Of the dense product the quicker layout counts; the kernel takes X as it is defined, [k, n].
+  const std::array<std::function<void()>, 3> bodies{body(*dense, Features::kOuter),
+                                                    body(*dense, Features::kInner),
+                                                    body(*sparse, Features::kOuter)};
   const std::vector<Timing> times =
-      time_interleaved(bodies, {.warmup = seconds / 10, .seconds = seconds / 2});
+      time_interleaved(bodies, {.warmup = seconds / 10, .seconds = seconds / 3});
+  const double dense_ms = std::min(times[0].median_ms, times[1].median_ms);
+  const double sparse_ms = times[2].median_ms;
   const double operations = 2.0 * static_cast<double>(c.size.m * c.size.k * c.n) * (1 - c.sparsity);
+  const double compute_ms = operations / (peak * 1e6);
+  const double read_ms =
+      static_cast<double>(sparse->bytes()) / (reads.gbytes(sparse->bytes()) * 1e6);
   return {.kernel = std::string(sparse->kernel()),
           .block = to_string(c.block),
-          .dtype = "f32",
+          .dtype = std::string(name_of(c.values)),
           .m = c.size.m,
           .k = c.size.k,
           .n = c.n,
           .sparsity = c.sparsity,
           .threads = pool.threads(),
-          .gflops_nonzero = operations / (times[1].median_ms * 1e6),
-          .speedup_vs_dense = times[0].median_ms / times[1].median_ms};
+          .gflops_nonzero = operations / (sparse_ms * 1e6),
+          .speedup_vs_dense = dense_ms / sparse_ms,
+          .share_of_limit = std::max(compute_ms, read_ms) / sparse_ms,
+          .limit = compute_ms >= read_ms ? "fma" : "read"};
 }
 
 }  // namespace
@@ -136,10 +172,12 @@ KernelResults bench_kernels(const KernelBenchOptions& options, double seconds,
   check_values(options);
   const std::vector<Case> cases = cases_of(options);
   ThreadPool pool(common.threads);
-  KernelResults results{this_machine(common.threads), {}};
+  const double peak = peak_gflops() * static_cast<double>(pool.threads());
+  ReadLimits reads;
+  KernelResults results{this_machine(common.threads), peak, {}};
   Progress progress("kernels", cases.size());
   for (const Case& c : cases) {
-    results.kernels.push_back(measure(c, seconds, pool, common.seed));
+    results.kernels.push_back(measure(c, seconds, peak, reads, pool, common.seed));
     progress.step();
   }
   return results;

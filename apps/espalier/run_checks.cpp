@@ -196,7 +196,7 @@ RunChecks run_checks(const PackJob& job, const CheckInputs& inputs,
     if (job.pruned) dense.emplace(job.before, job.before, inputs.data, options);
     ExecutorOptions decoding = options, always_packed = options;
     always_packed.always_packed = true;  // the kernels are what is verified
-    decoding.decode_weights = true;  // values as stored: job.masked is not rounded to them
+    decoding.decode_weights = true;      // values as stored: job.masked is not rounded to them
     ModelRunner decoded(job.packed, job.before, inputs.data, decoding);
     ModelRunner packed(job.packed, job.before, inputs.data, always_packed);
     Comparer agreement(kRounding), cost(kRounding);

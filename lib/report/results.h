@@ -113,12 +113,37 @@ struct KernelResult {
   double sparsity = 0;
   size_t threads = 1;
   double gflops_nonzero = 0, speedup_vs_dense = 0;
+  /// Time that the machine's limits leave at least, over the time it took: multiply-adds at their
+  /// peak, or the weight read once from the level that holds it, whichever is more ("fma", "read").
+  double share_of_limit = 0;
+  std::string limit = {};
 };
 
 /// espalier bench --kernels
 struct KernelResults {
   Machine machine;
+  double peak_gflops = 0;  ///< f32 multiply-adds, all threads
   std::vector<KernelResult> kernels;
+};
+
+/// Time of a layer, or of the model, dense and packed in one block shape; `break_even` is the least
+/// share of zeros from which on packed is quicker, nothing where it never is.
+struct AdviseRow {
+  std::string name, weight, block;
+  Shape matrix;
+  size_t n = 0;  ///< samples of a product
+  std::optional<double> break_even, ms_dense, ms_packed_80, ms_packed_90;
+  bool worth = false;
+  std::string left_out;
+};
+
+/// espalier advise
+struct AdviseResults {
+  Machine machine;
+  bool measured_here = true, random_inputs = false;
+  AdviseRow model;                ///< in the best block
+  std::vector<AdviseRow> blocks;  ///< the model in each block
+  std::vector<AdviseRow> layers;  ///< each in its best block
 };
 
 struct DiffWeight {
@@ -174,6 +199,7 @@ struct Results {
   std::optional<VerifyResults> verify;
   std::optional<BenchResults> bench;
   std::optional<KernelResults> kernels;
+  std::optional<AdviseResults> advise;
   std::optional<DiffResults> diff;
   std::optional<MaskResults> masks;
   std::optional<CalibrateResults> calibrate;

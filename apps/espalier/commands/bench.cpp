@@ -162,7 +162,7 @@ std::function<int()> add(CLI::App& app) {
   list("--n", args->kernel.samples, "N,..", "samples (1,64)");
   list("--block", args->kernel.blocks, "LIST", "block shapes (those with a kernel)");
   list("--sparsity", args->kernel.sparsities, "LIST", "shares of zero blocks (0.5,0.8,0.9)");
-  list("--values", args->kernel.values, "LIST", "value types (f32)");
+  list("--values", args->kernel.values, "LIST", "value types: f32, f16, bf16, i8 (f32)");
   add_common(app, args->common);
   add_footer(app,
              "  espalier bench model.onnx packed.nnef.tgz --inputs test_data_set_0 --threads 1\n"

@@ -195,7 +195,10 @@ std::vector<Results> one_of_each() {
   all.back().verify->metric = MetricPair{"top1", 1, 0.5};
   all.emplace_back().bench = BenchResults{{"CPU", "AVX2", 1}, 0, {}};
   all.emplace_back().kernels =
-      KernelResults{{"CPU", "AVX2", 1}, {{"gemv_16x1", "16x1", "f32", 1, 2, 3}}};
+      KernelResults{{"CPU", "AVX2", 1}, 100, {{"gemv_16x1", "16x1", "f32", 1, 2, 3}}};
+  all.emplace_back().advise = AdviseResults{};
+  all.back().advise->layers = {{"fc", "w", "16x1", Shape{4, 2}, 3, 0.25, 1.0, 0.5, 0.4, true, ""},
+                               {"g", "v", "", Shape{4, 2}, 0, {}, {}, {}, {}, false, "small"}};
   all.emplace_back().diff = DiffResults{};
   all.back().diff->weights = {{"w", "only in a", Shape{2}, {}, {}, 0.5, {}, 8, {}}};
   all.emplace_back().masks = MaskResults{"a.npz", "", {{"w", {2}, 0.5, std::nullopt, 0}}};

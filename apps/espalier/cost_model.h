@@ -1,0 +1,43 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include "lib/report/results.h"
+#include "lib/sparse/block_shape.h"
+
+namespace espalier {
+
+/// Time of a packed product over the share of its weights that is kept: a line through measured
+/// points, and the dense time beside it. All in milliseconds.
+struct TimeLine {
+  double dense = 0;
+  double fixed = 0, per_density = 0;  ///< packed = fixed + per_density * density
+
+  double packed(double sparsity) const { return fixed + per_density * (1 - sparsity); }
+  double speedup(double sparsity) const { return dense / packed(sparsity); }
+  /// The least share of zeros from which on packed is quicker; nothing where it never is.
+  std::optional<double> break_even() const;
+  /// Whether pruning pays: at least 1.25 times as fast at 80 % zeros.
+  bool worth() const { return speedup(0.8) >= 1.25; }
+};
+
+struct TimePoint {
+  double sparsity = 0, ms = 0;
+};
+
+/// Least squares; one point gives a line through the origin.
+TimeLine fit_line(double dense, const std::vector<TimePoint>& packed);
+
+/// A measurement by `bench --kernels --json`.
+/// Errors  Fault::kFormat naming file, key and what was wanted.
+KernelResults read_machine(const std::filesystem::path& path);
+
+/// Times of Y[m, n] = W[m, k] X[k, n] in such blocks on the machine that was measured: from the
+/// rows of that block, f32 values and the nearest n, then the nearest size of W, scaled by the
+/// multiply-adds. Errors  Fault::kUnsupported: no rows of that block; the text says how to get
+/// them.
+TimeLine predict(const KernelResults& machine, BlockShape block, size_t m, size_t k, size_t n);
+
+}  // namespace espalier
