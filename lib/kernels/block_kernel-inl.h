@@ -332,14 +332,15 @@ struct OuterSums {
     }
   }
 
-  HWY_INLINE void add_diagonal(const float* diagonal, const float* x, size_t valid) {
+  HWY_INLINE void add_diagonal(const float* diagonal, const float* x, size_t x_stride,
+                               size_t valid) {
     HWY_UNROLL(16)
     for (size_t r = 0; r < kRows; ++r) {
       if (!kWhole && r >= valid) continue;
       const auto weight = hn::Set(d, diagonal[r]);
       HWY_UNROLL(16)
       for (size_t v = 0; v < kSampleVectors; ++v) {
-        const auto value = hn::LoadU(d, x + r * kPanelSamples + v * kSampleLanes);
+        const auto value = hn::LoadU(d, x + r * x_stride + v * kSampleLanes);
         sum[r][v] = hn::MulAdd(weight, value, sum[r][v]);
       }
     }
@@ -377,10 +378,10 @@ HWY_INLINE void outer_tile(const OuterTask& t, const Column* HWY_RESTRICT column
   const size_t end = t.w->row_start[row + 1];
   for (size_t b = t.w->row_start[row]; b < end; ++b)
     for (size_t c = 0; c < C; ++c)
-      sums.add(values + (b * C + c) * R + r, panel + (columns[b] + c) * kPanelSamples);
+      sums.add(values + (b * C + c) * R + r, panel + (columns[b] + c) * t.panel_stride);
   if (!t.w->diagonal.empty())
     sums.add_diagonal(t.w->diagonal.data() + output,
-                      panel + (place.row_in_part + r) * kPanelSamples, valid);
+                      panel + (place.row_in_part + r) * t.panel_stride, t.panel_stride, valid);
   sums.store(t.y + output * t.y_stride + sample, t.y_stride, valid, t.samples - sample);
 }
 

@@ -16,6 +16,10 @@ constexpr size_t kSamplesForOuter = 9;
 // The same where X comes as [n, k] and blocks have fewer rows than a long vector has lanes, so that
 // turning X and Y round pays.
 constexpr size_t kSamplesForTurning = 16;
+// Up to so many samples [k, n] their vectors are taken where they lie; more go into panels, so that
+// those of one input do not drive each other out of the cache.
+constexpr size_t kMostInPlace = 128;
+constexpr size_t kLineBytes = 64;  // a vector that straddles two lines takes twice the time
 // Outputs that are computed before they are turned round: they stay in the first cache.
 constexpr size_t kStripOutputs = 64;
 
@@ -66,10 +70,11 @@ struct Outer {
   Samples samples;
   const float* bias;
 
-  void rows(size_t begin, size_t end, const float* panel, size_t first) const {
+  void rows(size_t begin, size_t end, const float* panel, size_t stride, size_t first) const {
     const size_t count = std::min(kPanelSamples, samples.n - first);
     if (samples.features == Features::kOuter)
-      return kernel->outer({w, begin, end, panel, count, bias, samples.y + first, samples.n});
+      return kernel->outer(
+          {w, begin, end, panel, stride, count, bias, samples.y + first, samples.n});
     const size_t step = std::max<size_t>(kStripOutputs / w->block.rows, 1);
     for (; begin < end; begin += step)
       turned_strip(begin, std::min(begin + step, end), panel, first, count);
@@ -80,8 +85,8 @@ struct Outer {
     alignas(64) std::array<float, kStripOutputs * kPanelSamples> strip;
     const size_t output = w->places[begin].output;
     const size_t outputs = w->places[end - 1].output + w->places[end - 1].valid - output;
-    kernel->outer({w, begin, end, panel, kPanelSamples, bias, strip.data() - output * kPanelSamples,
-                   kPanelSamples});
+    kernel->outer({w, begin, end, panel, kPanelSamples, kPanelSamples, bias,
+                   strip.data() - output * kPanelSamples, kPanelSamples});
     transpose(strip.data(), outputs, count, kPanelSamples,
               samples.y + first * w->outputs() + output, w->outputs());
   }
@@ -99,8 +104,21 @@ struct OuterTiles {
     float* panel = scratch + item * w.padded_k() * kPanelSamples;
     for (size_t tile = tiles * item / items; tile < tiles * (item + 1) / items; ++tile) {
       pack_panel(w, outer.samples, tile * kPanelSamples, panel);
-      outer.rows(0, w.block_rows(), panel, tile * kPanelSamples);
+      outer.rows(0, w.block_rows(), panel, kPanelSamples, tile * kPanelSamples);
     }
+  }
+};
+
+// Each item multiplies rows of its own with samples where they lie.
+struct OuterInPlace {
+  Outer outer;
+  size_t items;
+
+  void run(size_t item) const {
+    const BlockRows& w = *outer.w;
+    const size_t begin = first_row_of(w, item, items), end = first_row_of(w, item + 1, items);
+    for (size_t first = 0; first < outer.samples.n; first += kPanelSamples)
+      outer.rows(begin, end, outer.samples.x + first, outer.samples.n, first);
   }
 };
 
@@ -115,7 +133,7 @@ struct OuterRows {
     const size_t begin = first_row_of(w, item, items), end = first_row_of(w, item + 1, items);
     const size_t panel_size = w.padded_k() * kPanelSamples;
     for (size_t first = 0, tile = 0; first < outer.samples.n; first += kPanelSamples, ++tile)
-      outer.rows(begin, end, panels + tile * panel_size, first);
+      outer.rows(begin, end, panels + tile * panel_size, kPanelSamples, first);
   }
 };
 
@@ -187,6 +205,10 @@ class BlockProduct final : public SparseProduct {
   void run_outer(const Outer& outer, ThreadPool& pool) const {
     const size_t n = outer.samples.n, panel_size = w_.padded_k() * kPanelSamples;
     const size_t tiles = ceil_div(n, kPanelSamples), items = items_for(pool, work(n));
+    const bool at_lines = reinterpret_cast<uintptr_t>(outer.samples.x) % kLineBytes == 0;
+    if (outer.samples.features == Features::kOuter && at_lines && n % kPanelSamples == 0 &&
+        n <= kMostInPlace && w_.padded_k() == w_.k)
+      return for_each_item(pool, items, OuterInPlace{outer, items});
     if (items == 1 || tiles >= 2 * items) {
       float* panels = scratch_.floats(items * panel_size);
       for_each_item(pool, items, OuterTiles{outer, panels, items});

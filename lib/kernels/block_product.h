@@ -34,7 +34,7 @@ struct OuterTask {
   const BlockRows* w;
   size_t first, last;
   const float* panel;
-  size_t samples;
+  size_t panel_stride, samples;
   const float* bias;
   float* y;
   size_t y_stride;

@@ -67,15 +67,73 @@ void copy_line(const float* line, size_t stride, size_t first_input, Inside part
   for (size_t p = part.end; p < places; ++p) row[p] = 0.0F;
 }
 
+// A channel with its pads around it: each line of columns is then a piece of one of its lines.
+// Worth it where lines are so short that a copy of fixed length beats one of the right length.
+struct Padded {
+  size_t rows, pitch;
+
+  Padded(const ConvShape& shape, size_t height, size_t width)
+      : rows(height + shape.pad_begin[0] + shape.pad_end[0]),
+        pitch(width + shape.pad_begin[1] + shape.pad_end[1]) {}
+  size_t floats() const { return rows * pitch + kIm2colSlack; }
+};
+
+constexpr size_t kShortLine = 16, kMostPadded = 8192;
+
+bool lines_are_short(const ConvShape& shape, size_t height, size_t width) {
+  const Padded padded(shape, height, width);
+  // Windows of one column take whole lines, one after another: a single copy.
+  return shape.kernel[1] > 1 && shape.stride[1] == 1 &&
+         shape.output_extent(1, width) <= kShortLine && height <= kMostPadded &&
+         width <= kMostPadded && padded.rows <= kMostPadded && padded.pitch <= kMostPadded &&
+         padded.floats() <= kMostPadded;
+}
+
+// Lines of `cols` <= kCopied places, front to back: what is copied beyond one is overwritten by the
+// next.
+template <size_t kCopied>
+float* copy_taps(const ConvShape& shape, const Padded& padded, const float* channel, size_t rows,
+                 size_t cols, float* to) {
+  for (size_t kh = 0; kh < shape.kernel[0]; ++kh) {
+    for (size_t kw = 0; kw < shape.kernel[1]; ++kw) {
+      const float* from = channel + kh * shape.dilation[0] * padded.pitch + kw * shape.dilation[1];
+      for (size_t row = 0; row < rows; ++row, from += shape.stride[0] * padded.pitch, to += cols)
+        std::memcpy(to, from, kCopied * sizeof(float));
+    }
+  }
+  return to;
+}
+
+void im2col_short_lines(const ConvShape& shape, size_t height, size_t width, const float* image,
+                        float* columns, float* scratch) {
+  const Padded padded(shape, height, width);
+  const size_t rows = shape.output_extent(0, height), cols = shape.output_extent(1, width);
+  std::fill_n(scratch, padded.floats(), 0.0F);
+  float* const inside = scratch + shape.pad_begin[0] * padded.pitch + shape.pad_begin[1];
+  for (size_t channel = 0; channel < shape.channels_in / shape.groups; ++channel) {
+    for (size_t row = 0; row < height; ++row, image += width)
+      copy_short(image, width, inside + row * padded.pitch);
+    columns = cols <= 4   ? copy_taps<4>(shape, padded, scratch, rows, cols, columns)
+              : cols <= 8 ? copy_taps<8>(shape, padded, scratch, rows, cols, columns)
+                          : copy_taps<kShortLine>(shape, padded, scratch, rows, cols, columns);
+  }
+}
+
 }  // namespace
+
+size_t im2col_scratch(const ConvShape& shape, size_t height, size_t width) {
+  return lines_are_short(shape, height, width) ? Padded(shape, height, width).floats() : 0;
+}
 
 bool im2col_is_identity(const ConvShape& shape) {
   return shape.kernel == kOnes && shape.stride == kOnes && shape.pad_begin == kZeros &&
          shape.pad_end == kZeros;
 }
 
-void im2col(const ConvShape& shape, size_t height, size_t width, const float* image,
-            float* columns) {
+void im2col(const ConvShape& shape, size_t height, size_t width, const float* image, float* columns,
+            float* scratch) {
+  if (lines_are_short(shape, height, width))
+    return im2col_short_lines(shape, height, width, image, columns, scratch);
   const size_t rows = shape.output_extent(0, height), cols = shape.output_extent(1, width);
   const size_t channels = shape.channels_in / shape.groups;
   const Taps heights(shape, 0, height, rows), widths(shape, 1, width, cols);

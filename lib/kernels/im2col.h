@@ -19,8 +19,13 @@ bool im2col_is_identity(const ConvShape& shape);
 /// the group's filter [channels_out / groups, im2col_rows] multiplies (Features::kOuter).
 ///
 /// image    [channels_in / groups, height, width]: the group's own channels
-/// columns  [im2col_rows, im2col_columns], row-major; padding reads as 0
-void im2col(const ConvShape& shape, size_t height, size_t width, const float* image,
-            float* columns);
+/// columns  [im2col_rows, im2col_columns], row-major; padding reads as 0. kIm2colSlack floats more
+///          may be written.
+/// scratch  im2col_scratch floats, which do not overlap the others
+void im2col(const ConvShape& shape, size_t height, size_t width, const float* image, float* columns,
+            float* scratch);
+
+inline constexpr size_t kIm2colSlack = 16;
+size_t im2col_scratch(const ConvShape& shape, size_t height, size_t width);
 
 }  // namespace espalier

@@ -166,7 +166,8 @@ Run prepare_products(const PrepareContext& context) {
       return dense.run(shape, images, x, bias, y, run.pool());
     const size_t rows = im2col_rows(shape), columns = im2col_columns(shape, height, width);
     const bool copied = !im2col_is_identity(shape);
-    float* unrolled = copied ? run.scratch_f32(rows * columns) : nullptr;
+    float* unrolled = copied ? run.scratch_f32(rows * columns + kIm2colSlack) : nullptr;
+    float* scratch = copied ? run.scratch_f32(im2col_scratch(shape, height, width)) : nullptr;
     const size_t group_inputs = shape.channels_in / shape.groups * height * width;
     const size_t group_outputs = shape.channels_out / shape.groups;
     const auto made = weight.get(run);
@@ -174,7 +175,7 @@ Run prepare_products(const PrepareContext& context) {
       for (size_t group = 0; group < shape.groups; ++group) {
         const size_t piece = image * shape.groups + group;
         const float* from = images + piece * group_inputs;
-        if (copied) im2col(shape, height, width, from, unrolled);
+        if (copied) im2col(shape, height, width, from, unrolled, scratch);
         made->products[group]->run(copied ? unrolled : from, Features::kOuter, columns,
                                    bias == nullptr ? nullptr : bias + group * group_outputs,
                                    y + piece * group_outputs * columns, run.pool());
