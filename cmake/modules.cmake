@@ -5,13 +5,16 @@ if(ESPALIER_WERROR)
 endif()
 
 # One static library per folder, not recursing into folders that are modules themselves: espalier_module(NAME FOLDER
-# LINK what its headers use PRIVATE third parties that only its sources use).
+# LINK what its headers use PRIVATE third parties that only its sources use WITHOUT pattern of sources to leave out).
 function(espalier_module name folder)
-  cmake_parse_arguments(ARG "" "" "LINK;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "" "WITHOUT" "LINK;PRIVATE" ${ARGN})
   if(name STREQUAL "formats")
     file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
   else()
     file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
+  endif()
+  if(ARG_WITHOUT)
+    list(FILTER sources EXCLUDE REGEX "${ARG_WITHOUT}")
   endif()
   if(NOT sources)  # nothing there yet
     set(sources ${PROJECT_BINARY_DIR}/empty.cpp)

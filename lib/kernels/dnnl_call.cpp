@@ -4,14 +4,29 @@
 
 #include "lib/base/check.h"
 #include "lib/base/error.h"
+#include "lib/kernels/sparse_product.h"
 
 // Of libgomp, which libdnnl runs on. Not from omp.h: clang has it only with its own OpenMP library.
 extern "C" void omp_set_num_threads(int threads);
 
 namespace espalier {
+namespace {
+
+// oneDNN follows set_simd_target() as far as it can: it takes a limit only before its first use.
+dnnl::engine make_engine() {
+  const std::string target = simd_target();
+  dnnl_cpu_isa_t limit = dnnl_cpu_isa_all;
+  if (target == "AVX2") limit = dnnl_cpu_isa_avx2;
+  if (target == "SSE4" || target == "SSSE3" || target == "EMU128" || target == "SCALAR")
+    limit = dnnl_cpu_isa_sse41;
+  static_cast<void>(dnnl_set_max_cpu_isa(limit));
+  return {dnnl::engine::kind::cpu, 0};
+}
+
+}  // namespace
 
 const dnnl::engine& dnnl_engine() {
-  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  static const dnnl::engine engine = make_engine();
   return engine;
 }
 

@@ -1,4 +1,3 @@
-#include <dnnl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -21,15 +20,6 @@ int64_t available() {
 
 int64_t lowest_bit(int64_t mask) { return mask & -mask; }
 
-// oneDNN follows as far as it can: it takes a limit only before its first use.
-void limit_dnnl(std::string_view name) {
-  dnnl_cpu_isa_t limit = dnnl_cpu_isa_all;
-  if (name == "AVX2") limit = dnnl_cpu_isa_avx2;
-  if (name == "SSE4" || name == "SSSE3" || name == "EMU128" || name == "SCALAR")
-    limit = dnnl_cpu_isa_sse41;
-  static_cast<void>(dnnl_set_max_cpu_isa(limit));
-}
-
 }  // namespace
 
 std::vector<std::string> simd_targets() {
@@ -51,7 +41,6 @@ void set_simd_target(std::string_view name) {
   for (int64_t rest = available() | HWY_STATIC_TARGET; rest != 0; rest &= rest - 1) {
     if (hwy::TargetName(lowest_bit(rest)) != name) continue;
     hwy::SetSupportedTargetsForTest(lowest_bit(rest));
-    limit_dnnl(name);
     return;
   }
   throw Error(Fault::kUsage, fmt::format("instruction set {} is not one of {} of this machine",

@@ -29,7 +29,7 @@ struct Layout {
 };
 
 void check_grid(const Fold& fold, BlockShape block) {
-  constexpr size_t kLimit = size_t{1} << 32;
+  constexpr uint64_t kLimit = uint64_t{1} << 32;
   const size_t rows = ceil_div(fold.rows, block.rows), cols = ceil_div(fold.cols, block.cols);
   const auto stacked = checked_mul(fold.parts, rows);
   const auto blocks = stacked ? checked_mul(*stacked, cols) : std::nullopt;

@@ -8,6 +8,9 @@
 
 namespace espalier {
 
+// 2^62 on machines of 64 bits: bytes of any type can still be counted.
+constexpr int kMostBits = 8 * sizeof(size_t) - 2;
+
 size_t element_count(const Shape& shape) {
   // A zero extent makes the tensor empty, but must not hide an overflow of the others.
   int64_t count = 1;
@@ -20,9 +23,9 @@ size_t element_count(const Shape& shape) {
       continue;
     }
     const auto product = checked_mul(count, extent);
-    if (!product || *product > (int64_t{1} << 62)) {
-      throw Error(Fault::kFormat,
-                  fmt::format("shape {} has too many elements, at most 2^62", to_string(shape)));
+    if (!product || *product > (int64_t{1} << kMostBits)) {
+      throw Error(Fault::kFormat, fmt::format("shape {} has too many elements, at most 2^{}",
+                                              to_string(shape), kMostBits));
     }
     count = *product;
   }

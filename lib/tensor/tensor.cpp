@@ -107,7 +107,7 @@ bool integers(const Tensor& tensor, std::vector<To>& result) {
 
 size_t byte_count(DType dtype, const Shape& shape) {
   const auto bits = checked_mul(element_count(shape), bits_of(dtype));
-  if (!bits || *bits > (size_t{1} << 62)) {
+  if (!bits || *bits > SIZE_MAX / 4) {
     throw Error(Fault::kFormat,
                 fmt::format("{} of shape {} is too large", name_of(dtype), to_string(shape)));
   }

@@ -1,0 +1,22 @@
+# base, tensor, sparse and the kernels that need no oneDNN, with their tests: what is built for ARM. Third parties as
+# cmake/toolchains/arm.cmake names them.
+find_package(Threads REQUIRED)
+include(cmake/modules.cmake)
+
+add_library(espalier_headers INTERFACE)
+target_include_directories(espalier_headers SYSTEM INTERFACE ${ESPALIER_ARM_HEADERS})
+target_compile_definitions(espalier_headers INTERFACE FMT_HEADER_ONLY SPDLOG_HEADER_ONLY SPDLOG_FMT_EXTERNAL)
+add_library(espalier_hwy INTERFACE)
+target_link_libraries(espalier_hwy INTERFACE ${ESPALIER_ARM_ROOT}/usr/lib/${ESPALIER_TRIPLET}/libhwy.so)
+# Vectors of SVE have no size, so that they cannot be members of the structs that hold sums (docs/limits.md): NEON serves there.
+target_compile_definitions(espalier_hwy INTERFACE "HWY_DISABLED_TARGETS=(HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128)")
+
+espalier_module(base lib/base LINK espalier_headers PRIVATE Threads::Threads)
+espalier_module(tensor lib/tensor LINK espalier_base)
+espalier_module(sparse lib/sparse LINK espalier_tensor)
+espalier_module(kernels lib/kernels LINK espalier_sparse PRIVATE espalier_hwy WITHOUT "/(dense|dense_conv|dnnl_call|multiply_matrices)\\.cpp$")
+
+if(ESPALIER_TESTS)
+  enable_testing()
+  add_subdirectory(tests)
+endif()
