@@ -136,12 +136,14 @@ Reached largest_sparsity(Search& search, const PruneTarget& target, const Candid
 
 }  // namespace
 
-CandidateMeter::CandidateMeter(const PackJob& job, const CommonOptions& common)
+CandidateMeter::CandidateMeter(const PackJob& job, const CommonOptions& common,
+                               const std::string& machine)
     : job_(job),
       options_{.threads = common.threads},
       inputs_(inputs_of(job, common)),
       labelled_(labelled_metric(job.data)),
       folder_(fs::temp_directory_path() / "espalier") {
+  if (!machine.empty()) predictor_.emplace(job, inputs_, options_, machine);
   fs::create_directory(folder_.path());
 }
 
@@ -162,6 +164,7 @@ uint64_t CandidateMeter::bytes(const Model& packed) const {
 double CandidateMeter::milliseconds(const Model& packed) const {
   if (!inputs_.not_run.empty())
     throw Error(Fault::kUnsupported, "no time can be measured: " + inputs_.not_run);
+  if (predictor_) return predictor_->milliseconds(packed);
   return time_whole(job_.before, packed, job_.before, inputs_, options_).ms_packed;
 }
 

@@ -7,6 +7,7 @@
 
 #include "apps/espalier/prune_work.h"
 #include "apps/espalier/run_checks.h"
+#include "apps/espalier/time_predictor.h"
 #include "lib/base/temporaries.h"
 
 namespace espalier {
@@ -15,14 +16,15 @@ namespace espalier {
 class CandidateMeter {
  public:
   /// `job` is as it is before pruning; it outlives the meter. Errors  as check_inputs.
-  CandidateMeter(const PackJob& job, const CommonOptions& common);
+  /// `machine`: a file of `bench --kernels --json` by which milliseconds() predicts, "" to measure.
+  CandidateMeter(const PackJob& job, const CommonOptions& common, const std::string& machine = {});
   ~CandidateMeter();
   CandidateMeter(const CandidateMeter&) = delete;
   CandidateMeter& operator=(const CandidateMeter&) = delete;
 
   /// Size of the file or folder that job.output would be.
   uint64_t bytes(const Model& packed) const;
-  /// Median of runs in turns with the dense model, on the first feed.
+  /// Median of runs in turns with the dense model, on the first feed; or what is predicted.
   double milliseconds(const Model& packed) const;
   /// That of --labels, else the number of --metric-cmd. Errors  Fault::kUsage: neither is given.
   double metric(const Model& packed) const;
@@ -35,6 +37,7 @@ class CandidateMeter {
   const PackJob& job_;
   ExecutorOptions options_;
   CheckInputs inputs_;
+  std::optional<TimePredictor> predictor_;
   std::optional<LabelledMetric> labelled_;
   Temporary folder_;
   mutable std::optional<MetricPair> dense_;

@@ -45,6 +45,11 @@ KernelResult row_from(const Json& json, size_t row) {
   KernelResult result;
   result.kernel = text(json, "kernel", row);
   result.block = text(json, "block", row);
+  try {
+    parse_block_shape(result.block);
+  } catch (const Error& error) {
+    refuse(fmt::format("kernels[{}].block: {}", row, error.what()));
+  }
   result.dtype = text(json, "dtype", row);
   result.m = static_cast<size_t>(number(json, "m", row, 1, kMostExtent));
   result.k = static_cast<size_t>(number(json, "k", row, 1, kMostExtent));

@@ -70,23 +70,6 @@ std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts)
   return result;
 }
 
-void add_later_options(CLI::App& app, LaterOptions& options) {
-  static constexpr std::array kLater{"--machine"};
-  options.given.reserve(kLater.size());
-  for (const char* name : kLater) {
-    auto& entry = options.given.emplace_back(name, std::vector<std::string>());
-    app.add_option(name, entry.second)->allow_extra_args(false)->group("");  // not in --help
-  }
-}
-
-void check_later(const LaterOptions& options) {
-  for (const auto& [name, values] : options.given) {
-    if (values.empty()) continue;
-    throw Error(Fault::kUsage,
-                fmt::format("{}: not there yet; times are measured on this machine", name));
-  }
-}
-
 void check_available(const std::string& method, const std::string& scope,
                      const std::string& values) {
   check_one("--method", method, methods());

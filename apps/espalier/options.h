@@ -20,14 +20,6 @@ void add_write_options(CLI::App& app, std::string& profile, std::string& index,
 /// Errors  Fault::kUsage.
 std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts);
 
-/// Options of prune that are known and not there yet: given, they are refused by name, not taken
-/// for a typing error.
-struct LaterOptions {
-  std::vector<std::pair<std::string, std::vector<std::string>>> given;
-};
-void add_later_options(CLI::App& app, LaterOptions& options);
-void check_later(const LaterOptions& options);
-
 /// Errors  Fault::kUsage for a method, scope or value type that is not there yet, naming what is.
 void check_available(const std::string& method, const std::string& scope,
                      const std::string& values);

@@ -8,9 +8,9 @@
 #include "apps/espalier/cost_model.h"
 #include "apps/espalier/pack_job.h"
 #include "apps/espalier/run_checks.h"
+#include "apps/espalier/time_predictor.h"
 #include "apps/espalier/weights.h"
 #include "lib/base/log.h"
-#include "lib/ops/product_observer.h"
 #include "lib/prune/plan.h"
 
 namespace espalier {
@@ -25,33 +25,6 @@ struct Args {
 
 // Where packed time is measured: the lines go through these.
 constexpr double kMeasured[] = {0.6, 0.9};
-
-// Samples that each layer's weight meets in a product, and how many products a run has.
-class SampleCounter final : public ProductObserver {
- public:
-  SampleCounter(const Model& model, const std::vector<Layer>& layers) : seen_(layers.size()) {
-    for (const Layer& layer : layers) weights_.push_back(&weight_of(model, layer));
-  }
-  std::optional<size_t> watch(const Weight& weight) const override {
-    const auto found = std::ranges::find(weights_, &weight);
-    if (found == weights_.end()) return std::nullopt;
-    return static_cast<size_t>(found - weights_.begin());
-  }
-  void see(size_t number, size_t first, size_t, const float*, Features, size_t, size_t n) override {
-    Seen& seen = seen_[number];
-    seen.n = std::max(seen.n, n);
-    if (first == 0) ++seen.products;
-  }
-
-  struct Seen {
-    size_t n = 0, products = 0;
-  };
-  const Seen& of(size_t layer) const { return seen_[layer]; }
-
- private:
-  std::vector<const Weight*> weights_;
-  std::vector<Seen> seen_;
-};
 
 // One model, its layers, and the feed that it runs with.
 struct Subject {
@@ -69,11 +42,7 @@ Subject subject_of(const Args& args) {
       decode_weights(read_uncovered(args.model, args.common.threads));
   job.data = args.data;
   job.data_path = args.data.inputs;
-  for (const Layer& layer : select_layers(job.before, {})) {
-    const Weight& weight = weight_of(job.before, layer);
-    job.layers.push_back(layer);
-    job.rows.push_back(layer_row(layer, weight, weight));
-  }
+  add_layers(job);
   subject.inputs = check_inputs(job, args.common);
   if (!subject.inputs.not_run.empty())
     throw Error(Fault::kUnsupported, "no time can be measured: " + subject.inputs.not_run);
@@ -82,15 +51,6 @@ Subject subject_of(const Args& args) {
                 fmt::format("{}: no weight that can be pruned", printable(args.model, 4096)));
   subject.options = {.threads = args.common.threads, .always_packed = true};
   return subject;
-}
-
-SampleCounter count_samples(const Subject& subject) {
-  SampleCounter counter(subject.job.before, subject.job.layers);
-  ExecutorOptions options = subject.options;
-  options.observer = &counter;
-  ModelRunner(subject.job.before, subject.job.before, subject.inputs.data, options)
-      .run(subject.inputs.feeds.front());
-  return counter;
 }
 
 // What pruning in one block shape would do.
@@ -224,7 +184,7 @@ int run(const Args& args) {
   std::optional<KernelResults> machine;
   if (!args.machine.empty()) machine = read_machine(args.machine);
   const Subject subject = subject_of(args);
-  const SampleCounter samples = count_samples(subject);
+  const SampleCounter samples = count_samples(subject.job, subject.inputs, subject.options);
   ThreadPool pool(args.common.threads);
   std::vector<BlockTimes> all;
   if (machine) {

@@ -37,8 +37,7 @@ struct Args {
   size_t calib_memory = CollectOptions().memory_bytes;
   bool no_refit = false, sequential = false, depthwise = false, keep_first_last = false,
        dry_run = false, no_verify = false;
-  std::string mask_in, mask_out, rewind, recipe, save_recipe;
-  LaterOptions later;
+  std::string mask_in, mask_out, rewind, recipe, save_recipe, machine;
 };
 
 void read_select(const Args& args, SelectOptions& select) {
@@ -158,13 +157,17 @@ PrunedWeights pruned(const Args& args, PruneOptions& options, const Statistics* 
     return work ? work->at(sparsity) : prune_in_rounds(model, options, sparsity, data, pool);
   };
   if (!options.target && args.curve.empty()) return weights_at(options.sparsity);
-  const CandidateMeter meter(job, args.common);
+  const CandidateMeter meter(job, args.common, args.machine);
   if (!args.curve.empty()) job.curve = curve(args.curve, weights_at, model, options, meter, pool);
   if (!options.target) return weights_at(options.sparsity);
   Reached reached = reach(*options.target, weights_at, meter, pool);
   options.sparsity = reached.sparsity;
   job.curve.insert(job.curve.end(), reached.trials.begin(), reached.trials.end());
   job.notes.push_back(reached.note);
+  if (!args.machine.empty()) {
+    job.notes.push_back(fmt::format("those times are predicted for the machine of {}, not measured",
+                                    printable(args.machine)));
+  }
   return std::move(reached.weights);
 }
 
@@ -225,7 +228,6 @@ void check(const Args& args) {
     throw Error(Fault::kUsage, "--block and --nm exclude each other");
   if (!args.data.labels.empty() && args.eval.empty())
     throw Error(Fault::kUsage, "--labels wants --eval DATA, which it labels");
-  check_later(args.later);
   check_available(args.method, args.scope, args.values);
 }
 
@@ -253,6 +255,11 @@ void check_inputs_given(const PruneOptions& options, const Args& args) {
 void check_search(const PruneOptions& options, const Args& args) {
   const bool size = options.target && options.target->kind == PruneTarget::Kind::kSize;
   const bool drop = options.target && options.target->kind == PruneTarget::Kind::kDrop;
+  if (!args.machine.empty()) {
+    if (!options.target || options.target->kind != PruneTarget::Kind::kLatency)
+      refuse("--machine is for --target-latency: without it times are measured here");
+    read_machine(args.machine);  // what is wrong with it is told before the model is read
+  }
   if (!options.target && args.curve.empty()) return;
   if (!args.mask_in.empty() || !args.rewind.empty())
     refuse("a target or a curve chooses blocks: not with --mask-in or --rewind");
@@ -350,6 +357,11 @@ void add_what(CLI::App& app, Args& a) {
       ->type_name("MS")
       ->check(CLI::NonNegativeNumber)
       ->group("What is pruned");
+  app.add_option(
+         "--machine", a.machine,
+         "--target-latency as predicted for the machine where `bench --kernels --json F` ran")
+      ->type_name("F")
+      ->group("What is pruned");
   const auto text = [&](const char* name, std::string& target, const char* type, const char* what) {
     return app.add_option(name, target, what)->type_name(type)->group("What is pruned");
   };
@@ -435,7 +447,6 @@ std::function<int()> add(CLI::App& app) {
   app.add_option("OUT,-o,--output", args->output, "model to write, format by its ending");
   add_what(app, *args);
   add_how(app, *args);
-  add_later_options(app, args->later);
   add_common(app, args->common);
   add_footer(
       app,
