@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""The kernels' targets, measured: one row per target with the worst and best figure of all shapes, and whether it is met.
+
+    kernel_targets.py ESPALIER [--seconds S] [--peers PYTHON] [--quick]
+
+Y[m, n] = W[m, k] X[k, n], one thread, each kernel in turns with the quicker of oneDNN's dense layouts (espalier bench --kernels). --peers names
+a Python that has numpy, scipy and mkl (pip install numpy scipy mkl): unstructured weights are then timed next to MKL's and scipy's compressed
+rows. int8 is compared with onnxruntime's dynamically quantized Gemm. Shares of a limit: multiply-adds at their peak, or reading the weight
+once from the level of cache that holds it, both measured in the same run.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+SHAPES = ["1152x384", "768x768", "3072x768", "4096x4096"]
+BLOCKS = ["16x1", "16x4", "8x1", "8x4", "4x8"]
+
+PEER = """
+import ctypes, glob, json, sys, time
+import numpy as np, scipy.sparse as sp
+mkl = ctypes.CDLL(sorted(glob.glob(sys.prefix + "/lib/libmkl_rt.so*"))[0])
+mkl.MKL_Set_Num_Threads(1)
+class Descr(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("mode", ctypes.c_int), ("diag", ctypes.c_int)]
+def best(body, seconds=0.15):
+    body(); times = []; end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 3:
+        start = time.perf_counter(); body(); times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))
+for line in sys.stdin:
+    m, k, n, sparsity = json.loads(line)
+    rng = np.random.default_rng(0)
+    dense = np.where(rng.random((m, k)) < 1 - sparsity, rng.standard_normal((m, k)), 0).astype(np.float32)
+    w = sp.csr_matrix(dense); x = rng.standard_normal((k, n)).astype(np.float32); y = np.zeros((m, n), np.float32)
+    pointer = lambda a: a.ctypes.data_as(ctypes.c_void_p)
+    start, index, values = w.indptr.astype(np.int32), w.indices.astype(np.int32), w.data
+    handle = ctypes.c_void_p()
+    assert mkl.mkl_sparse_s_create_csr(ctypes.byref(handle), 0, m, k, pointer(start), ctypes.c_void_p(start.ctypes.data + 4), pointer(index), pointer(values)) == 0
+    descr = Descr(20, 0, 0)
+    mkl.mkl_sparse_set_mm_hint(handle, 10, descr, 101, n, 1000); mkl.mkl_sparse_optimize(handle)
+    def csr():
+        assert mkl.mkl_sparse_s_mm(10, ctypes.c_float(1), handle, descr, 101, pointer(x), n, n, ctypes.c_float(0), pointer(y), n) == 0
+    csr(); assert np.allclose(y, dense @ x, atol=1e-2)
+    print(json.dumps({"mkl": best(csr), "scipy": best(lambda: w @ x)}), flush=True)
+"""
+
+
+class Kernels:
+    def __init__(self, program, seconds, quick):
+        self.program, self.seconds = program, seconds
+        self.shapes = SHAPES[:2] if quick else SHAPES
+
+    def __call__(self, blocks, samples, sparsities, values="f32", shapes=None):
+        command = [self.program, "bench", "--kernels", "--shape", ",".join(shapes or self.shapes), "--n", ",".join(map(str, samples)), "--block", ",".join(blocks),
+                   "--sparsity", ",".join(map(str, sparsities)), "--values", values, "--seconds", str(self.seconds), "--threads", "1", "-q", "--json", "-"]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def name(row):
+    return f"{row['block']} {row['m']}x{row['k']} n={row['n']} {100 * row['sparsity']:.0f} %" + ("" if row["dtype"] == "f32" else " " + row["dtype"])
+
+
+def show(target, figures, wanted):
+    """figures: (value, what it is of); all must reach `wanted`."""
+    figures.sort()
+    met = sum(value >= wanted for value, _ in figures)
+    text = f"{figures[0][0]:.2f} ({figures[0][1]}) to {figures[-1][0]:.2f} ({figures[-1][1]}), median {statistics.median(v for v, _ in figures):.2f}"
+    print(f"| {target} | {wanted:g} | {text} | {met} of {len(figures)} |", flush=True)
+
+
+def density_targets(kernels):
+    rows = kernels(BLOCKS, [4, 16, 64, 256], [0.5, 0.75, 0.9, 0.95])
+    print(f"peak of multiply-adds {rows['limits']['peak_gflops']:.0f} GFLOP/s\n")
+    print("| target | wanted | worst to best | met |\n|---|---|---|---|")
+    for block in BLOCKS:
+        for large in (False, True):
+            wanted = 0.8 if large else 0.9
+            mine = [r for r in rows["kernels"] if r["block"] == block and (r["m"] == 4096) == large]
+            for few in (True, False):
+                some = [r for r in mine if (r["n"] < 16) == few]
+                if some:
+                    show(f"{block} f32, {'n = 4' if few else 'n >= 16'}{', 4096x4096' if large else ''}: speed-up times density",
+                         [(r["speedup_vs_dense"] * (1 - r["sparsity"]), name(r)) for r in some], wanted)
+    few_zeros = kernels(BLOCKS, [4, 64], [0.1, 0.2])["kernels"]
+    show("never slower than dense from 10 % zeros on (20 % for 4096x4096)",
+         [(r["speedup_vs_dense"], name(r)) for r in few_zeros if r["sparsity"] == (0.2 if r["m"] == 4096 else 0.1)], 1)
+
+
+def vector_targets(kernels):
+    rows = kernels(BLOCKS, [1], [0.5, 0.75, 0.9, 0.95])["kernels"]
+    for block in BLOCKS:
+        show(f"{block} f32, n = 1: share of the machine's limit", [(r["share_of_limit"], name(r)) for r in rows if r["block"] == block], 0.85)
+    large = [s for s in kernels.shapes if s == "4096x4096"] or kernels.shapes[-1:]
+    found = {(r["block"], r["sparsity"], r["dtype"]): r for r in kernels(["16x1", "16x4", "8x4"], [1], [0.5, 0.75, 0.9], "f32,f16,bf16,i8", large)["kernels"]}
+    for dtype in ("f16", "bf16", "i8"):
+        show(f"{dtype} values, n = 1, {large[0]}: times the f32 kernel",
+             [(r["gflops_nonzero"] / found[key[0], key[1], "f32"]["gflops_nonzero"], name(r)) for key, r in found.items() if key[2] == dtype], 1.7)
+
+
+def unstructured_targets(kernels, peers):
+    rows = kernels(["1x1"], [64, 256], [0.3, 0.5, 0.75, 0.9, 0.95])["kernels"]
+    show("1x1 f32, n >= 64: speed-up at 30 % zeros", [(r["speedup_vs_dense"], name(r)) for r in rows if r["sparsity"] == 0.3], 1)
+    if not peers:
+        return
+    peer = subprocess.Popen([peers, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    figures = {"mkl": [], "scipy": []}
+    for row in rows:
+        if row["sparsity"] < 0.5:
+            continue
+        peer.stdin.write(json.dumps([row["m"], row["k"], row["n"], row["sparsity"]]) + "\n")
+        peer.stdin.flush()
+        theirs = json.loads(peer.stdout.readline())
+        ours = kernels(["1x1"], [row["n"]], [row["sparsity"]], shapes=[f"{row['m']}x{row['k']}"])["kernels"][0]  # in turns
+        ms = 2e-6 * row["m"] * row["k"] * row["n"] * (1 - row["sparsity"]) / ours["gflops_nonzero"]
+        for one, values in figures.items():
+            values.append((theirs[one] / ms, name(row)))
+    peer.stdin.close()
+    peer.wait()
+    show("1x1 f32, n >= 64: times MKL CSR", figures["mkl"], 2)
+    show("1x1 f32, n >= 64: times scipy CSR", figures["scipy"], 2)
+
+
+def quantized_targets(kernels):
+    import numpy as np
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxruntime.quantization import quantize_dynamic
+    figures = []
+    for shape in kernels.shapes:
+        m, k = map(int, shape.split("x"))
+        with tempfile.TemporaryDirectory() as folder:
+            plain, quantized = os.path.join(folder, "m.onnx"), os.path.join(folder, "q.onnx")
+            w = np.random.default_rng(0).standard_normal((k, m)).astype(np.float32)
+            graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", k])],
+                                      [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", m])], [numpy_helper.from_array(w, "w")])
+            onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), plain)
+            quantize_dynamic(plain, quantized)
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            session = onnxruntime.InferenceSession(quantized, options, providers=["CPUExecutionProvider"])
+            for n in (16, 64):
+                x = np.random.default_rng(1).standard_normal((n, k)).astype(np.float32)
+                times, end = [], time.perf_counter() + 0.3
+                while time.perf_counter() < end:
+                    start = time.perf_counter()
+                    session.run(None, {"x": x})
+                    times.append(1000 * (time.perf_counter() - start))
+                for row in kernels(["16x4", "8x4"], [n], [0.5, 0.9], "i8", [shape])["kernels"]:
+                    ms = 2e-6 * m * k * n * (1 - row["sparsity"]) / row["gflops_nonzero"]
+                    figures.append((statistics.median(times) / ms * (1 - row["sparsity"]), name(row)))
+    show("i8 values, n >= 16: speed-up over onnxruntime's dynamic int8 times density", figures, 0.7)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program")
+    parser.add_argument("--seconds", type=float, default=0.1)
+    parser.add_argument("--peers", default="")
+    parser.add_argument("--quick", action="store_true", help="two shapes")
+    args = parser.parse_args()
+    kernels = Kernels(args.program, args.seconds, args.quick)
+    density_targets(kernels)
+    vector_targets(kernels)
+    unstructured_targets(kernels, args.peers)
+    quantized_targets(kernels)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
