@@ -22,6 +22,10 @@ constexpr size_t kMostInPlace = 128;
 constexpr size_t kLineBytes = 64;  // a vector that straddles two lines takes twice the time
 // Outputs that are computed before they are turned round: they stay in the first cache.
 constexpr size_t kStripOutputs = 64;
+// Panels that are multiplied with a strip of weights before the next: what they write lies
+// together, and weights that exceed the caches are read less often.
+constexpr size_t kPanelsAtOnce = 4;
+constexpr size_t kKeptBytes = size_t{512} << 10;  // of weights that stay in the second cache
 
 // X and Y as they come, for samples in the lanes.
 struct Samples {
@@ -92,6 +96,17 @@ struct Outer {
   }
 };
 
+// Calls visit(begin, end) for strips of block rows whose weights stay in the first cache while
+// several panels pass; for all at once where the weights stay in the second, so that a panel can
+// stay in the first.
+template <typename Visit>
+void for_strips(const BlockRows& w, size_t begin, size_t end, const Visit& visit) {
+  const size_t step = w.values.bytes().size() <= kKeptBytes
+                          ? w.block_rows()
+                          : std::max<size_t>(kStripOutputs / w.block.rows, 1);
+  for (; begin < end; begin += step) visit(begin, std::min(begin + step, end));
+}
+
 // Each item packs and multiplies tiles of its own: all rows of them.
 struct OuterTiles {
   Outer outer;
@@ -101,10 +116,17 @@ struct OuterTiles {
   void run(size_t item) const {
     const BlockRows& w = *outer.w;
     const size_t tiles = ceil_div(outer.samples.n, kPanelSamples);
-    float* panel = scratch + item * w.padded_k() * kPanelSamples;
-    for (size_t tile = tiles * item / items; tile < tiles * (item + 1) / items; ++tile) {
-      pack_panel(w, outer.samples, tile * kPanelSamples, panel);
-      outer.rows(0, w.block_rows(), panel, kPanelSamples, tile * kPanelSamples);
+    const size_t panel_size = w.padded_k() * kPanelSamples, last = tiles * (item + 1) / items;
+    float* panels = scratch + item * kPanelsAtOnce * panel_size;
+    for (size_t tile = tiles * item / items; tile < last; tile += kPanelsAtOnce) {
+      const size_t count = std::min(kPanelsAtOnce, last - tile);
+      for (size_t i = 0; i < count; ++i)
+        pack_panel(w, outer.samples, (tile + i) * kPanelSamples, panels + i * panel_size);
+      for_strips(w, 0, w.block_rows(), [&](size_t begin, size_t end) {
+        for (size_t i = 0; i < count; ++i)
+          outer.rows(begin, end, panels + i * panel_size, kPanelSamples,
+                     (tile + i) * kPanelSamples);
+      });
     }
   }
 };
@@ -117,8 +139,10 @@ struct OuterInPlace {
   void run(size_t item) const {
     const BlockRows& w = *outer.w;
     const size_t begin = first_row_of(w, item, items), end = first_row_of(w, item + 1, items);
-    for (size_t first = 0; first < outer.samples.n; first += kPanelSamples)
-      outer.rows(begin, end, outer.samples.x + first, outer.samples.n, first);
+    for_strips(w, begin, end, [&](size_t from, size_t to) {
+      for (size_t first = 0; first < outer.samples.n; first += kPanelSamples)
+        outer.rows(from, to, outer.samples.x + first, outer.samples.n, first);
+    });
   }
 };
 
@@ -132,8 +156,10 @@ struct OuterRows {
     const BlockRows& w = *outer.w;
     const size_t begin = first_row_of(w, item, items), end = first_row_of(w, item + 1, items);
     const size_t panel_size = w.padded_k() * kPanelSamples;
-    for (size_t first = 0, tile = 0; first < outer.samples.n; first += kPanelSamples, ++tile)
-      outer.rows(begin, end, panels + tile * panel_size, kPanelSamples, first);
+    for_strips(w, begin, end, [&](size_t from, size_t to) {
+      for (size_t first = 0, tile = 0; first < outer.samples.n; first += kPanelSamples, ++tile)
+        outer.rows(from, to, panels + tile * panel_size, kPanelSamples, first);
+    });
   }
 };
 
@@ -210,7 +236,7 @@ class BlockProduct final : public SparseProduct {
         n <= kMostInPlace && w_.padded_k() == w_.k)
       return for_each_item(pool, items, OuterInPlace{outer, items});
     if (items == 1 || tiles >= 2 * items) {
-      float* panels = scratch_.floats(items * panel_size);
+      float* panels = scratch_.floats(items * kPanelsAtOnce * panel_size);
       for_each_item(pool, items, OuterTiles{outer, panels, items});
       return;
     }
