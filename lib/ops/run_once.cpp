@@ -234,7 +234,8 @@ std::optional<std::vector<Tensor>> run_once(const Operator& entry, const Node& n
                                             const std::vector<const Weight*>& inputs,
                                             ThreadPool& pool, size_t byte_limit) {
   const Prepared prepared = prepare_inputs(entry, node, inputs);
-  const PrepareContext prepare{node, opset, prepared.constants};
+  PrepareContext prepare{node, opset, prepared.constants};
+  prepare.always_packed = true;  // a dense weight that is made for one run saves nothing
   Run run = entry.prepare(prepare);
   if (entry.half_as_f32) run = with_half_as_f32(std::move(run));
   OnceContext context(node, prepared.inputs, pool, byte_limit);

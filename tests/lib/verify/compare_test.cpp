@@ -72,7 +72,8 @@ TEST_CASE("the error of one layer is measured with the inputs of the unchanged m
   const Tensor changed = Tensor::of<float>({3, 2}, std::vector<float>{1, 2, 3, 4, 5, 0});
   DataSet data;
   data.arrays.emplace("x", vector_of({1, 0, 2}).reshaped({1, 3}));
-  const auto errors = output_errors(model, {{1, 1, changed, {}, {}}}, data, make_feeds(model, data), {});
+  const auto errors =
+      output_errors(model, {{1, 1, changed, {}, {}}}, data, make_feeds(model, data), {});
   REQUIRE(errors.size() == 1);
   REQUIRE(errors[0].has_value());
   // y = (11, 14) becomes (11, 2)
