@@ -25,6 +25,7 @@ void SampleCounter::see(size_t number, size_t first, size_t, const float*, Featu
 
 void add_layers(PackJob& job) {
   for (const Layer& layer : select_layers(job.before, {})) {
+    if (stored_weight(job.before, layer) == nullptr) continue;
     const Weight& weight = weight_of(job.before, layer);
     job.layers.push_back(layer);
     job.rows.push_back(layer_row(layer, weight, weight));

@@ -7,7 +7,7 @@
 
 namespace espalier {
 
-const Weight& weight_of(const Model& model, const Layer& layer) {
+const Weight* stored_weight(const Model& model, const Layer& layer) {
   const Weight* weight = nullptr;
   if (layer.prefix.empty()) {
     weight = find_weight(model.graph, layer.value);
@@ -16,6 +16,11 @@ const Weight& weight_of(const Model& model, const Layer& layer) {
       if (prefix == layer.prefix) weight = find_weight(graph, layer.value);
     });
   }
+  return weight;
+}
+
+const Weight& weight_of(const Model& model, const Layer& layer) {
+  const Weight* weight = stored_weight(model, layer);
   ESPALIER_CHECK(weight != nullptr);
   return *weight;
 }

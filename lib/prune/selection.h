@@ -41,6 +41,8 @@ std::vector<Layer> select_layers(const Model& model, const SelectOptions& option
 /// The weight of a layer, and the model with some weights replaced. `weights` is parallel to
 /// `layers`; nothing = unchanged.
 const Weight& weight_of(const Model& model, const Layer& layer);
+/// Null for a layer whose weight is computed at run time, or is an input of the model.
+const Weight* stored_weight(const Model& model, const Layer& layer);
 Model with_weights(Model model, const std::vector<Layer>& layers,
                    std::vector<std::optional<std::variant<Tensor, SparseMatrix>>> weights);
 

@@ -59,7 +59,9 @@ int run(const Args& args) {
   found.operators = count_operators(model);
   found.inputs = tensors(model.graph, input_names(model));
   found.outputs = tensors(model.graph, output_names(model));
-  for (const Layer& layer : select_layers(model, {})) found.layers.push_back(row_of(model, layer));
+  for (const Layer& layer : select_layers(model, {})) {
+    if (stored_weight(model, layer) != nullptr) found.layers.push_back(row_of(model, layer));
+  }
   emit(results, args.common);
   return kDone;
 }
