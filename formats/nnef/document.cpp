@@ -35,12 +35,14 @@ void append_comprehension(std::string& out, const Expr& expr) {
   out += "[for ";
   const size_t loops = expr.names.size();
   for (size_t i = 0; i < loops; ++i) {
-    out += fmt::format("{}{} in ", i > 0 ? ", " : "", expr.names[i]);
-    append_operand(out, expr.items[i]);
+    if (i > 0) out += ", ";
+    append(out, expr.items[i]);
+    out += " in ";
+    append_operand(out, expr.items[loops + i]);
   }
-  if (expr.items.size() == loops + 2) {
+  if (expr.items.size() == 2 * loops + 2) {
     out += " if ";
-    append_operand(out, expr.items[loops]);
+    append_operand(out, expr.items[2 * loops]);
   }
   out += " yield ";
   append(out, expr.items.back());

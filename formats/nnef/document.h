@@ -15,12 +15,13 @@ struct Position {
 };
 
 /// An expression of NNEF 1.0.5 (flat and compositional). `items` by kind:
-///   array, tuple    the elements
-///   call            the arguments; names[i] is "" for a positional one; `generic` is T of
-///   name<T>() subscript       {base, index} range           {base, begin, end} of base[begin:end];
-///   a bound left out has kind nothing unary, binary   the operands; `text` is the operator if_else
-///   {value, condition, other value} comprehension   one iterable per name, the condition where
-///   there is one, the yielded value
+///   array, tuple     the elements
+///   call             the arguments; names[i] is "" for a positional one; `generic` is T of
+///   name<T>() subscript        base, index range            base, begin, end of base[begin:end]; a
+///   bound left out has kind nothing unary, binary    the operands; `text` is the operator if_else
+///   value, condition, other value comprehension    the targets, as many iterables, the condition
+///   where there is one, the yielded
+///                    value; `names` is as long as there are targets
 /// Invariant of parsed ones: `depth` is at most kMaxDepth, so recursion over an expression is safe.
 struct Expr {
   enum class Kind : uint8_t {

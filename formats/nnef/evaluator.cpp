@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
+#include "formats/nnef/check_types.h"
 #include "formats/nnef/dequantize.h"
 #include "formats/nnef/lexer.h"
 #include "formats/nnef/sparse_variable.h"
@@ -111,6 +114,22 @@ constexpr std::array kBinary = {
 
 bool is_tensor_literal(const EvalValue& value) {
   return value.kind == ValueKind::tensor || value.is_number() || value.kind == ValueKind::logical;
+}
+
+// integer('12'), scalar('-0.5')
+EvalValue number_of_text(const Expr& expr, const std::string& text) {
+  char* end = nullptr;
+  errno = 0;
+  EvalValue result;
+  if (expr.text == "integer") {
+    result = EvalValue::of_integer(std::strtoll(text.c_str(), &end, 10));
+  } else {
+    result = EvalValue::of_scalar(std::strtod(text.c_str(), &end));
+  }
+  if (text.empty() || *end != '\0' || errno == ERANGE) {
+    fail_at(expr.at, fmt::format("'{}' is no {}", printable(text), expr.text));
+  }
+  return result;
 }
 
 // Names the values in `value` after a target, where they have no name yet.
@@ -321,6 +340,10 @@ EvalValue Evaluator::binary(const Expr& expr, Scope& scope) {
     items.insert(items.end(), b.items->begin(), b.items->end());
     return EvalValue::of_list(ValueKind::array, std::move(items), expr.at);
   }
+  if (a.kind == ValueKind::string && b.kind == ValueKind::string && op == "+") {
+    reading_.budget.spend(a.text.size() + b.text.size());
+    return EvalValue::of_string(a.text + b.text);
+  }
   if (a.kind == ValueKind::array && b.kind == ValueKind::integer && op == "*") {
     if (b.integer < 0) fail_at(expr.at, "an array repeated a negative number of times");
     const std::optional<size_t> count =
@@ -334,28 +357,35 @@ EvalValue Evaluator::binary(const Expr& expr, Scope& scope) {
   no_operation(expr, a, b);
 }
 
+// Of arrays, tuples and strings; a place below 0 counts from the end.
 EvalValue Evaluator::subscript(const Expr& expr, Scope& scope) {
   const EvalValue base = eval(expr.items[0], scope);
-  if (!base.is_list()) fail_at(expr.at, fmt::format("a subscript of {}", describe(base.kind)));
-  const auto size = static_cast<int64_t>(base.items->size());
+  const bool is_text = base.kind == ValueKind::string;
+  if (!base.is_list() && !is_text) {
+    fail_at(expr.at, fmt::format("a subscript of {}", describe(base.kind)));
+  }
+  const auto size = static_cast<int64_t>(is_text ? base.text.size() : base.items->size());
   const auto place = [&](const Expr& at, int64_t fallback, int64_t largest) {
     const EvalValue value = eval(at, scope);
     if (value.kind == ValueKind::nothing) return fallback;
     if (value.kind != ValueKind::integer) {
       fail_at(expr.at, fmt::format("a subscript is {}", describe(value.kind)));
     }
-    if (value.integer < 0 || value.integer > largest) {
+    const int64_t from_front = value.integer < 0 ? value.integer + size : value.integer;
+    if (from_front < 0 || from_front > largest) {
       fail_at(expr.at, fmt::format("subscript {} of {} items", value.integer, size));
     }
-    return value.integer;
+    return from_front;
   };
   if (expr.kind == Kind::subscript) {
-    if (size == 0) fail_at(expr.at, "a subscript of an empty array");
-    return (*base.items)[static_cast<size_t>(place(expr.items[1], 0, size - 1))];
+    const auto index = static_cast<size_t>(place(expr.items[1], 0, size - 1));
+    return is_text ? EvalValue::of_string(base.text.substr(index, 1)) : (*base.items)[index];
   }
-  const int64_t begin = place(expr.items[1], 0, size);
-  const int64_t end = std::max(begin, place(expr.items[2], size, size));
-  reading_.budget.spend(static_cast<size_t>(end - begin));
+  const int64_t begin = place(expr.items[1], 0, size), end = place(expr.items[2], size, size);
+  if (end < begin) fail_at(expr.at, fmt::format("items {} to {}", begin, end));
+  const auto count = static_cast<size_t>(end - begin);
+  reading_.budget.spend(count);
+  if (is_text) return EvalValue::of_string(base.text.substr(static_cast<size_t>(begin), count));
   return EvalValue::of_list(base.kind, {base.items->begin() + begin, base.items->begin() + end},
                             expr.at);
 }
@@ -374,31 +404,52 @@ bool Evaluator::condition(const Expr& expr, Scope& scope) {
 
 // All loops advance together: "for a in x, b in y" pairs the items of x and y.
 EvalValue Evaluator::comprehension(const Expr& expr, Scope& scope) {
+  const size_t loops = expr.names.size();
   std::vector<EvalValue> iterables;
-  for (size_t i = 0; i < expr.names.size(); ++i) {
-    iterables.push_back(eval(expr.items[i], scope));
+  for (size_t i = 0; i < loops; ++i) {
+    iterables.push_back(eval(expr.items[loops + i], scope));
     if (!iterables.back().is_list()) {
       fail_at(expr.at, fmt::format("a loop over {}", describe(iterables.back().kind)));
     }
     if (iterables.back().items->size() != iterables.front().items->size()) {
       fail_at(expr.at, "loops over arrays of different lengths");
     }
-    if (scope.names.contains(expr.names[i])) {
-      fail_at(expr.at, fmt::format("loop variable {} has a value already", expr.names[i]));
-    }
   }
-  const bool filtered = expr.items.size() == expr.names.size() + 2;
+  const bool filtered = expr.items.size() == 2 * loops + 2;
   std::vector<EvalValue> items;
   for (size_t i = 0; i < iterables.front().items->size(); ++i) {
-    for (size_t n = 0; n < expr.names.size(); ++n) {
-      scope.names[expr.names[n]] = (*iterables[n].items)[i];
+    for (size_t n = 0; n < loops; ++n) {
+      set_loop_variable(expr.items[n], (*iterables[n].items)[i], scope);
     }
-    if (!filtered || condition(expr.items[expr.names.size()], scope)) {
+    if (!filtered || condition(expr.items[2 * loops], scope)) {
       items.push_back(eval(expr.items.back(), scope));
     }
+    for (size_t n = 0; n < loops; ++n) forget(expr.items[n], scope);
   }
-  for (const std::string& name : expr.names) scope.names.erase(name);
   return EvalValue::of_list(ValueKind::array, std::move(items), expr.at);
+}
+
+void Evaluator::set_loop_variable(const Expr& target, const EvalValue& value, Scope& scope) {
+  reading_.budget.spend(1);
+  if (target.kind == Kind::identifier) {
+    if (!scope.names.emplace(target.text, value).second) {
+      fail_at(target.at,
+              fmt::format("loop variable {} has a value already", printable(target.text)));
+    }
+    return;
+  }
+  if (!value.is_list() || value.items->size() != target.items.size()) {
+    fail_at(target.at,
+            fmt::format("{} loop variables for {}", target.items.size(), describe(value.kind)));
+  }
+  for (size_t i = 0; i < target.items.size(); ++i) {
+    set_loop_variable(target.items[i], (*value.items)[i], scope);
+  }
+}
+
+void Evaluator::forget(const Expr& target, Scope& scope) {
+  if (target.kind == Kind::identifier) scope.names.erase(target.text);
+  for (const Expr& item : target.items) forget(item, scope);
 }
 
 EvalValue Evaluator::operation(std::string_view name, std::vector<EvalValue> operands,
@@ -438,13 +489,15 @@ EvalValue Evaluator::builtin(const Expr& expr, const Arguments& arguments) {
   }
   const EvalValue& value = arguments[0].second;
   const std::string& name = expr.text;
-  if (name.starts_with("length") && value.is_list()) {
-    return EvalValue::of_integer(static_cast<int64_t>(value.items->size()));
+  const bool is_text = value.kind == ValueKind::string;
+  const size_t length = value.is_list() ? value.items->size() : value.text.size();
+  if (name.starts_with("length") && (value.is_list() || is_text)) {
+    return EvalValue::of_integer(static_cast<int64_t>(length));
   }
-  if (name.starts_with("range") && value.is_list()) {
+  if (name.starts_with("range") && (value.is_list() || is_text)) {
     std::vector<EvalValue> items;
-    reading_.budget.spend(value.items->size());
-    for (size_t i = 0; i < value.items->size(); ++i) {
+    reading_.budget.spend(length);
+    for (size_t i = 0; i < length; ++i) {
       items.push_back(EvalValue::of_integer(static_cast<int64_t>(i)));
     }
     return EvalValue::of_list(ValueKind::array, std::move(items), expr.at);
@@ -471,9 +524,11 @@ EvalValue Evaluator::builtin(const Expr& expr, const Arguments& arguments) {
   }
   if (name == "logical" && value.is_number()) return EvalValue::of_logical(value.number() != 0);
   if (name == "logical" && value.kind == ValueKind::logical) return value;
+  if ((name == "integer" || name == "scalar") && is_text) return number_of_text(expr, value.text);
+  if (name == "logical" && is_text) return EvalValue::of_logical(!value.text.empty());
   if (name == "string" && value.kind != ValueKind::tensor && !value.is_list()) {
     std::vector<TensorRef> none;
-    return EvalValue::of_string(value.kind == ValueKind::string ? value.text : print(value, none));
+    return EvalValue::of_string(is_text ? value.text : print(value, none));
   }
   fail_at(expr.at, fmt::format("{} of {}", name, describe(value.kind)));
 }
@@ -770,6 +825,7 @@ Model Evaluator::run() {
 
 Model translate(const Document& document, const LoadTensor& load) {
   if (!document.graph) throw Error(Fault::kFormat, "there is no graph");
+  if (!is_tract_dialect(document)) check_types(document);
   GraphBuilder graph;
   Reading reading{document, load, graph, {}, {}};
   return Evaluator(reading).run();

@@ -46,6 +46,8 @@ class Evaluator {
   EvalValue binary(const Expr& expr, Scope& scope);
   EvalValue subscript(const Expr& expr, Scope& scope);
   EvalValue comprehension(const Expr& expr, Scope& scope);
+  void set_loop_variable(const Expr& target, const EvalValue& value, Scope& scope);
+  static void forget(const Expr& target, Scope& scope);
   EvalValue if_else(const Expr& expr, Scope& scope);
   bool condition(const Expr& expr, Scope& scope);
   EvalValue call(const Expr& expr, Scope& scope, const Expr* target);

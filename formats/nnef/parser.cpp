@@ -2,7 +2,9 @@
 // could do to it: recursion stops at Expr::kMaxDepth, the number of expressions is bounded.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -364,10 +366,11 @@ Expr Parser::expression() {
   return finish(std::move(choice));
 }
 
-// Loosest first. `in` and comparisons bind alike in the specification's table.
-constexpr std::array<std::array<std::string_view, 7>, 5> kOperators = {{
+// Loosest first.
+constexpr std::array<std::array<std::string_view, 6>, 6> kOperators = {{
+    {"in"},
     {"&&", "||"},
-    {"<", ">", "<=", ">=", "==", "!=", "in"},
+    {"<", ">", "<=", ">=", "==", "!="},
     {"+", "-"},
     {"*", "/"},
     {"^"},
@@ -542,16 +545,20 @@ Expr Parser::bracketed() {
   return finish(std::move(array));
 }
 
-// "[" "for" name "in" items ("," name "in" items)* ["if" condition] "yield" value "]"
+// "[" "for" target "in" items ("," target "in" items)* ["if" condition] "yield" value "]"
 Expr Parser::comprehension(Expr expr) {
   expr.kind = Kind::comprehension;
   next();
+  std::vector<Expr> iterables;
   do {
-    expr.names.push_back(identifier("a loop variable"));
+    if (is("[")) expected("a loop variable");
+    expr.items.push_back(single_target());
     expect_word("in");
     // Not expression(): an "if" here starts the condition.
-    expr.items.push_back(binary(0));
+    iterables.push_back(binary(0));
   } while (accept(","));
+  expr.names.resize(iterables.size());
+  std::ranges::move(iterables, std::back_inserter(expr.items));
   if (is_word("if")) {
     next();
     expr.items.push_back(binary(0));

@@ -9,6 +9,7 @@ using namespace espalier;
 constexpr std::string_view kGraph =
     "version 1.0;\n"
     "extension KHR_enable_fragment_definitions;\n"
+    "extension KHR_enable_operator_expressions;\n"
     "fragment half( x: tensor<scalar>, step: scalar ) -> ( y: tensor<scalar> )"
     "{ y = floor(x / step) * step; }\n"
     "graph g( x ) -> ( y ) { x = external(shape = [2, 3]);\n"

@@ -19,7 +19,8 @@ Tensor integers(DType dtype, Shape shape, const std::vector<int>& values) {
 
 // y = x * w with w in the file as these bytes.
 constexpr const char* kProduct =
-    "version 1.0;\ngraph g( x ) -> ( y )\n{\n  x = external(shape = [2, 3]);\n"
+    "version 1.0;\nextension KHR_enable_operator_expressions;\n"
+    "graph g( x ) -> ( y )\n{\n  x = external(shape = [2, 3]);\n"
     "  w = variable(shape = [2, 3], label = 'fc/w');\n  y = x * w;\n}\n";
 
 Model product(const std::string& quantization, DType dtype, const std::vector<int>& values) {
