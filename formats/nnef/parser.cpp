@@ -469,19 +469,20 @@ Expr Parser::word() {
   }
   if (is("(")) return call(std::move(expr));
   if (!is("<")) return expr;
-  // name<T>(...) and not a comparison: only a type name may follow.
+  // name<T>(...) and not a comparison: only a type name and '>' may follow.
   constexpr std::array<std::string_view, 6> kTypes = {"scalar", "integer", "logical",
                                                       "string", "?",       "complex"};
   const Lexer lexer = lexer_;
   const Token token = token_;
   next();
-  for (const std::string_view type : kTypes) {
-    if (token_.text != type) continue;
-    expr.generic = type;
+  if (std::ranges::count(kTypes, token_.text) != 0) {
+    expr.generic = token_.text;
     next();
-    expect(">");
-    if (!is("(")) expected("'('");
-    return call(std::move(expr));
+    if (accept(">")) {
+      if (!is("(")) expected("'('");
+      return call(std::move(expr));
+    }
+    expr.generic.clear();  // n < scalar(m)
   }
   lexer_ = lexer;
   token_ = token;

@@ -148,7 +148,9 @@ int64_t groups_of(const Call& call, const Shape& input, int64_t channels) {
   const int64_t groups = call.integer("groups");
   if (groups < 0) call.fail(fmt::format("{} groups", groups));
   if (groups > 0) return groups;
-  return input[1] > 0 ? input[1] : channels;
+  const int64_t each = input[1] > 0 ? input[1] : channels;
+  if (each < 1) call.fail("groups = 0, a filter for each channel, of no channels");
+  return each;
 }
 
 void require_zero_border(const Call& call, const Window& window) {

@@ -50,6 +50,7 @@ TEST_CASE("values of every kind are read") {
         "[for i in range_of(x), j in y if (i < 2) yield x[i] * j]");
   CHECK(printed("1e-05") == "1e-05");
   CHECK(printed("a < b") == "a < b");  // and not a type in brackets
+  CHECK(printed("a < scalar(b)") == "a < scalar(b)");
   CHECK(printed("i\"with.dots/and-more\"") == "with.dots/and-more");
 }
 

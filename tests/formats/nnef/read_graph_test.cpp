@@ -92,6 +92,12 @@ TEST_CASE("convolutions: groups 0, padding [], a scalar bias") {
   CHECK(biased.graph.values[biased.graph.outputs[0]].shape == Shape{1, 2, 4, 4});
 }
 
+TEST_CASE("a filter for each channel of no channels is refused") {
+  CHECK(error_of_body("x = external(shape = [0, 1, 1]); y = separable_conv(x, x, x, padding = [(0, "
+                      "0)], groups = 0);")
+            .find("groups = 0, a filter for each channel, of no channels") != std::string::npos);
+}
+
 TEST_CASE("pools: borders decide what the padding counts for") {
   const std::string window =
       "size = [1, 1, 2, 2], stride = [1, 1, 2, 2], padding = "
