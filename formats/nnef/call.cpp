@@ -179,7 +179,7 @@ const Translator* find_translator(std::string_view name) {
   const std::array tables = {elementwise_translators(), shape_translators(),
                              reduction_translators(),   layer_translators(),
                              pooling_translators(),     recurrent_translators(),
-                             source_translators()};
+                             source_translators(),      tract_translators()};
   for (const std::span<const Translator> table : tables) {
     const auto found = std::ranges::find(table, name, &Translator::name);
     if (found != table.end()) return &*found;

@@ -104,6 +104,7 @@ std::span<const Translator> layer_translators();
 std::span<const Translator> pooling_translators();
 std::span<const Translator> recurrent_translators();
 std::span<const Translator> source_translators();
+std::span<const Translator> tract_translators();
 
 /// Null where there is none.
 const Translator* find_translator(std::string_view name);

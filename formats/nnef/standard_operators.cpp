@@ -342,6 +342,73 @@ fragment tract_core_silu( x: tensor<scalar> ) -> ( y: tensor<scalar> )
 {
     y = x * sigmoid(x);
 }
+fragment tract_transformers_silu( x: tensor<scalar> ) -> ( y: tensor<scalar> )
+{
+    y = x * sigmoid(x);
+}
+fragment tract_core_gelu_approx( input: tensor<scalar>, fast_impl: logical = false )
+    -> ( output: tensor<scalar> )
+{
+    bent = input + 0.044715 * input ^ (2.0 if logical(fast_impl) else 3.0);
+    output = 0.5 * input * (1.0 + tanh(0.7978845608028654 * bent));
+}
+fragment tract_transformers_gelu_approx( input: tensor<scalar>, fast_impl: logical = false )
+    -> ( output: tensor<scalar> )
+{
+    output = tract_core_gelu_approx(input, fast_impl = fast_impl);
+}
+fragment tract_core_pow_const( input: tensor<scalar>, exponent: scalar )
+    -> ( output: tensor<scalar> )
+{
+    output = pow(input, exponent);
+}
+fragment tract_core_rms_norm( input: tensor<scalar>, axis: integer, eps: scalar = 1e-6 )
+    -> ( output: tensor<scalar> )
+{
+    output = input / sqrt(mean_reduce(sqr(input), axes = [axis]) + eps);
+}
+fragment tract_transformers_rms_norm( input: tensor<scalar>, axis: integer, eps: scalar = 1e-6 )
+    -> ( output: tensor<scalar> )
+{
+    output = tract_core_rms_norm(input, axis = axis, eps = eps);
+}
+fragment tract_core_log_softmax( x: tensor<scalar>, axes: integer[] ) -> ( y: tensor<scalar> )
+{
+    below = x - max_reduce(x, axes = axes);
+    y = below - log(sum_reduce(exp(below), axes = axes));
+}
+fragment tract_core_downsample( input: tensor<?>, axis: integer, stride: integer,
+    modulo: integer = 0 ) -> ( output: tensor<?> )
+{
+    output = slice(input, axes = [axis], begin = [modulo], end = [0], stride = [stride]);
+}
+fragment tract_core_dyn_slice( input: tensor<?>, start: integer, end: integer, len: integer,
+    axis: integer ) -> ( output: tensor<?> )
+{
+    output = slice(input, axes = [axis], begin = [start], end = [end]);
+}
+fragment tract_transformers_apply_rope( input: tensor<scalar>, cos: tensor<scalar>,
+    sin: tensor<scalar> ) -> ( output: tensor<scalar> )
+{
+    last = length_of(shape_of(input)) - 1;
+    half = shape_of(input)[last] / 2;
+    front = slice(input, axes = [last], begin = [0], end = [half]);
+    back = slice(input, axes = [last], begin = [half], end = [0]);
+    output = input * cos + concat([-back, front], axis = last) * sin;
+}
+fragment tract_core_is_nan( x: tensor<scalar> ) -> ( y: tensor<logical> );
+fragment tract_core_is_inf( input: tensor<scalar>, detect_positive: logical = true,
+    detect_negative: logical = true ) -> ( output: tensor<logical> );
+fragment tract_core_topk( input: tensor<scalar>, k: tensor<integer>, axis: integer,
+    largest: logical ) -> ( values: tensor<scalar>, indices: tensor<integer> );
+fragment tract_core_scatter_elements( input: tensor<?>, indices: tensor<integer>,
+    updates: tensor<?>, axis: integer, reduction: string = 'none' ) -> ( output: tensor<?> );
+fragment tract_core_trilu( input: tensor<?>, k: tensor<integer>, upper: logical )
+    -> ( output: tensor<?> );
+fragment tract_core_one_hot( input: tensor<integer>, axis: integer, dim: integer,
+    value_off: scalar = 0.0, value_on: scalar = 1.0 ) -> ( output: tensor<scalar> );
+fragment tract_transformers_scaled_masked_softmax( input: tensor<scalar>, mask: tensor<?>,
+    scale: scalar, post_softmax_mask: logical = false ) -> ( output: tensor<scalar> );
 fragment tract_core_xor( x: tensor<logical>, y: tensor<logical> ) -> ( z: tensor<logical> );
 fragment tract_core_shape_of( input: tensor<?> ) -> ( output: tensor<integer> );
 fragment tract_core_gru_seq( x: tensor<scalar>, w: tensor<scalar>, r: tensor<scalar>,
