@@ -18,6 +18,9 @@ namespace {
 // What the first bytes are, for a file that nobody knows.
 std::string first_bytes(Bytes bytes) {
   if (bytes.empty()) return "it is empty";
+  if (as_text(bytes).starts_with("PK\x03\x04")) {
+    return "it is a zip archive, NNEF is read from a folder, a tar or a tgz";
+  }
   std::string result = "it begins with";
   for (const std::byte byte : bytes.first(std::min<size_t>(bytes.size(), 4)))
     result += fmt::format(" {:02x}", static_cast<unsigned>(byte));

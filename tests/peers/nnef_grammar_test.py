@@ -253,8 +253,10 @@ class Generator:
 
     def made(self, name, tensors, names, shape):
         """A tensor of `shape` out of another one."""
-        return f"reshape(slice(reshape({name}, shape = [-1]), axes = [0], begin = [0], end = [1]), shape = {[1] * len(shape)}) + constant(shape = " \
-               f"{shape}, value = [0.25])" if self.operators else f"constant(shape = {shape}, value = [0.25])", shape
+        if not self.operators:
+            return f"constant(shape = {shape}, value = [0.25])", shape
+        first = f"reshape(slice(reshape({name}, shape = [-1]), axes = [0], begin = [0], end = [1]), shape = {[1] * len(shape)})"
+        return f"({first} + constant(shape = {shape}, value = [0.25]))", shape
 
     def pointwise(self, text, shape, tensors, names, depth):
         # None with steps: rounding before a step would decide on which side of it a value lands.

@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <fstream>
 
+#include "formats/archive/archive.h"
 #include "formats/format.h"
 #include "formats/npy/npy.h"
 #include "lib/base/error.h"
@@ -78,6 +80,24 @@ TEST_CASE("what tract and Khronos export computes what onnxruntime did") {
     const Tensor y = read_npy_file(*folder / one.data / "output_y.npy");
     CHECK(largest_difference(run_one(model, x), y) < 1e-4);
   }
+}
+
+TEST_CASE("containers are known by their bytes, whatever they are called") {
+  const TemporaryFolder folder;
+  const std::string text =
+      "version 1.0;\ngraph g( x ) -> ( y ) { x = external(shape = [2]); y = relu(x); }\n";
+  const auto fill = [&](const AddMember& add) { add("graph.nnef", {as_bytes(text)}); };
+  for (const auto& [made, name] : {std::pair<std::string, std::string>{"a.tgz", "model.bin"},
+                                   {"b.tar.gz", "model.tar"},
+                                   {"c.tar", "model.tgz"}}) {
+    CAPTURE(made);
+    write_archive(folder / made, fill, [](const fs::path&) { return false; });
+    fs::rename(folder / made, folder / name);
+    CHECK(read_model(folder / name).graph.nodes.size() == 1);
+  }
+  std::ofstream(folder / "model.nnef") << "PK\x03\x04 and more";
+  CHECK_THROWS_WITH(read_model(folder / "model.nnef"),
+                    doctest::Contains("it is a zip archive, NNEF is read from a folder, a tar or"));
 }
 
 TEST_CASE("hostile files get the right verdict") {
