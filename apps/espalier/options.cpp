@@ -21,7 +21,8 @@ std::vector<std::string> methods() {
 
 Shape parse_shape(const std::string& option, const std::string& text) {
   Shape shape;
-  for (const std::string& part : CLI::detail::split(text, 'x')) {
+  const char separator = text.find(',') == std::string::npos ? 'x' : ',';
+  for (const std::string& part : CLI::detail::split(text, separator)) {
     int64_t extent = -1;
     const auto [end, fault] = std::from_chars(part.data(), part.data() + part.size(), extent);
     const bool number = fault == std::errc() && end == part.data() + part.size() && extent > 0;
@@ -51,8 +52,9 @@ void add_write_options(CLI::App& app, std::string& profile, std::string& index,
       ->type_name("I")
       ->check(CLI::IsMember({"grid", "first-element"}))
       ->group("What is written");
-  app.add_option("--input-shape", shapes,
-                 "bind the free dimensions of an input, ? leaves one free; repeatable")
+  app.add_option("--input-shape,--shape", shapes,
+                 "bind the free dimensions of an input, ? leaves one free; repeatable; "
+                 "NAME:D,D,... is the same")
       ->type_name("NAME=DxDx...")
       ->allow_extra_args(false)
       ->group("What is written");
@@ -61,10 +63,10 @@ void add_write_options(CLI::App& app, std::string& profile, std::string& index,
 std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts) {
   std::map<std::string, Shape> result;
   for (const std::string& text : texts) {
-    const size_t place = text.rfind('=');
+    const size_t place = text.find_last_of("=:");
     const std::string option = "--input-shape " + printable(text);
     if (place == std::string::npos || place == 0)
-      throw Error(Fault::kUsage, option + ": NAME=DxDx... wanted");
+      throw Error(Fault::kUsage, option + ": NAME=DxDx... or NAME:D,D,... wanted");
     result.insert_or_assign(text.substr(0, place), parse_shape(option, text.substr(place + 1)));
   }
   return result;

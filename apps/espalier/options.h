@@ -16,7 +16,7 @@ namespace espalier {
 void add_write_options(CLI::App& app, std::string& profile, std::string& index,
                        std::vector<std::string>& shapes);
 
-/// NAME=DxDx... as --input-shape takes it; "?" leaves an extent free.
+/// NAME=DxDx... or NAME:D,D,... as --input-shape takes it; "?" leaves an extent free.
 /// Errors  Fault::kUsage.
 std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts);
 

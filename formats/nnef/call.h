@@ -117,6 +117,13 @@ void align_ranks(const Call& call, std::vector<TensorRef>& tensors);
 std::optional<Shape> broadcast_shape(const GraphBuilder& graph,
                                      const std::vector<TensorRef>& tensors);
 
+/// Integers as an ONNX operator takes them (a shape, places); those with a name (see
+/// Call::dimensions) are computed while the graph runs. NotTranslated where a name is no formula
+/// over the symbols of inputs.
+TensorRef extents_tensor(const Call& call, std::string_view what,
+                         const std::vector<int64_t>& extents,
+                         const std::vector<std::string>& names);
+
 /// `tensor` with its axes in the order of `axes`; a constant is turned around where it lies. Two
 /// transposes in a row become one or none.
 TensorRef transpose(GraphBuilder& graph, const TensorRef& tensor, const std::vector<int64_t>& axes);

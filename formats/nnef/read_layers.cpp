@@ -6,6 +6,7 @@
 #include <array>
 #include <cctype>
 #include <map>
+#include <numeric>
 
 #include "formats/nnef/call.h"
 #include "formats/nnef/window.h"
@@ -193,32 +194,101 @@ EvalValue conv(const Call& call) {
       call.graph.node("Conv", inputs, {call.graph.dtype(input), to}, std::move(attributes)));
 }
 
-// The filter is [input channels, output channels / groups, ...], as ONNX's ConvTranspose has it.
+// In a file with tract's registries, a filter of deconv is what tract takes it for: [output
+// channels, input channels / groups, ...], as for conv.
+bool has_tract_filters(const Call& call) {
+  return std::ranges::any_of(call.reading.document.extensions, [](const auto& words) {
+    return !words.empty() && words[0] == "tract_registry";
+  });
+}
+
+// [input channels, output channels / groups, ...], as the specification and ONNX have it.
+TensorRef as_onnx_filter(const Call& call, const TensorRef& filter, int64_t groups) {
+  const Shape shape = call.shape(filter);
+  std::vector<int64_t> axes(shape.size());
+  std::iota(axes.begin(), axes.end(), 0);
+  if (groups == 1) {
+    std::swap(axes[0], axes[1]);
+    return transpose(call.graph, filter, axes);
+  }
+  Shape apart = shape;
+  apart[0] /= groups;
+  apart.insert(apart.begin(), groups);
+  axes.push_back(static_cast<int64_t>(axes.size()));
+  std::swap(axes[1], axes[2]);
+  Shape joined = shape;
+  joined[0] = shape[1] * groups;
+  joined[1] = shape[0] / groups;
+  return reshape(call.graph, transpose(call.graph, reshape(call.graph, filter, apart), axes),
+                 joined);
+}
+
+// Padding of a deconv and how much of its end lies behind the last stride; `from` is the input.
+std::vector<int64_t> pad_transposed(const Call& call, Window& window, const Shape& from) {
+  const size_t axes = window.kernel.size();
+  std::vector<int64_t> outputs = call.integers("output_shape"), more(axes, 0);
+  if (outputs.size() == axes + 2) outputs.erase(outputs.begin(), outputs.begin() + 2);
+  if (!outputs.empty() && outputs.size() != axes) {  // tract leaves batch and channels out
+    call.fail(fmt::format("output_shape has {} values", outputs.size()));
+  }
+  const bool same = call.pairs("padding").empty();
+  window.pads_like_same = false;
+  for (size_t i = 0; i < axes; ++i) {
+    const int64_t extent = from[i + 2];
+    int64_t cut = window.reach(i) - window.strides[i];  // of what the strides alone would give
+    if (!outputs.empty()) {
+      if (extent < 0) throw NotTranslated{};
+      cut = window.whole_extent(i, extent) - outputs[i];
+    } else if (!same) {
+      continue;
+    }
+    if (same) {
+      window.before[i] = std::max<int64_t>(cut, 0) / 2;
+      window.after[i] = std::max<int64_t>(cut, 0) - window.before[i];
+    }
+    more[i] = window.before[i] + window.after[i] - cut;
+    if (more[i] < 0 || more[i] >= std::max(window.strides[i], window.dilations[i])) {
+      call.fail(fmt::format("output_shape {} does not fit input {}", to_string(outputs),
+                            to_string(from)));
+    }
+  }
+  return more;
+}
+
 EvalValue deconv(const Call& call) {
   const TensorRef input = call.tensor("input", DType::kF32);
-  const TensorRef filter = call.tensor("filter", DType::kF32);
+  TensorRef filter = call.tensor("filter", DType::kF32);
   const Shape from = call.shape(input), weight = call.shape(filter);
   if (from.size() != weight.size() || from.size() < 3) {
     call.fail(fmt::format("input {} and filter {} must be [N, C, spatial...]", to_string(from),
                           to_string(weight)));
   }
-  if (call.pairs("padding").empty() || !call.integers("output_shape").empty()) {
-    throw NotTranslated{};
-  }
-  const int64_t groups = groups_of(call, from, weight[0]);
-  const Window window = window_of(call, from, {weight.begin() + 2, weight.end()}, 0);
+  Window window = window_of(call, from, {weight.begin() + 2, weight.end()}, 0);
+  const std::vector<int64_t> more = pad_transposed(call, window, from);
   require_zero_border(call, window);
-  const int64_t channels = checked_mul(weight[1], groups).value_or(-1);
-  std::vector<TensorRef> inputs = {input, filter};
+  const bool is_tract = has_tract_filters(call);
+  const int64_t groups = groups_of(call, from, weight[0]);
+  const int64_t inputs = is_tract ? checked_mul(weight[1], groups).value_or(-1) : weight[0];
+  if (weight[0] % groups != 0 || (from[1] >= 0 && from[1] != inputs)) {
+    call.fail(fmt::format("filter {} in {} groups does not fit input {}", to_string(weight), groups,
+                          to_string(from)));
+  }
+  const int64_t channels = is_tract ? weight[0] : checked_mul(weight[1], groups).value_or(-1);
+  if (is_tract) filter = as_onnx_filter(call, filter, groups);
+  std::vector<TensorRef> operands = {input, filter};
   const TensorRef bias = bias_of(call, channels);
-  if (bias.constant != nullptr || bias.id != kNoValue) inputs.push_back(bias);
+  if (bias.constant != nullptr || bias.id != kNoValue) operands.push_back(bias);
   Shape to = {from[0], channels};
   for (size_t i = 0; i < window.kernel.size(); ++i) {
-    to.push_back(window.input_extent(i, from[i + 2]));
+    const int64_t extent = window.input_extent(i, from[i + 2]);
+    to.push_back(extent < 0 ? -1 : extent + more[i]);
   }
   std::vector<Attribute> attributes = window.attributes();
   attributes.push_back(attribute("group", groups));
-  return tensor(call.graph.node("ConvTranspose", inputs, {call.graph.dtype(input), to},
+  if (std::ranges::any_of(more, [](int64_t one) { return one != 0; })) {
+    attributes.push_back(attribute("output_padding", more));
+  }
+  return tensor(call.graph.node("ConvTranspose", operands, {call.graph.dtype(input), to},
                                 std::move(attributes)));
 }
 

@@ -94,7 +94,8 @@ EvalValue box(const Call& call) {
   return EvalValue::of_tensor(call.graph.node("Mul", {mean, {kNoValue, factor}}, pool.output));
 }
 
-EvalValue nearest_upsample(const Call& call) {
+// Resize by whole factors over the spatial axes.
+EvalValue upsample(const Call& call, std::vector<Attribute> attributes) {
   const TensorRef input = call.tensor("input", DType::kF32);
   const Shape from = call.shape(input);
   const std::vector<int64_t> factor = call.integers("factor");
@@ -109,15 +110,32 @@ EvalValue nearest_upsample(const Call& call) {
   const Shape count = {static_cast<int64_t>(scales.size())};
   const TensorRef by{kNoValue, make_constant("scales", from_f32(scales, DType::kF32, count))};
   return EvalValue::of_tensor(call.graph.node(
-      "Resize", {input, {}, by}, {call.graph.dtype(input), to},
-      {attribute("mode", std::string("nearest")), attribute("nearest_mode", std::string("floor")),
-       attribute("coordinate_transformation_mode", std::string("asymmetric"))}));
+      "Resize", {input, {}, by}, {call.graph.dtype(input), to}, std::move(attributes)));
+}
+
+EvalValue nearest_upsample(const Call& call) {
+  return upsample(call, {attribute("mode", std::string("nearest")),
+                         attribute("nearest_mode", std::string("floor")),
+                         attribute("coordinate_transformation_mode", std::string("asymmetric"))});
+}
+
+EvalValue multilinear_upsample(const Call& call) {
+  if (call.text("border") != "replicate") throw NotTranslated{};
+  const std::string& method = call.text("method");
+  std::string coordinates;
+  if (method == "symmetric") coordinates = "half_pixel";
+  if (method == "asymmetric") coordinates = "asymmetric";
+  if (method == "aligned") coordinates = "align_corners";
+  if (coordinates.empty()) call.fail(fmt::format("method '{}'", printable(method)));
+  return upsample(call, {attribute("mode", std::string("linear")),
+                         attribute("coordinate_transformation_mode", coordinates)});
 }
 
 constexpr std::array kTranslators = {
     Translator{"max_pool", max_pool},
     Translator{"box", box},
     Translator{"nearest_upsample", nearest_upsample},
+    Translator{"multilinear_upsample", multilinear_upsample},
 };
 
 }  // namespace

@@ -77,7 +77,15 @@ EvalValue reshape(const Call& call) {
     told.push_back(extent < 0 && same_place ? 0 : extent);
     to.push_back(extent);
   }
-  if (inferred > 1) throw NotTranslated{};
+  if (inferred > 1) {
+    names.insert(names.begin(), static_cast<size_t>(start), "");
+    names.resize(told.size());
+    for (size_t i = 0; i < told.size(); ++i) {
+      if (told[i] < 0 && names[i].empty()) throw NotTranslated{};
+    }
+    return tensor(call.graph.node("Reshape", {input, extents_tensor(call, "shape", told, names)},
+                                  {call.graph.dtype(input), to}));
+  }
 
   // The inferred extent where all others are known.
   const auto known = [](const Shape& shape) {
@@ -276,8 +284,9 @@ EvalValue slice(const Call& call) {
   std::optional<Shape> shape = call.graph.shape(input);
   const std::vector<int64_t> axes =
       shape ? call.axes("axes", shape->size()) : call.integers("axes");
-  const std::vector<int64_t> begin = call.integers("begin");
-  std::vector<int64_t> end = call.integers("end"), stride = call.integers("stride");
+  std::vector<std::string> begin_names, end_names;
+  const std::vector<int64_t> begin = call.dimensions("begin", begin_names);
+  std::vector<int64_t> end = call.dimensions("end", end_names), stride = call.integers("stride");
   if (stride.empty()) stride.assign(axes.size(), 1);
   if (begin.size() != axes.size() || end.size() != axes.size() || stride.size() != axes.size()) {
     call.fail("axes, begin, end and stride differ in length");
@@ -287,7 +296,8 @@ EvalValue slice(const Call& call) {
     if (end[i] == 0) end[i] = std::numeric_limits<int64_t>::max();  // to the end
     if (!shape) continue;
     int64_t& extent = (*shape)[static_cast<size_t>(axes[i])];
-    extent = sliced_extent(extent, begin[i], end[i], stride[i]);
+    const bool is_free = !begin_names[i].empty() || !end_names[i].empty();
+    extent = is_free ? -1 : sliced_extent(extent, begin[i], end[i], stride[i]);
   }
   const bool rows = shape && axes.size() == 1 && axes[0] == 0 && stride[0] == 1;
   if (input.constant != nullptr && rows && (*shape)[0] > 0) {
@@ -295,8 +305,8 @@ EvalValue slice(const Call& call) {
     const int64_t from = begin[0] < 0 ? std::max<int64_t>(begin[0] + extent, 0) : begin[0];
     return tensor({kNoValue, first_axis_slice(input.constant, from, from + (*shape)[0])});
   }
-  std::vector<TensorRef> inputs = {input, call.graph.integers("begin", begin),
-                                   call.graph.integers("end", end),
+  std::vector<TensorRef> inputs = {input, extents_tensor(call, "begin", begin, begin_names),
+                                   extents_tensor(call, "end", end, end_names),
                                    call.graph.integers("axes", axes)};
   const bool strided = std::ranges::any_of(stride, [](int64_t step) { return step != 1; });
   if (strided) inputs.push_back(call.graph.integers("stride", stride));
@@ -394,30 +404,6 @@ EvalValue scatter_nd(const Call& call) {
       {dtype, call.graph.shape(input)}, std::move(attributes)));
 }
 
-// Where a tract_symbol can be looked up while the graph runs: an input that has it among its
-// extents.
-struct Place {
-  ValueId input;
-  int64_t axis;
-};
-
-Place place_of_symbol(const Call& call, const std::string& symbol) {
-  for (const ValueId id : call.graph.inputs()) {
-    const std::vector<std::string>& names = call.graph.value(id).dimension_names;
-    const auto found = std::ranges::find(names, symbol);
-    if (found != names.end()) return {id, found - names.begin()};
-  }
-  throw NotTranslated{};
-}
-
-TensorRef extent_at(const Call& call, const Place& place) {
-  const auto rank = static_cast<int64_t>(call.graph.value(place.input).shape->size());
-  const TensorRef shape =
-      call.graph.node("Shape", {{place.input, nullptr}}, {DType::kI64, Shape{rank}});
-  return call.graph.node("Gather", {shape, call.graph.integers("axis", {place.axis})},
-                         {DType::kI64, Shape{1}}, {attribute("axis", int64_t{0})});
-}
-
 EvalValue broadcast(const Call& call) {
   TensorRef input = call.tensor("input", DType::kUnknown);
   if (call.is_literal("input") && call.graph.dtype(input) == DType::kI64) {
@@ -434,22 +420,8 @@ EvalValue broadcast(const Call& call) {
   if (rank != 0 && rank != shape.size()) throw NotTranslated{};
   if (from == shape) return tensor(input);
   const OutputInfo output{call.graph.dtype(input), shape};
-  if (std::ranges::all_of(names, [](const std::string& name) { return name.empty(); })) {
-    return tensor(call.graph.node("Expand", {input, call.graph.integers("shape", shape)}, output));
-  }
-  std::vector<std::optional<Place>> places(shape.size());
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (!names[i].empty()) places[i] = place_of_symbol(call, names[i]);
-  }
-  std::vector<TensorRef> parts;
-  for (size_t i = 0; i < shape.size(); ++i) {
-    parts.push_back(places[i] ? extent_at(call, *places[i])
-                              : call.graph.integers("extent", {shape[i]}));
-  }
-  const TensorRef wanted =
-      call.graph.node("Concat", parts, {DType::kI64, Shape{static_cast<int64_t>(shape.size())}},
-                      {attribute("axis", int64_t{0})});
-  return tensor(call.graph.node("Expand", {input, wanted}, output));
+  return tensor(
+      call.graph.node("Expand", {input, extents_tensor(call, "shape", shape, names)}, output));
 }
 
 EvalValue shape_of(const Call& call) {

@@ -17,6 +17,10 @@ struct Window {
   /// Of a forward and of a transposed convolution; -1 where `extent` is not known.
   int64_t output_extent(size_t axis, int64_t extent) const;
   int64_t input_extent(size_t axis, int64_t extent) const;
+  /// Of a transposed convolution without padding, of a known extent.
+  int64_t whole_extent(size_t axis, int64_t extent) const {
+    return (extent - 1) * strides[axis] + reach(axis);
+  }
   /// kernel_shape, strides, dilations, pads or auto_pad.
   std::vector<Attribute> attributes() const;
 };

@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "formats/nnef/document.h"
+#include "formats/nnef/write_dat.h"
+#include "formats/nnef/write_operators.h"
 #include "lib/base/error.h"
 
 namespace espalier::nnef {
@@ -12,7 +14,30 @@ namespace {
 
 constexpr int64_t kMaxAxis = 63;  // of tensors of unknown rank
 
+template <typename T>
+Tensor narrowed(const Shape& shape, const std::vector<int64_t>& values) {
+  std::vector<T> items;
+  for (const int64_t value : values) items.push_back(static_cast<T>(value));
+  return Tensor::of<T>(shape, std::span<const T>(items));
+}
+
+Tensor integer_tensor(const Shape& shape, const std::vector<int64_t>& values, DType dtype) {
+  if (dtype == DType::kI32) return narrowed<int32_t>(shape, values);
+  if (dtype == DType::kI64) return Tensor::of<int64_t>(shape, std::span<const int64_t>(values));
+  Tensor result = Tensor::zeros(DType::kBool, shape);
+  for (size_t i = 0; i < values.size(); ++i) {
+    result.mutable_bytes()[i] = std::byte{values[i] != 0 ? uint8_t{1} : uint8_t{0}};
+  }
+  return result;
+}
+
 }  // namespace
+
+std::string_view NodeWriter::nnef() const {
+  const Spelling* spelling = find_spelling(node.op);
+  ESPALIER_CHECK(spelling != nullptr);
+  return spelling->nnef.substr(0, spelling->nnef.find(' '));
+}
 
 ValueId NodeWriter::input_value(size_t input) const {
   if (!has(input)) fail(fmt::format("input {} is missing", input));
@@ -43,16 +68,17 @@ Wire NodeWriter::wire(size_t input) {
     }
     values.push_back(*dim.constant());
   }
-  Tensor tensor = Tensor::of<int64_t>(found->second.shape, values);
+  const DType dtype = found->second.dtype;
+  const Tensor tensor = integer_tensor(found->second.shape, values, dtype);
   const std::string& id = state_.ids[value];
   const std::string label = state_.names.label(state_.model.graph.values[value].name);
   state_.variables[id] = {label, [tensor] { return tensor; }};
   state_.variable_order.push_back(id);
   return state_.wires[value] =
              text.assign(id,
-                         fmt::format("variable<integer>(shape = {}, label = {})",
+                         fmt::format("variable<{}>(shape = {}, label = {})", nnef_type(dtype),
                                      list(tensor.shape()), nnef::quoted(label)),
-                         Extents(tensor.shape().begin(), tensor.shape().end()), DType::kI64);
+                         Extents(tensor.shape().begin(), tensor.shape().end()), dtype);
 }
 
 MatrixWire NodeWriter::matrix(size_t input) {
@@ -104,20 +130,35 @@ std::optional<Integers> NodeWriter::integers(size_t input) const {
     return std::nullopt;
   }
   const std::vector<int64_t> values = to_i64(weight->dense());
-  return Integers{weight->shape(), Extents(values.begin(), values.end())};
+  return Integers{weight->shape(), Extents(values.begin(), values.end()), weight->dtype()};
+}
+
+Extents NodeWriter::extents(size_t input) const {
+  const auto found = integers(input);
+  if (!found) fail(fmt::format("input {} must be constant", input));
+  return found->values;
 }
 
 std::vector<int64_t> NodeWriter::constants(size_t input) const {
-  const auto found = integers(input);
-  if (!found) fail(fmt::format("input {} must be constant", input));
   std::vector<int64_t> values;
-  for (const Dim& dim : found->values) {
+  for (const Dim& dim : extents(input)) {
     if (!dim.constant()) {
       fail(fmt::format("input {} depends on free dimensions: bind them (--input-shape)", input));
     }
     values.push_back(*dim.constant());
   }
   return values;
+}
+
+std::vector<float> NodeWriter::floats(size_t input) const {
+  const Weight* weight =
+      is_constant(input) ? find_weight(state_.model.graph, node.inputs[input]) : nullptr;
+  constexpr size_t kMaxElements = 4096;
+  if (weight == nullptr || weight->is_sparse() || weight->dense().count() > kMaxElements ||
+      !is_float(weight->dtype())) {
+    fail(fmt::format("input {} must be a constant of floats", input));
+  }
+  return to_f32(weight->dense());
 }
 
 std::optional<float> NodeWriter::scalar(size_t input) const {

@@ -18,6 +18,7 @@ namespace espalier::nnef {
 struct Integers {
   Shape shape;
   Extents values;
+  DType dtype = DType::kI64;  ///< kI64, kI32 or kBool
 };
 
 /// What is known about the values of the graph while it is written, and the text so far.
@@ -34,6 +35,7 @@ struct WriteState {
   std::map<ValueId, Integers> integers;          ///< values known without computing them
   std::map<std::string, std::string> fragments;  ///< of recurrent steps, by name
   std::vector<std::string> fragment_order;
+  bool needs_tract = false;                   ///< even where no operator's name says so
   std::vector<Decode> decodes;                ///< those in use
   std::map<std::string, Variable> variables;  ///< by identifier
   std::vector<std::string> variable_order;
@@ -56,6 +58,12 @@ class NodeWriter {
   const Node& node;
   GraphText& text;
 
+  /// The NNEF operator that the node's operator is written with, the first of several.
+  std::string_view nnef() const;
+  /// The file may hold standard operators only, in their standard meaning.
+  bool is_standard_only() const { return state_.options.profile == "portable"; }
+  /// An operator is written in a meaning that only tract gives it: the file says so.
+  void need_tract() { state_.needs_tract = true; }
   int64_t opset() const { return state_.model.origin.opset; }
   size_t inputs() const { return node.inputs.size(); }
   bool has(size_t input) const;
@@ -72,8 +80,12 @@ class NodeWriter {
   /// Extents of an input without writing it; nothing where not even its rank is known.
   std::optional<Extents> known_extents(size_t input) const;
   std::optional<Integers> integers(size_t input) const;
+  /// The same as extents, which must be known. Errors say that the input must be constant.
+  Extents extents(size_t input) const;
   /// Integers that do not depend on free dimensions.
   std::vector<int64_t> constants(size_t input) const;
+  /// The elements of a constant of floats.
+  std::vector<float> floats(size_t input) const;
   /// The one float of a constant with one element.
   std::optional<float> scalar(size_t input) const;
   bool is_constant(size_t input) const;
@@ -112,9 +124,5 @@ class NodeWriter {
 /// Computes nodes over integers of shapes (Shape, Gather, Concat, ...) without writing them.
 /// True where all outputs are known now.
 bool fold_integers(NodeWriter& n);
-
-/// The spelling of one ONNX operator (write_operators.cpp lists them).
-using Spell = void (*)(NodeWriter&);
-Spell find_spelling(std::string_view op);
 
 }  // namespace espalier::nnef

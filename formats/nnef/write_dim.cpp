@@ -50,16 +50,20 @@ std::optional<int64_t> Dim::constant() const {
 }
 
 std::optional<std::string> Dim::spelled() const {
+  for (const auto& [symbols, coefficient] : terms_) {
+    const auto is_unknown = [](const std::string& symbol) { return symbol.front() == kUnknown; };
+    if (std::ranges::any_of(symbols, is_unknown)) return std::nullopt;
+  }
+  return text();
+}
+
+std::string Dim::text() const {
   if (const auto value = constant()) return fmt::format("{}", *value);
   std::string out;
   // The constant term sorts first; it reads better at the end.
   for (auto term = terms_.rbegin(); term != terms_.rend(); ++term) {
     const auto& [symbols, coefficient] = *term;
-    std::string text;
-    for (const std::string& symbol : symbols) {
-      if (symbol.front() == kUnknown) return std::nullopt;
-      text += (text.empty() ? "" : " * ") + symbol;
-    }
+    std::string text = fmt::format("{}", fmt::join(symbols, " * "));
     const int64_t size =
         coefficient < 0 && !out.empty() ? multiplied(coefficient, -1) : coefficient;
     if (symbols.empty()) {
@@ -101,6 +105,18 @@ Dim Dim::operator*(const Dim& other) const {
   return result;
 }
 
+std::optional<bool> equal(const Dim& a, const Dim& b) {
+  const Dim difference = a - b;
+  if (difference.terms_.empty()) return true;
+  const auto has_sign = [&](int64_t sign) {
+    return std::ranges::all_of(difference.terms_,
+                               [&](const auto& term) { return (term.second > 0) == (sign > 0); });
+  };
+  const bool has_constant = difference.terms_.contains({});
+  if (has_constant && (has_sign(1) || has_sign(-1))) return false;
+  return std::nullopt;
+}
+
 std::optional<Dim> exact_quotient(const Dim& a, const Dim& b) {
   if (b.terms_.size() != 1) return std::nullopt;
   const auto& [divisor, scale] = *b.terms_.begin();
@@ -123,7 +139,7 @@ Dim floor_quotient(const Dim& a, int64_t b) {
     return Dim(*value / b - (*value % b != 0 && *value < 0 ? 1 : 0));
   }
   if (const auto quotient = exact_quotient(a, Dim(b))) return *quotient;
-  return Dim::unknown();
+  return Dim::symbol(fmt::format("{}({})/{}", kUnknown, a.text(), b));
 }
 
 Dim product(const Extents& dims, size_t first, size_t last) {

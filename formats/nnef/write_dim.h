@@ -33,6 +33,9 @@ class Dim {
  private:
   using Monomial = std::vector<std::string>;  // symbols, sorted; repeated for powers
   friend std::optional<Dim> exact_quotient(const Dim& a, const Dim& b);
+  friend std::optional<bool> equal(const Dim& a, const Dim& b);
+  friend Dim floor_quotient(const Dim& a, int64_t b);
+  std::string text() const;  // of what has no spelling too
   void add(const Monomial& monomial, int64_t coefficient);
 
   std::map<Monomial, int64_t> terms_;  // no coefficient is 0
@@ -40,9 +43,13 @@ class Dim {
 
 using Extents = std::vector<Dim>;
 
+/// Whether both are equal, whatever their symbols (0 or more) stand for; nothing where that
+/// decides.
+std::optional<bool> equal(const Dim& a, const Dim& b);
 /// a / b where b is a single term that divides every term of a.
 std::optional<Dim> exact_quotient(const Dim& a, const Dim& b);
-/// floor(a / b) for b > 0; unknown where it depends on symbols.
+/// floor(a / b) for b > 0; without a spelling where it depends on symbols, and equal only to the
+/// same quotient of the same extent.
 Dim floor_quotient(const Dim& a, int64_t b);
 Dim product(const Extents& dims, size_t first, size_t last);
 /// "[N, 64]" for messages.

@@ -9,56 +9,6 @@
 namespace espalier::nnef {
 namespace {
 
-struct Pair {
-  std::string_view onnx, nnef;
-};
-
-constexpr auto kUnary = std::to_array<Pair>({
-    {"Abs", "abs"},
-    {"Ceil", "ceil"},
-    {"Cos", "cos"},
-    {"Erf", "tract_core_erf"},
-    {"Exp", "exp"},
-    {"Floor", "floor"},
-    {"Elu", "elu"},
-    {"HardSwish", "tract_core_hard_swish"},
-    {"Log", "log"},
-    {"Neg", "neg"},
-    {"Not", "not"},
-    {"Relu", "relu"},
-    {"Round", "tract_core_round_even"},
-    {"Sigmoid", "sigmoid"},
-    {"Sign", "sign"},
-    {"Sin", "sin"},
-    {"Softplus", "softplus"},
-    {"Sqrt", "sqrt"},
-    {"Tanh", "tanh"},
-});
-
-constexpr auto kBinary = std::to_array<Pair>({
-    {"Add", "add"},
-    {"And", "and"},
-    {"Div", "div"},
-    {"Equal", "eq"},
-    {"Greater", "gt"},
-    {"GreaterOrEqual", "ge"},
-    {"Less", "lt"},
-    {"LessOrEqual", "le"},
-    {"Max", "max"},
-    {"Min", "min"},
-    {"Mul", "mul"},
-    {"Or", "or"},
-    {"Pow", "pow"},
-    {"Sub", "sub"},
-});
-
-template <size_t N>
-std::string_view nnef_name(const std::array<Pair, N>& table, std::string_view onnx) {
-  const auto found = std::ranges::find(table, onnx, &Pair::onnx);
-  ESPALIER_CHECK(found != table.end());
-  return found->nnef;
-}
-
 bool is_comparison(std::string_view op) {
   constexpr std::array<std::string_view, 5> kComparisons{"Equal", "Greater", "GreaterOrEqual",
                                                          "Less", "LessOrEqual"};
@@ -118,18 +68,26 @@ Operands align(NodeWriter& n) {
   return result;
 }
 
+// Operators that take any number of inputs: from the left, two at a time.
+std::string chain(const std::vector<std::string>& texts, std::string_view name) {
+  std::string so_far = texts[0];
+  for (size_t i = 1; i < texts.size(); ++i) {
+    so_far = fmt::format("{}({}, {})", name, so_far, texts[i]);
+  }
+  return so_far;
+}
+
 }  // namespace
 
 void spell_unary(NodeWriter& n) {
-  if (n.node.op == "Elu" && float_attribute(n.node, "alpha", 1.0F) != 1.0F) {
-    n.fail("alpha must be 1");
-  }
   const Wire x = n.wire(0);
-  // NNEF's rcp goes by another name in tract.
-  if (n.node.op == "Reciprocal") {
-    return n.set(fmt::format("div(1.0, {})", x.id), x.extents, x.dtype);
-  }
-  n.set(fmt::format("{}({})", nnef_name(kUnary, n.node.op), x.id), x.extents, x.dtype);
+  n.set(fmt::format("{}({})", n.nnef(), x.id), x.extents, x.dtype);
+}
+
+// NNEF's rcp goes by another name in tract.
+void spell_reciprocal(NodeWriter& n) {
+  const Wire x = n.wire(0);
+  n.set(fmt::format("div(1.0, {})", x.id), x.extents, x.dtype);
 }
 
 void spell_binary(NodeWriter& n) {
@@ -138,15 +96,17 @@ void spell_binary(NodeWriter& n) {
   if (n.inputs() == 0) n.fail("it has no inputs");
   Operands operands = align(n);
   if (is_comparison(n.node.op)) operands.dtype = DType::kBool;
-  const auto name = nnef_name(kBinary, n.node.op);
-  if (operands.texts.size() == 1) return spell_alias(n);  // Max, Min of one
-  // Max and Min take any number of inputs: from the left, two at a time.
-  std::string so_far = operands.texts[0];
-  for (size_t i = 1; i + 1 < operands.texts.size(); ++i) {
-    so_far = fmt::format("{}({}, {})", name, so_far, operands.texts[i]);
-  }
-  n.set(fmt::format("{}({}, {})", name, so_far, operands.texts.back()), operands.extents,
-        operands.dtype);
+  if (operands.texts.size() == 1) return spell_alias(n);  // Max, Min, Sum of one
+  n.set(chain(operands.texts, n.nnef()), operands.extents, operands.dtype);
+}
+
+void spell_mean(NodeWriter& n) {
+  if (n.inputs() == 0) n.fail("it has no inputs");
+  const Operands operands = align(n);
+  if (operands.texts.size() == 1) return spell_alias(n);
+  n.set(fmt::format("mul({}, {})", chain(operands.texts, n.nnef()),
+                    literal(1.0F / static_cast<float>(operands.texts.size()))),
+        operands.extents, operands.dtype);
 }
 
 void spell_alias(NodeWriter& n) {
@@ -193,31 +153,6 @@ void spell_clip(NodeWriter& n) {
   if (low && std::isfinite(*low)) text = fmt::format("max({}, {})", text, literal(*low));
   if (text == x.id) return n.set(0, x);
   n.set(text, x.extents, x.dtype);
-}
-
-void spell_softmax(NodeWriter& n) {
-  const Wire x = n.ranked(0);
-  const size_t rank = x.extents->size();
-  const bool flattens = n.opset() < 13;  // opset 13: one axis; before: all from `axis` on
-  const int64_t axis = n.axis(int_attribute(n.node, "axis", flattens ? 1 : -1), rank);
-  std::vector<int64_t> axes{axis};
-  for (int64_t i = axis + 1; flattens && i < static_cast<int64_t>(rank); ++i) axes.push_back(i);
-  n.set(fmt::format("softmax({}, axes = {})", x.id, list(axes)), x.extents, x.dtype);
-}
-
-void spell_leaky_relu(NodeWriter& n) {
-  const Wire x = n.wire(0);
-  n.set(fmt::format("leaky_relu({}, alpha = {})", x.id,
-                    literal(float_attribute(n.node, "alpha", 0.01F))),
-        x.extents, x.dtype);
-}
-
-void spell_hard_sigmoid(NodeWriter& n) {
-  const Wire x = n.wire(0);
-  n.set(fmt::format("clamp(add(mul({}, {}), {}), 0.0, 1.0)", x.id,
-                    literal(float_attribute(n.node, "alpha", 0.2F)),
-                    literal(float_attribute(n.node, "beta", 0.5F))),
-        x.extents, x.dtype);
 }
 
 void spell_prelu(NodeWriter& n) {

@@ -83,6 +83,43 @@ Integers binary(NodeWriter& n, const Integers& a, const Integers& b) {
   return result;
 }
 
+// Nothing where it depends on free dimensions whether two elements are equal.
+std::optional<Integers> compared(NodeWriter& n, const Integers& a, const Integers& b) {
+  Integers result{broadcast_shape(n, a.shape, b.shape), {}, DType::kBool};
+  bool known = true;
+  for_each_place(n, result.shape, [&](const std::vector<int64_t>& place) {
+    const auto same = equal(broadcast_at(a, place), broadcast_at(b, place));
+    known = known && same.has_value();
+    result.values.emplace_back(same.value_or(false) ? 1 : 0);
+  });
+  if (!known) return std::nullopt;
+  return result;
+}
+
+Integers chosen(NodeWriter& n, const Integers& condition, const Integers& a, const Integers& b) {
+  const Shape shape = broadcast_shape(n, broadcast_shape(n, condition.shape, a.shape), b.shape);
+  Integers result{shape, {}};
+  for_each_place(n, shape, [&](const std::vector<int64_t>& place) {
+    const bool first = !broadcast_at(condition, place).is(0);
+    result.values.push_back(broadcast_at(first ? a : b, place));
+  });
+  return result;
+}
+
+std::optional<Integers> expanded(NodeWriter& n, const Integers& from, const Integers& target) {
+  Shape wanted;
+  for (const Dim& dim : target.values) {
+    const auto extent = dim.constant();
+    if (!extent || *extent < 0) return std::nullopt;
+    wanted.push_back(*extent);
+  }
+  Integers result{broadcast_shape(n, from.shape, wanted), {}};
+  for_each_place(n, result.shape, [&](const std::vector<int64_t>& place) {
+    result.values.push_back(broadcast_at(from, place));
+  });
+  return result;
+}
+
 Integers gather(NodeWriter& n, const Integers& data, const Integers& indices) {
   const auto axis =
       static_cast<size_t>(n.axis(int_attribute(n.node, "axis", 0), data.shape.size()));
@@ -139,7 +176,13 @@ Integers reshaped(NodeWriter& n, const Integers& from, Shape shape) {
   return {std::move(shape), from.values};
 }
 
-Integers reshape(NodeWriter& n, const Integers& from) {
+bool is_free(const NodeWriter& n, size_t input) {
+  const auto known = n.integers(input);
+  return known && std::ranges::any_of(known->values, [](const Dim& d) { return !d.constant(); });
+}
+
+std::optional<Integers> reshape(NodeWriter& n, const Integers& from) {
+  if (is_free(n, 1)) return std::nullopt;
   Shape shape = n.constants(1);
   int64_t known = 1;
   std::optional<size_t> inferred;
@@ -218,7 +261,9 @@ std::vector<int64_t> kept_places(NodeWriter& n, int64_t extent, int64_t begin, i
   return places;
 }
 
-Integers slice(NodeWriter& n, const Integers& from) {
+// Nothing where it depends on free dimensions what is kept.
+std::optional<Integers> slice(NodeWriter& n, const Integers& from) {
+  if (is_free(n, 1) || is_free(n, 2)) return std::nullopt;
   const bool by_attribute = n.inputs() == 1;
   const auto starts = by_attribute ? ints_attribute(n.node, "starts", {}) : n.constants(1);
   const auto ends = by_attribute ? ints_attribute(n.node, "ends", {}) : n.constants(2);
@@ -266,6 +311,7 @@ std::optional<Integers> filled(NodeWriter& n, const Integers& shape) {
     result.shape.push_back(*dim.constant());
   }
   result.values.assign(count_of(n, result.shape), Dim(to_i64(*value)[0]));
+  result.dtype = value->dtype();
   return result;
 }
 
@@ -281,6 +327,34 @@ std::optional<Integers> shape_of(NodeWriter& n) {
   return Integers{{end - begin}, {extents->begin() + begin, extents->begin() + end}};
 }
 
+// Operators over integers of shapes, but for those that ask for the shape itself. The first input
+// is there; `inputs` are those that are.
+std::optional<Integers> computed(NodeWriter& n, const std::vector<Integers>& inputs) {
+  const std::string& op = n.node.op;
+  const auto want = [&](size_t count) {
+    if (inputs.size() != count) n.fail(fmt::format("{} inputs are wanted", count));
+  };
+  if (op == "Add" || op == "Sub" || op == "Mul" || op == "Div") {
+    want(2);
+    return binary(n, inputs[0], inputs[1]);
+  }
+  if (op == "Concat") return concat(n, inputs);
+  if (op == "Expand") {
+    want(2);
+    return expanded(n, inputs[0], inputs[1]);
+  }
+  if (op == "Gather") {
+    want(2);
+    return gather(n, inputs[0], inputs[1]);
+  }
+  if (op == "Reshape") return reshape(n, inputs[0]);
+  if (op == "Slice") return slice(n, inputs[0]);
+  if (op == "Squeeze") return squeeze(n, inputs[0]);
+  if (op == "Transpose") return transpose(n, inputs[0]);
+  if (op == "Unsqueeze") return unsqueeze(n, inputs[0]);
+  return inputs[0];  // Identity
+}
+
 std::optional<Integers> folded(NodeWriter& n) {
   const std::string& op = n.node.op;
   if (op == "Shape") return shape_of(n);
@@ -289,9 +363,10 @@ std::optional<Integers> folded(NodeWriter& n) {
     if (!extents) return std::nullopt;
     return Integers{{}, {product(*extents, 0, extents->size())}};
   }
-  constexpr std::array<std::string_view, 14> kFolded{
-      "Add", "Cast",    "Concat", "ConstantOfShape", "Div", "Gather",    "Identity",
-      "Mul", "Reshape", "Slice",  "Squeeze",         "Sub", "Transpose", "Unsqueeze"};
+  constexpr std::array<std::string_view, 17> kFolded{
+      "Add",       "Cast",      "Concat", "ConstantOfShape", "Div",   "Equal",   "Expand",
+      "Gather",    "Identity",  "Mul",    "Reshape",         "Slice", "Squeeze", "Sub",
+      "Transpose", "Unsqueeze", "Where"};
   if (std::ranges::find(kFolded, op) == kFolded.end() || n.inputs() == 0) return std::nullopt;
   std::vector<Integers> inputs;
   for (size_t i = 0; i < n.inputs(); ++i) {
@@ -303,28 +378,24 @@ std::optional<Integers> folded(NodeWriter& n) {
     if (!one) return std::nullopt;
     inputs.push_back(std::move(*one));
   }
-  if (op == "Add" || op == "Sub" || op == "Mul" || op == "Div") {
-    if (inputs.size() != 2) n.fail("two inputs are wanted");
-    return binary(n, inputs[0], inputs[1]);
+  if (op == "ConstantOfShape") return filled(n, inputs[0]);
+  if (op == "Equal" && inputs.size() == 2) return compared(n, inputs[0], inputs[1]);
+  if (op == "Where" && inputs.size() == 3) {
+    auto result = chosen(n, inputs[0], inputs[1], inputs[2]);
+    result.dtype = inputs[1].dtype;
+    return result;
   }
   if (op == "Cast") {  // to another integer of shapes; a float is no shape any more
     const int64_t to = int_attribute(n.node, "to", 0);
     constexpr int64_t kInt32 = 6, kInt64 = 7;
-    if (to == kInt64 || to == kInt32) return inputs[0];
-    return std::nullopt;
+    if (to != kInt64 && to != kInt32) return std::nullopt;
+    inputs[0].dtype = to == kInt64 ? DType::kI64 : DType::kI32;
+    return inputs[0];
   }
-  if (op == "Concat") return concat(n, inputs);
-  if (op == "ConstantOfShape") return filled(n, inputs[0]);
-  if (op == "Gather") {
-    if (inputs.size() != 2) n.fail("two inputs are wanted");
-    return gather(n, inputs[0], inputs[1]);
-  }
-  if (op == "Identity") return inputs[0];
-  if (op == "Reshape") return reshape(n, inputs[0]);
-  if (op == "Slice") return slice(n, inputs[0]);
-  if (op == "Squeeze") return squeeze(n, inputs[0]);
-  if (op == "Transpose") return transpose(n, inputs[0]);
-  return unsqueeze(n, inputs[0]);
+  if (op == "Equal" || op == "Where") return std::nullopt;
+  std::optional<Integers> result = computed(n, inputs);
+  if (result) result->dtype = inputs[0].dtype;
+  return result;
 }
 
 }  // namespace

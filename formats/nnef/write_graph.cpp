@@ -11,6 +11,7 @@
 #include "formats/nnef/read_graph.h"
 #include "formats/nnef/write_context.h"
 #include "formats/nnef/write_dat.h"
+#include "formats/nnef/write_operators.h"
 #include "lib/base/error.h"
 
 namespace espalier::nnef {
@@ -93,6 +94,13 @@ Shape bound_shape(const Value& value, const WriteOptions& options) {
   return shape;
 }
 
+// Exporters write '?' and the like where an extent has no name.
+bool is_name(std::string_view dimension) {
+  return std::ranges::any_of(dimension, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  });
+}
+
 // An extent that the file itself fixes is never freed by -1 in a bound shape.
 Extents input_extents(const Value& value, const Shape& shape,
                       const std::map<std::string, int64_t>& bound, Symbols& symbols) {
@@ -104,7 +112,7 @@ Extents input_extents(const Value& value, const Shape& shape,
       extents.emplace_back(extent);
       continue;
     }
-    const bool named = i < value.dimension_names.size() && !value.dimension_names[i].empty();
+    const bool named = i < value.dimension_names.size() && is_name(value.dimension_names[i]);
     const std::string name = named ? value.dimension_names[i] : fmt::format("{}_{}", value.name, i);
     const auto known = named ? bound.find(name) : bound.end();
     extents.push_back(known != bound.end() ? Dim(known->second) : Dim::symbol(symbols.of(name)));
@@ -126,7 +134,7 @@ std::map<std::string, int64_t> bound_dimensions(const Graph& graph, std::span<co
     for (size_t i = 0; i < shape.size() && i < value.dimension_names.size(); ++i) {
       const std::string& name = value.dimension_names[i];
       const int64_t declared = value.shape ? (*value.shape)[i] : -1;
-      if (shape[i] < 0 || name.empty() || declared >= 0) continue;
+      if (shape[i] < 0 || !is_name(name) || declared >= 0) continue;
       const auto [place, is_new] = bound.emplace(name, shape[i]);
       if (!is_new && place->second != shape[i]) {
         throw Error(Fault::kUsage, fmt::format("dimension '{}' is bound to {} and to {}",
@@ -208,6 +216,16 @@ void spell_kept(NodeWriter& n, WriteState& state) {
   n.text.assign(outputs, fill_invocation(n.node.extra, inputs));
 }
 
+void refuse_control_flow(const Graph& graph, const Node& node) {
+  const bool branches = std::ranges::any_of(node.attributes, [](const Attribute& attribute) {
+    return std::holds_alternative<std::shared_ptr<const Graph>>(attribute.value);
+  });
+  if (!branches) return;
+  throw Error(Fault::kUnsupported,
+              fmt::format("{}: NNEF has no control flow, so its subgraphs have no spelling",
+                          described(graph, node)));
+}
+
 void spell_node(WriteState& state, const Node& node) {
   const Graph& graph = state.model.graph;
   // A Constant's value is a weight already.
@@ -218,11 +236,11 @@ void spell_node(WriteState& state, const Node& node) {
   NodeWriter n(state, node);
   try {
     if (node.domain == "nnef" && state.model.origin.format == "nnef") return spell_kept(n, state);
-    const Spell spell = node.domain.empty() ? find_spelling(node.op) : nullptr;
+    const Spelling* spelling = node.domain.empty() ? find_spelling(node.op) : nullptr;
     if (fold_integers(n)) return;
-    if (spell == nullptr)
+    if (spelling == nullptr)
       throw Error(Fault::kUnsupported, "NNEF has no spelling for this operator");
-    spell(n);
+    spelling->spell(n);
   } catch (Error& error) {
     error.add_context(described(graph, node));
     throw;
@@ -323,7 +341,8 @@ std::string document_text(const WriteState& state, const Symbols& symbols,
   const auto uses_tract = [](std::string_view text) {
     return text.find("tract_") != std::string_view::npos;
   };
-  if (uses_tract(fragments) || uses_tract(body.text) || !symbols.order().empty()) {
+  if (uses_tract(fragments) || uses_tract(body.text) || !symbols.order().empty() ||
+      state.needs_tract) {
     out += "extension tract_registry tract_core;\n";
   }
   for (const std::string& line : kept.extensions) out += line;
@@ -355,6 +374,7 @@ Spelled spell(const Model& model, const WriteOptions& given) {
   for (ValueId value = 0; value < graph.values.size(); ++value) {
     name_values(state, std::span(&value, 1));
   }
+  for (const Node& node : graph.nodes) refuse_control_flow(graph, node);
   for (const Node& node : graph.nodes) spell_node(state, node);
   const std::vector<std::string> outputs = write_outputs(state);
 

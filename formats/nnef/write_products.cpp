@@ -1,6 +1,10 @@
 // Matrix products: NNEF wants factors of equal rank.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
+#include <map>
+
 #include "formats/nnef/write_operators.h"
 
 namespace espalier::nnef {
@@ -17,6 +21,40 @@ std::string matmul(const std::string& a, const std::string& b, bool transpose_a,
 }
 
 }  // namespace
+
+void spell_einsum(NodeWriter& n) {
+  std::string expression;
+  for (const char c : string_attribute(n.node, "equation", "")) {
+    if (c != ' ') expression += c;
+  }
+  const size_t arrow = expression.find("->");
+  if (arrow == std::string::npos) n.fail("an equation without '->' is not supported");
+  std::map<char, Dim> known;
+  std::vector<std::string> ids;
+  std::string_view rest = std::string_view(expression).substr(0, arrow);
+  for (size_t i = 0; i < n.inputs(); ++i) {
+    const Wire x = n.ranked(i);
+    const std::string_view letters = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), letters.size() + 1));
+    if (letters.size() != x.extents->size()) n.fail("the equation does not fit the inputs");
+    for (size_t axis = 0; axis < letters.size(); ++axis) {
+      if (std::isalpha(static_cast<unsigned char>(letters[axis])) == 0) {
+        n.fail("an equation with '...' is not supported");
+      }
+      Dim& extent = known.emplace(letters[axis], (*x.extents)[axis]).first->second;
+      if (extent.is(1)) extent = (*x.extents)[axis];
+    }
+    ids.push_back(x.id);
+  }
+  Extents extents;
+  for (const char letter : expression.substr(arrow + 2)) {
+    if (!known.contains(letter)) n.fail("the equation does not fit the inputs");
+    extents.push_back(known[letter]);
+  }
+  n.set(fmt::format("tract_core_einsum([{}], expr = '{}', acc = 'f32', output = '')",
+                    fmt::join(ids, ", "), expression),
+        extents, n.dtype(0));
+}
 
 void spell_gemm(NodeWriter& n) {
   const bool transpose_a = int_attribute(n.node, "transA", 0) != 0;

@@ -57,19 +57,22 @@ struct Cut {
   int64_t step;
 };
 
-Cut cut_of(NodeWriter& n, int64_t axis, const Dim& extent, int64_t begin, int64_t end,
+Cut cut_of(NodeWriter& n, int64_t axis, const Dim& extent, const Dim& begin, const Dim& end,
            int64_t step) {
   if (step < 1) n.fail(fmt::format("step {} is not supported", step));
-  if (const auto size = extent.constant()) {
+  const auto size = extent.constant();
+  if (size && begin.constant() && end.constant()) {
     const auto clamp = [&](int64_t place) {
       return std::clamp<int64_t>(place < 0 ? place + *size : place, 0, *size);
     };
-    return {axis, clamp(begin), clamp(end), step};
+    return {axis, clamp(*begin.constant()), clamp(*end.constant()), step};
   }
-  // Of a free extent nothing is known; places are taken to lie inside, as stock readers do.
+  // Of what is free nothing is known; places are taken to lie inside, as stock readers do.
   // Exporters say "to the end" by the largest integer or by a round number (jax2tf: 10^9).
   constexpr int64_t kFar = 1'000'000'000;
-  const auto place = [&](int64_t at) {
+  const auto place = [&](const Dim& dim) {
+    if (!dim.constant()) return dim;
+    const int64_t at = *dim.constant();
     if (at <= -kFar) return Dim(0);
     if (at >= kFar) return extent;
     return at < 0 ? extent + Dim(at) : Dim(at);
@@ -101,7 +104,38 @@ void slice(NodeWriter& n, const Wire& x, const std::vector<Cut>& cuts) {
         extents, x.dtype);
 }
 
+Extents dims(const std::vector<int64_t>& values) { return {values.begin(), values.end()}; }
+
 }  // namespace
+
+namespace {
+
+// Stock readers refuse a concat of extents that they do not know to be equal.
+void want_equal(NodeWriter& n, const Extents& a, const Extents& b, size_t axis) {
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (i == axis || equal(a[i], b[i]) == true) continue;
+    if (a[i].constant() && b[i].constant()) {
+      n.fail(fmt::format("inputs {} and {} do not go together", to_string(a), to_string(b)));
+    }
+    n.fail(
+        fmt::format("inputs {} and {} are not known to go together: bind free dimensions "
+                    "(--input-shape)",
+                    to_string(a), to_string(b)));
+  }
+}
+
+}  // namespace
+
+Wire merge_axes(NodeWriter& n, const Wire& x, size_t axis, std::string id) {
+  Extents extents = *x.extents;
+  extents[axis] = extents[axis] * extents[axis + 1];
+  extents.erase(extents.begin() + static_cast<ptrdiff_t>(axis) + 1);
+  if (id.empty()) id = n.fresh("merged");
+  return n.text.assign(id,
+                       fmt::format("reshape({}, shape = [{}], axis_start = {}, axis_count = 2)",
+                                   x.id, extents[axis].constant().value_or(-1), axis),
+                       extents, x.dtype);
+}
 
 void spell_transpose(NodeWriter& n) {
   const Wire x = n.wire(0);
@@ -180,8 +214,8 @@ void spell_slice(NodeWriter& n) {
   const Wire x = n.ranked(0);
   const size_t rank = x.extents->size();
   const bool by_attribute = n.inputs() == 1;  // before opset 10
-  const auto starts = by_attribute ? ints_attribute(n.node, "starts", {}) : n.constants(1);
-  const auto ends = by_attribute ? ints_attribute(n.node, "ends", {}) : n.constants(2);
+  const Extents starts = by_attribute ? dims(ints_attribute(n.node, "starts", {})) : n.extents(1);
+  const Extents ends = by_attribute ? dims(ints_attribute(n.node, "ends", {})) : n.extents(2);
   std::vector<int64_t> axes(starts.size()), steps(starts.size(), 1);
   std::iota(axes.begin(), axes.end(), 0);
   if (by_attribute) axes = ints_attribute(n.node, "axes", axes);
@@ -233,6 +267,7 @@ void spell_concat(NodeWriter& n) {
     if (!x.extents) extents.reset();
     if (i == 0 || !extents) continue;
     if (x.extents->size() != extents->size()) n.fail("inputs differ in rank");
+    want_equal(n, *extents, *x.extents, static_cast<size_t>(axis));
     Dim& extent = (*extents)[static_cast<size_t>(axis)];
     extent = extent + (*x.extents)[static_cast<size_t>(axis)];
   }
@@ -286,29 +321,6 @@ void spell_pad(NodeWriter& n) {
         extents, x.dtype);
 }
 
-void spell_gather(NodeWriter& n) {
-  const Wire x = n.ranked(0);
-  const int64_t axis = n.axis(int_attribute(n.node, "axis", 0), x.extents->size());
-  const auto extent = (*x.extents)[static_cast<size_t>(axis)].constant();
-  const auto indices = n.integers(1);
-  if (indices && indices->shape.empty() && indices->values[0].constant()) {
-    // One place: a slice without its axis.
-    int64_t place = *indices->values[0].constant();
-    if (place < 0) {
-      if (!extent) n.fail("an index from the end of a free dimension: bind it (--input-shape)");
-      place += *extent;
-    }
-    if (place < 0 || (extent && place >= *extent)) n.fail("the index is out of range");
-    return n.set(0, n.text.squeeze(n.text.slice(x, axis, place, place + 1), {axis}, n.id()));
-  }
-  const Wire places = n.ranked(1);
-  Extents extents(x.extents->begin(), x.extents->begin() + axis);
-  extents.insert(extents.end(), places.extents->begin(), places.extents->end());
-  extents.insert(extents.end(), x.extents->begin() + axis + 1, x.extents->end());
-  n.set(fmt::format("tract_core_gather({}, {}, axis = {})", x.id, places.id, axis), extents,
-        x.dtype);
-}
-
 void spell_constant_of_shape(NodeWriter& n) {
   const auto shape = n.integers(0);
   if (!shape) n.fail("the shape must be constant");
@@ -340,6 +352,78 @@ void spell_expand(NodeWriter& n) {
   if (extents == *x.extents) return n.set(0, x);
   n.set(fmt::format("tract_core_broadcast({}, shape = {})", x.id, n.spelled(extents)), extents,
         x.dtype);
+}
+
+void spell_tile(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const std::vector<int64_t> repeats = n.constants(1);
+  if (repeats.size() != x.extents->size()) n.fail("as many repeats as axes are wanted");
+  Extents extents = *x.extents;
+  for (size_t i = 0; i < repeats.size(); ++i) {
+    if (repeats[i] < 1) n.fail(fmt::format("{} repeats are not supported", repeats[i]));
+    extents[i] = extents[i] * Dim(repeats[i]);
+  }
+  if (extents == *x.extents) return n.set(0, x);
+  n.set(fmt::format("tile({}, repeats = {})", x.id, list(repeats)), extents, x.dtype);
+}
+
+namespace {
+
+int64_t block_size(NodeWriter& n) {
+  const int64_t size = int_attribute(n.node, "blocksize", 0);
+  constexpr int64_t kMaxSize = 1 << 16;
+  if (size < 1 || size > kMaxSize) n.fail(fmt::format("blocksize {}", size));
+  return size;
+}
+
+// The extent of one axis as two: [outer, inner], inner a number.
+Wire split_axis(NodeWriter& n, const Wire& x, size_t axis, int64_t inner) {
+  const auto outer = exact_quotient((*x.extents)[axis], Dim(inner));
+  if (!outer)
+    n.fail(fmt::format("extent {} of axis {} is not known to be a multiple of {}",
+                       to_string({(*x.extents)[axis]}), axis, inner));
+  Extents extents = *x.extents;
+  extents[axis] = *outer;
+  extents.insert(extents.begin() + static_cast<ptrdiff_t>(axis) + 1, Dim(inner));
+  return n.step("split",
+                fmt::format("reshape({}, shape = [{}, {}], axis_start = {}, axis_count = 1)", x.id,
+                            outer->constant().value_or(-1), inner, axis),
+                extents, x.dtype);
+}
+
+}  // namespace
+
+// DCR: channels are [block row, block column, C]; CRD: [C, block row, block column].
+void spell_depth_to_space(NodeWriter& n) {
+  const int64_t block = block_size(n);
+  const std::string mode = string_attribute(n.node, "mode", "DCR");
+  if (mode != "DCR" && mode != "CRD") n.fail(fmt::format("mode '{}'", printable(mode)));
+  const Wire x = n.ranked(0);
+  if (x.extents->size() != 4) n.fail("the input must be [N, C, H, W]");
+  const auto channels = (*x.extents)[1].constant();
+  if (!channels || *channels % (block * block) != 0) n.fail("the channels do not fit blocksize");
+  const int64_t left = *channels / (block * block);
+  const auto& e = *x.extents;
+  const bool dcr = mode == "DCR";
+  const std::vector<int64_t> parts =
+      dcr ? std::vector<int64_t>{block, block, left} : std::vector<int64_t>{left, block, block};
+  const Wire apart = n.step(
+      "apart",
+      fmt::format("reshape({}, shape = {}, axis_start = 1, axis_count = 1)", x.id, list(parts)),
+      Extents{e[0], parts[0], parts[1], parts[2], e[2], e[3]}, x.dtype);
+  const Wire moved = dcr ? n.text.transpose(apart, {0, 3, 4, 1, 5, 2})
+                         : n.text.transpose(apart, {0, 1, 4, 2, 5, 3});
+  n.set(0, merge_axes(n, merge_axes(n, moved, 2), 3, n.id()));
+}
+
+// Channels become [block row, block column, C].
+void spell_space_to_depth(NodeWriter& n) {
+  const int64_t block = block_size(n);
+  const Wire x = n.ranked(0);
+  if (x.extents->size() != 4) n.fail("the input must be [N, C, H, W]");
+  const Wire apart = split_axis(n, split_axis(n, x, 3, block), 2, block);  // [N, C, H, b, W, b]
+  const Wire moved = n.text.transpose(apart, {0, 3, 5, 1, 2, 4});
+  n.set(0, merge_axes(n, merge_axes(n, moved, 1), 1, n.id()));
 }
 
 }  // namespace espalier::nnef

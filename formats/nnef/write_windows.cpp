@@ -1,4 +1,4 @@
-// Convolution, pooling, reductions and batch normalization.
+// Convolution and pooling.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -141,6 +141,119 @@ void spell_conv(NodeWriter& n) {
         extents, x.dtype);
 }
 
+namespace {
+
+// Padding of a transposed convolution and its output, per spatial axis.
+struct Transposed {
+  Window window;
+  std::vector<int64_t> more;  // output_padding
+  Extents outputs;
+};
+
+Transposed transposed_of(NodeWriter& n, const Extents& extents, std::vector<int64_t> kernel) {
+  const size_t axes = kernel.size();
+  Transposed t;
+  Window& w = t.window;
+  w.kernel = std::move(kernel);
+  w.strides = per_axis(n, "strides", axes, 1);
+  w.dilations = per_axis(n, "dilations", axes, 1);
+  t.more = ints_attribute(n.node, "output_padding", std::vector<int64_t>(axes, 0));
+  const std::string mode = string_attribute(n.node, "auto_pad", "NOTSET");
+  const bool same = mode == "SAME_UPPER" || mode == "SAME_LOWER";
+  if (!same && mode != "NOTSET" && mode != "VALID") {
+    n.fail(fmt::format("auto_pad '{}' is not supported", printable(mode)));
+  }
+  const std::vector<int64_t> shape = ints_attribute(n.node, "output_shape", {});
+  std::vector<int64_t> pads(2 * axes, 0);
+  if (mode == "NOTSET" && shape.empty()) pads = ints_attribute(n.node, "pads", pads);
+  if (pads.size() != 2 * axes || t.more.size() != axes ||
+      (!shape.empty() && shape.size() != axes)) {
+    n.fail("pads, output_padding or output_shape have a wrong number of values");
+  }
+  for (size_t i = 0; i < axes; ++i) {
+    const Dim& extent = extents[i + 2];
+    const Dim whole = (extent - Dim(1)) * Dim(w.strides[i]) + Dim(reach(w, i)) + Dim(t.more[i]);
+    if (!shape.empty() || same) {
+      const Dim output = shape.empty() ? extent * Dim(w.strides[i]) : Dim(shape[i]);
+      const auto total = (whole - output).constant();
+      if (!total) n.fail("output_shape over a free dimension: bind it (--input-shape)");
+      const int64_t small = *total / 2;
+      pads[i] = mode == "SAME_UPPER" ? small : *total - small;
+      pads[i + axes] = *total - pads[i];
+    }
+    if (pads[i] < 0 || pads[i + axes] < 0 || t.more[i] < 0) {
+      n.fail("negative padding is not supported");
+    }
+    w.before.push_back(pads[i]);
+    w.after.push_back(pads[i + axes]);
+    t.outputs.push_back(whole - Dim(pads[i] + pads[i + axes]));
+  }
+  return t;
+}
+
+// ONNX and NNEF have filters of [inputs, outputs / groups, ...] here, tract [outputs, inputs /
+// groups, ...], as it has for a convolution.
+Wire as_tract_filter(NodeWriter& n, const Wire& filter, int64_t groups) {
+  n.need_tract();
+  std::vector<int64_t> axes(filter.extents->size());
+  std::iota(axes.begin(), axes.end(), 0);
+  if (groups == 1) {
+    std::swap(axes[0], axes[1]);
+    return n.text.transpose(filter, axes);
+  }
+  Extents extents = *filter.extents;
+  const auto inputs = extents[0].constant();
+  if (groups < 1 || !inputs || *inputs % groups != 0) n.fail("group does not fit the filter");
+  extents[0] = Dim(*inputs / groups);
+  extents.insert(extents.begin(), Dim(groups));
+  Wire apart = n.step("filter",
+                      fmt::format("reshape({}, shape = [{}, {}], axis_start = 0, axis_count = 1)",
+                                  filter.id, groups, *inputs / groups),
+                      extents, filter.dtype);
+  axes.push_back(static_cast<int64_t>(axes.size()));
+  std::swap(axes[1], axes[2]);
+  return merge_axes(n, n.text.transpose(apart, axes), 0);
+}
+
+}  // namespace
+
+void spell_conv_transpose(NodeWriter& n) {
+  const Wire x = n.ranked(0), w = n.ranked(1);
+  const size_t rank = x.extents->size();
+  if (rank < 3 || w.extents->size() != rank) n.fail("input and filter must be [N, C, spatial...]");
+  std::vector<int64_t> kernel;
+  for (size_t i = 2; i < rank; ++i) {
+    const auto extent = (*w.extents)[i].constant();
+    if (!extent || *extent < 1) n.fail("the filter's shape must be known");
+    kernel.push_back(*extent);
+  }
+  const Transposed t = transposed_of(n, *x.extents, kernel);
+  const int64_t groups = int_attribute(n.node, "group", 1);
+  const std::string filter = n.is_standard_only() ? w.id : as_tract_filter(n, w, groups).id;
+  const std::string bias = n.has(2) ? ", " + n.raised(n.ranked(2), 2).id : "";
+  std::string shape;
+  if (std::ranges::any_of(t.more, [](int64_t more) { return more != 0; })) {
+    std::vector<int64_t> outputs;
+    for (const Dim& output : t.outputs) {
+      if (!output.constant())
+        n.fail("output_padding over a free dimension: bind it (--input-shape)");
+      outputs.push_back(*output.constant());
+    }
+    if (n.is_standard_only()) {
+      outputs.insert(outputs.begin(), (*w.extents)[1].constant().value_or(0) * groups);
+      outputs.insert(outputs.begin(), (*x.extents)[0].constant().value_or(0));
+    }
+    shape = ", output_shape = " + list(outputs);
+  }
+  Extents extents{(*x.extents)[0], (*w.extents)[1] * Dim(groups)};
+  extents.insert(extents.end(), t.outputs.begin(), t.outputs.end());
+  n.set(fmt::format("deconv({}, {}{}, border = 'constant', padding = {}, stride = {}, dilation = "
+                    "{}, groups = {}{})",
+                    x.id, filter, bias, pairs(t.window.before, t.window.after, 0),
+                    list(t.window.strides), list(t.window.dilations), groups, shape),
+        extents, x.dtype);
+}
+
 void spell_pool(NodeWriter& n) {
   if (n.wants(1)) n.fail("output Indices is not supported");
   const bool is_max = n.node.op == "MaxPool";
@@ -179,38 +292,6 @@ void spell_global_pool(NodeWriter& n) {
   n.set(fmt::format("{}({}, axes = {})",
                     n.node.op == "GlobalMaxPool" ? "max_reduce" : "mean_reduce", x.id, list(axes)),
         extents, x.dtype);
-}
-
-void spell_batch_normalization(NodeWriter& n) {
-  if (int_attribute(n.node, "training_mode", 0) != 0) n.fail("training_mode is not supported");
-  for (size_t output = 1; output < n.node.outputs.size(); ++output) {
-    if (n.wants(output)) n.fail("outputs other than the first are not supported");
-  }
-  const Wire x = n.wire(0);
-  const auto channels = [&](size_t input) { return n.raised(n.ranked(input), 2).id; };
-  const std::string scale = channels(1), offset = channels(2), mean = channels(3),
-                    variance = channels(4);
-  n.set(fmt::format("batch_normalization({}, {}, {}, {}, {}, epsilon = {})", x.id, mean, variance,
-                    offset, scale, literal(float_attribute(n.node, "epsilon", 1e-5F))),
-        x.extents, x.dtype);
-}
-
-void spell_reduce(NodeWriter& n) {
-  const Wire x = n.ranked(0);
-  const size_t rank = x.extents->size();
-  auto axes = n.axes(1, rank);
-  if (!axes || axes->empty()) {
-    if (int_attribute(n.node, "noop_with_empty_axes", 0) != 0) return n.set(0, x);
-    axes.emplace(rank);
-    std::iota(axes->begin(), axes->end(), 0);
-  }
-  Extents extents = *x.extents;
-  for (const int64_t axis : *axes) extents[static_cast<size_t>(axis)] = Dim(1);
-  std::string name = n.node.op.substr(std::string_view("Reduce").size()) + "_reduce";
-  name[0] = static_cast<char>(name[0] - 'A' + 'a');
-  const std::string text = fmt::format("{}({}, axes = {})", name, x.id, list(*axes));
-  if (int_attribute(n.node, "keepdims", 1) != 0) return n.set(text, extents, x.dtype);
-  n.set(0, n.text.squeeze(n.step("kept", text, extents, x.dtype), *axes, n.id()));
 }
 
 }  // namespace espalier::nnef

@@ -85,18 +85,34 @@ def recurrent(op, h=6, i=5, directions=1, bias=True, states=True, **attributes):
 
 def cases():
     free = ({"N": 1}, {"N": 3})
-    for op in "Abs Ceil Cos Exp Floor Neg Relu Round Sigmoid Sign Sin Softplus Tanh Erf Reciprocal Elu Identity HardSigmoid LeakyRelu Dropout".split():
-        yield Case(op, node(op), {"x": ["N", 5]}, sizes=free)
+    for op in "Acosh Asinh Atan Cosh Sinh Tan Celu Selu Softsign ThresholdedRelu Mish Gelu Abs Ceil Cos Exp Floor Neg Relu Round Sigmoid Sign Sin Softplus Tanh Erf Reciprocal Elu Identity HardSigmoid LeakyRelu Dropout".split():
+        nodes = [helper.make_node("Abs", ["x"], ["a"]), helper.make_node("Exp", ["a"], ["e"]), node(op, ["e"])] if op == "Acosh" else node(op)
+        yield Case(op, nodes, {"x": ["N", 5]}, sizes=free, opset=20)
+    for op in ("Acos", "Asin", "Atanh"):
+        yield Case(op, [helper.make_node("Sin", ["x"], ["s"]), helper.make_node("Mul", ["s", "c"], ["a"]), node(op, ["a"])], {"x": ["N", 5]},
+                   {"c": np.float32(0.9)}, sizes=free)
+    yield Case("Celu given", node("Celu", alpha=0.5), {"x": ["N", 5]}, sizes=free)
+    yield Case("Selu given", node("Selu", alpha=0.5, gamma=2.0), {"x": ["N", 5]}, sizes=free)
+    yield Case("ThresholdedRelu given", node("ThresholdedRelu", alpha=0.25), {"x": ["N", 5]}, sizes=free)
+    yield Case("Gelu tanh", node("Gelu", approximate="tanh"), {"x": ["N", 5]}, sizes=free, opset=20)
+    yield Case("Swish", node("Swish", alpha=0.5), {"x": ["N", 5]}, sizes=free, opset=24)
+    for axis in (-1, 1):
+        yield Case(f"LogSoftmax {axis}", node("LogSoftmax", axis=axis), {"x": ["N", 4, 5]}, sizes=free)
+    yield Case("LogSoftmax opset 11", node("LogSoftmax"), {"x": ["N", 4, 5]}, sizes=free, opset=11)
     yield Case("HardSwish", node("HardSwish"), {"x": ["N", 5]}, sizes=free)
     for op in ("Sqrt", "Log"):
         yield Case(op, [helper.make_node("Abs", ["x"], ["a"]), node(op, ["a"])], {"x": ["N", 5]}, sizes=free)
-    yield Case("Elu alpha", node("Elu", alpha=2.0), {"x": [2]}, refused="alpha must be 1")
+    yield Case("Elu alpha", node("Elu", alpha=2.0), {"x": ["N", 5]}, sizes=free)
     yield Case("HardSigmoid given", node("HardSigmoid", alpha=0.3, beta=0.25), {"x": ["N", 5]}, sizes=free)
     for op in "Add Sub Mul Div Max Min".split():
         yield Case(op, node(op, ["x", "z"]), {"x": ["N", 4, 5], "z": [4, 1]}, sizes=free)
         yield Case(op + " scalar", node(op, ["x", "c"]), {"x": ["N", 4]}, {"c": np.float32(1.5)}, sizes=free)
         yield Case(op + " scalar left", node(op, ["c", "x"]), {"x": ["N", 4]}, {"c": np.array([1.5], np.float32)}, sizes=free)
     yield Case("Max of three", node("Max", ["x", "c", "d"]), {"x": ["N", 4]}, {"c": floats(4), "d": floats(1, 4)}, sizes=free)
+    for op in ("Sum", "Mean"):
+        yield Case(op, node(op, ["x", "c", "d"]), {"x": ["N", 4]}, {"c": floats(4), "d": floats(1, 4)}, sizes=free)
+        yield Case(op + " of one", node(op, ["x"]), {"x": ["N", 4]}, sizes=free)
+    yield Case("Xor", node("Xor", ["x", "z"]), {"x": (["N", 4], BOOL), "z": ([4], BOOL)}, sizes=free)
     yield Case("Pow", node("Pow", ["x", "c"]), {"x": ["N", 4]}, {"c": np.float32(2)}, sizes=free)
     yield Case("Add f16", node("Add", ["x", "c"]), {"x": (["N", 4], F16)}, {"c": floats(4).astype(np.float16)}, sizes=free)
     yield Case("Relu f16", node("Relu"), {"x": (["N", 4], F16)}, sizes=free)
@@ -124,6 +140,9 @@ def cases():
                 yield Case(f"Gemm {alpha} {beta} {trans_b} {bias}", node("Gemm", ["x", *constants], transB=trans_b, alpha=alpha, beta=beta),
                            {"x": ["N", 5]}, constants, sizes=free)
     yield Case("Gemm transA", node("Gemm", ["x", "w", "b"], transA=1), {"x": [5, "N"]}, {"w": floats(5, 3), "b": np.float32(0.5)}, sizes=free)
+    yield Case("Einsum", node("Einsum", ["x", "z"], equation="bij, bjk -> bik"), {"x": ["N", 4, 5], "z": ["N", 5, 3]}, sizes=free)
+    yield Case("Einsum weight", node("Einsum", ["x", "w"], equation="nchw,cd->ndhw"), {"x": ["N", 4, 5, 2]}, {"w": floats(4, 3)}, sizes=free)
+    yield Case("Einsum implicit", node("Einsum", ["x", "w"], equation="ij,jk"), {"x": [4, 5]}, {"w": floats(5, 3)}, refused="equation")
     for a, b in (([5], [5, 3]), (["N", 5], [5]), (["N", 4, 5], [5, 3]), (["N", 1, 4, 5], [2, 5, 3]), ([4, 5], ["N", 5, 3]), ([5], [5])):
         yield Case(f"MatMul {a} {b}", node("MatMul", ["x", "z"]), {"x": a, "z": b}, sizes=free)
     yield Case("MatMul weight left", node("MatMul", ["w", "x"]), {"x": ["N", 5, 3]}, {"w": floats(4, 5)}, sizes=free)
@@ -137,6 +156,20 @@ def cases():
     yield Case("Conv over time", node("Conv", ["x", "w", "b"], pads=[1, 1], strides=[2]), {"x": ["N", 4, "T"]}, {"w": floats(1, 4, 3), "b": floats(1)},
                sizes=({"N": 1, "T": 9}, {"N": 2, "T": 6}))
     yield Case("Conv depthwise", node("Conv", ["x", "w"], group=4), {"x": ["N", 4, 9]}, {"w": floats(4, 1, 3)}, sizes=free)
+    for d, shape in ((1, [9]), (2, [5, 4])):
+        for group in (1, 2, 4):
+            constants = {"w": floats(4, 6 // group if group < 4 else 1, *[3] * d), "b": floats(6 if group < 4 else 4)}
+            yield Case(f"ConvTranspose {d}d group {group}", node("ConvTranspose", ["x", "w", "b"], group=group, pads=[1, 0][:d] + [0, 1][:d], strides=[2, 3][:d]),
+                       {"x": ["N", 4, *shape]}, constants, sizes=free)
+    yield Case("ConvTranspose square", node("ConvTranspose", ["x", "w"], strides=[2, 2]), {"x": ["N", 4, "H", "W"]}, {"w": floats(4, 4, 2, 2)},
+               sizes=({"N": 1, "H": 3, "W": 5}, {"N": 2, "H": 4, "W": 1}))
+    yield Case("ConvTranspose dilation", node("ConvTranspose", ["x", "w"], dilations=[2, 1]), {"x": ["N", 4, 5, 4]}, {"w": floats(4, 3, 3, 2)}, sizes=free)
+    yield Case("ConvTranspose output padding", node("ConvTranspose", ["x", "w"], strides=[2, 2], output_padding=[1, 0]), {"x": [2, 4, 5, 4]}, {"w": floats(4, 3, 3, 3)})
+    yield Case("ConvTranspose output padding over time", node("ConvTranspose", ["x", "w"], strides=[2], output_padding=[1]), {"x": [1, 4, "T"]},
+               {"w": floats(4, 3, 3)}, refused="free dimension")
+    yield Case("ConvTranspose output shape", node("ConvTranspose", ["x", "w"], strides=[2, 2], output_shape=[9, 7]), {"x": ["N", 4, 5, 4]}, {"w": floats(4, 3, 3, 3)}, sizes=free)
+    for mode in ("SAME_UPPER", "SAME_LOWER", "VALID"):
+        yield Case(f"ConvTranspose {mode}", node("ConvTranspose", ["x", "w"], strides=[2, 2], auto_pad=mode), {"x": ["N", 4, 5, 4]}, {"w": floats(4, 3, 3, 4)}, sizes=free)
     for mode in ("SAME_UPPER", "SAME_LOWER", "VALID"):
         for stride in (1, 2):
             yield Case(f"Conv {mode} {stride}", node("Conv", ["x", "w"], auto_pad=mode, strides=[stride, stride]), {"x": ["N", 4, 9, 8]},
@@ -159,6 +192,23 @@ def cases():
     for op in "ReduceMean ReduceMax ReduceMin".split():
         yield Case(op, node(op, axes=[1, -1]), {"x": ["N", 4, 5]}, sizes=free)
         yield Case(op + " dropped", node(op, axes=[1], keepdims=0), {"x": ["N", 4, 5]}, sizes=free)
+    for op in "ReduceL1 ReduceL2 ReduceLogSumExp ReduceProd ReduceSumSquare".split():
+        yield Case(op, node(op, axes=[1, -1]), {"x": ["N", 4, 5]}, sizes=free)
+        yield Case(op + " dropped", node(op, axes=[1], keepdims=0), {"x": ["N", 4, 5]}, sizes=free)
+    yield Case("ReduceLogSum", [helper.make_node("Abs", ["x"], ["a"]), node("ReduceLogSum", ["a"], axes=[1])], {"x": ["N", 4, 5]}, sizes=free)
+    for op in ("ArgMax", "ArgMin"):
+        for last in (0, 1):
+            yield Case(f"{op} {last}", node(op, axis=1, select_last_index=last), {"x": ["N", 4, 5]}, sizes=free)
+        yield Case(f"{op} dropped", node(op, axis=-1, keepdims=0), {"x": ["N", 4, 5]}, sizes=free)
+    yield Case("LayerNormalization", node("LayerNormalization", ["x", "s", "b"], epsilon=1e-12), {"x": ["N", "T", 5]}, {"s": floats(5), "b": floats(5)},
+               sizes=({"N": 1, "T": 4}, {"N": 3, "T": 2}))
+    yield Case("LayerNormalization axes", node("LayerNormalization", ["x", "s"], axis=1), {"x": ["N", 4, 5]}, {"s": floats(4, 5)}, sizes=free)
+    yield Case("InstanceNormalization", node("InstanceNormalization", ["x", "s", "b"]), {"x": ["N", 3, 5, 4]}, {"s": floats(3), "b": floats(3)}, sizes=free)
+    for size in (1, 3, 5):  # onnxruntime has no others
+        yield Case(f"LRN {size}", node("LRN", size=size, alpha=0.5, beta=0.6, bias=1.5), {"x": ["N", 5, 3, 2]}, sizes=free)
+    for p in (1, 2):
+        yield Case(f"LpNormalization {p}", node("LpNormalization", p=p, axis=1), {"x": ["N", 4, 5]}, sizes=free)
+    yield Case("MeanVarianceNormalization", node("MeanVarianceNormalization"), {"x": [3, 4, 5, 2]})
     yield Case("ReduceSum", node("ReduceSum", ["x", "a"], keepdims=0), {"x": ["N", 4, 5]}, {"a": ints(-1)}, sizes=free)
     yield Case("ReduceMean all", node("ReduceMean"), {"x": [3, 4, 5]})
 
@@ -196,6 +246,31 @@ def cases():
     yield Case("Pad value", node("Pad", ["x", "p", "v"]), {"x": ["N", 4]}, {"p": ints(0, 1, 0, 2), "v": np.float32(-1.5)}, sizes=free)
     yield Case("Pad axes", node("Pad", ["x", "p", "", "a"]), {"x": ["N", 4]}, {"p": ints(1, 2), "a": ints(-1)}, sizes=free, opset=18)
     yield Case("Pad opset 2", node("Pad", pads=[0, 1, 0, 2], value=0.5), {"x": ["N", 4]}, sizes=free, opset=10)
+    yield Case("Tile", node("Tile", ["x", "r"]), {"x": ["N", 4, 1]}, {"r": ints(2, 1, 3)}, sizes=free)
+    for mode in ("DCR", "CRD"):
+        yield Case(f"DepthToSpace {mode}", node("DepthToSpace", blocksize=2, mode=mode), {"x": ["N", 12, "H", 3]}, sizes=({"N": 1, "H": 2}, {"N": 2, "H": 5}))
+    yield Case("SpaceToDepth", node("SpaceToDepth", blocksize=2), {"x": ["N", 3, 4, 6]}, sizes=free)
+    spatial = ({"N": 1, "H": 3}, {"N": 2, "H": 5})
+    for nearest, mode in (("floor", "asymmetric"), ("round_prefer_floor", "half_pixel"), ("round_prefer_ceil", "half_pixel")):
+        yield Case(f"Resize nearest {mode} {nearest}", node("Resize", ["x", "", "s"], mode="nearest", nearest_mode=nearest, coordinate_transformation_mode=mode),
+                   {"x": ["N", 3, "H", 4]}, {"s": np.array([1, 1, 2, 3], np.float32)}, sizes=spatial)
+    yield Case("Resize nearest to sizes", node("Resize", ["x", "", "", "s"], mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"),
+               {"x": ["N", 3, 5, 4]}, {"s": ints(1, 3, 10, 8)}, sizes=({"N": 1},), refused="sizes depend on free dimensions")
+    yield Case("Resize nearest to fixed sizes", node("Resize", ["x", "", "", "s"], mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"),
+               {"x": [2, 3, 5, 4]}, {"s": ints(2, 3, 10, 8)})
+    for mode in ("half_pixel", "asymmetric", "align_corners"):
+        yield Case(f"Resize linear {mode}", node("Resize", ["x", "", "s"], mode="linear", coordinate_transformation_mode=mode), {"x": ["N", 3, 5, 4]},
+                   {"s": np.array([1, 1, 2, 3], np.float32)}, sizes=free)
+    for mode, more in (("linear", {}), ("cubic", {}), ("nearest", {"nearest_mode": "floor"})):
+        yield Case(f"Resize {mode} by other scales", node("Resize", ["x", "", "s"], mode=mode, coordinate_transformation_mode="half_pixel", **more), {"x": [2, 3, 5, 4]},
+                   {"s": np.array([1, 1, 1.6, 0.5], np.float32)}, kept=True)
+    yield Case("Resize antialias", node("Resize", ["x", "", "s"], mode="linear", antialias=1), {"x": [2, 3, 5, 4]}, {"s": np.array([1, 1, 0.5, 0.5], np.float32)},
+               opset=18, refused="antialias")
+    yield Case("Upsample", node("Upsample", ["x", "s"], mode="nearest"), {"x": ["N", 3, 5, 4]}, {"s": np.array([1, 1, 2, 2], np.float32)}, sizes=free, opset=9)
+    yield Case("GatherElements", node("GatherElements", ["x", "i"], axis=1), {"x": [2, 4], "i": ([2, 3], I64)})
+    yield Case("GatherND", node("GatherND", ["x", "i"]), {"x": [3, 4, 5]}, {"i": np.array([[0, 1], [2, 3]], np.int64)})
+    yield Case("ScatterND", node("ScatterND", ["x", "i", "u"]), {"x": [4, 5]}, {"i": np.array([[1], [3]], np.int64), "u": floats(2, 5)})
+    yield Case("ScatterND add", node("ScatterND", ["x", "i", "u"], reduction="add"), {"x": [4, 5]}, {"i": np.array([[1], [3]], np.int64), "u": floats(2, 5)}, refused="reduction")
     yield Case("Gather one", node("Gather", ["x", "i"], axis=1), {"x": ["N", 4, 5]}, {"i": np.int64(-2)}, sizes=free)
     yield Case("Gather some", node("Gather", ["x", "i"], axis=1), {"x": ["N", 4, 5]}, {"i": ints(3, 0)}, sizes=free)
     yield Case("Gather rows", node("Gather", ["w", "x"]), {"x": (["N", 2], I64)}, {"w": floats(3, 4)}, sizes=free)
@@ -215,6 +290,23 @@ def cases():
         helper.make_node("Shape", ["x"], ["shape"]), helper.make_node("Split", ["shape"], ["n", "c"], axis=0), helper.make_node("Mul", ["n", "two"], ["n2"]),
         helper.make_node("Div", ["c", "two"], ["c2"]), helper.make_node("Concat", ["n2", "c2"], ["target"], axis=0), node("Reshape", ["x", "target"])],
         {"x": ["N", 4]}, {"two": ints(2)}, sizes=free, refused="Split")
+
+    yield Case("positions of the sequence", [
+        helper.make_node("Shape", ["x"], ["shape"]), helper.make_node("Gather", ["shape", "one"], ["t"], axis=0), helper.make_node("Unsqueeze", ["t", "zero"], ["t1"]),
+        helper.make_node("Slice", ["table", "zero", "t1", "one1"], ["places"]), helper.make_node("Gather", ["w", "places"], ["embedded"]), node("Add", ["x", "embedded"])],
+        {"x": ["N", "T", 4]}, {"one": np.int64(1), "zero": ints(0), "one1": ints(1), "table": np.arange(9)[None], "w": floats(9, 4)},
+        sizes=({"N": 1, "T": 3}, {"N": 2, "T": 9}))
+    yield Case("expand as exporters write it", [
+        helper.make_node("Shape", ["x"], ["shape"]), helper.make_node("Shape", ["shape"], ["rank"]),
+        helper.make_node("ConstantOfShape", ["rank"], ["ones"], value=numpy_helper.from_array(ints(1))), helper.make_node("Mul", ["ones", "minus"], ["all"]),
+        helper.make_node("Equal", ["shape", "all"], ["same"]), helper.make_node("Where", ["same", "ones", "shape"], ["target"]),
+        helper.make_node("Expand", ["c", "target"], ["wide"]), node("Add", ["x", "wide"])],
+        {"x": ["N", 4]}, {"minus": np.int64(-1), "c": floats(1, 4)}, sizes=free)
+    yield Case("If", [helper.make_node("If", ["c"], ["y"], "the_node", then_branch=helper.make_graph([helper.make_node("Relu", ["x"], ["a"])], "t", [], [helper.make_empty_tensor_value_info("a")]),
+               else_branch=helper.make_graph([helper.make_node("Abs", ["x"], ["b"])], "e", [], [helper.make_empty_tensor_value_info("b")]))],
+               {"x": [2, 3]}, {"c": np.array(True)}, refused="If of node 'the_node': NNEF has no control flow")
+    yield Case("Concat of places that may differ", [helper.make_node("MaxPool", ["x"], ["p"], kernel_shape=[2], strides=[2]), node("Concat", ["x", "p"], axis=1)], {"x": [1, 2, "T"]},
+               refused="bind free dimensions")
 
     # Recurrent operators: T and N stay free.
     for direction in ("forward", "reverse", "bidirectional"):

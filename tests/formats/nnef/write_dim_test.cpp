@@ -30,8 +30,21 @@ TEST_CASE("a quotient is exact, rounded or unknown") {
   const Dim unknown = floor_quotient(n, 2);
   CHECK_FALSE(unknown.spelled().has_value());
   CHECK_FALSE((unknown + 1).spelled().has_value());
-  CHECK(unknown == unknown);
-  CHECK_FALSE(unknown == floor_quotient(n, 2));
+  CHECK(unknown == floor_quotient(n, 2));
+  CHECK(floor_quotient(unknown, 2) == floor_quotient(floor_quotient(n, 2), 2));
+  CHECK_FALSE(unknown == floor_quotient(n + 1, 2));
+  CHECK_FALSE(unknown == floor_quotient(n, 3));
+  CHECK_FALSE(Dim::unknown() == Dim::unknown());
+}
+
+TEST_CASE("extents are equal, different, or it depends") {
+  CHECK(equal(n + 1, Dim(1) + n) == true);
+  CHECK(equal(Dim(3), Dim(4)) == false);
+  CHECK(equal(n, Dim(-1)) == false);  // no extent is negative
+  CHECK(equal(n * t + 2, Dim(1)) == false);
+  CHECK_FALSE(equal(n, Dim(0)).has_value());
+  CHECK_FALSE(equal(n, Dim(1)).has_value());
+  CHECK_FALSE(equal(n, t).has_value());
 }
 
 TEST_CASE("an extent past 64 bits is an error") {
