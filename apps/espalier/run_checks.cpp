@@ -145,6 +145,36 @@ std::vector<std::optional<size_t>> timed_nodes(const PackJob& job) {
   return result;
 }
 
+// The model with the extents that the written file has: free ones bound as asked, by name for all
+// inputs that share it.
+Model with_bound_inputs(Model model, const std::map<std::string, Shape>& shapes) {
+  std::map<std::string, int64_t> by_name;
+  const auto names_extent = [](const Value& value, size_t i) {
+    return (*value.shape)[i] < 0 && i < value.dimension_names.size() &&
+           !value.dimension_names[i].empty();
+  };
+  for (const ValueId id : model.graph.inputs) {
+    Value& value = model.graph.values[id];
+    const auto bound = shapes.find(value.name);
+    if (bound == shapes.end()) continue;
+    if (!value.shape) value.shape = Shape(bound->second.size(), -1);
+    for (size_t i = 0; i < value.shape->size() && i < bound->second.size(); ++i) {
+      if ((*value.shape)[i] >= 0 || bound->second[i] < 0) continue;
+      if (names_extent(value, i)) by_name.emplace(value.dimension_names[i], bound->second[i]);
+      (*value.shape)[i] = bound->second[i];
+    }
+  }
+  for (const ValueId id : model.graph.inputs) {
+    Value& value = model.graph.values[id];
+    for (size_t i = 0; value.shape && i < value.shape->size(); ++i) {
+      if (!names_extent(value, i)) continue;
+      const auto found = by_name.find(value.dimension_names[i]);
+      if (found != by_name.end()) (*value.shape)[i] = found->second;
+    }
+  }
+  return model;
+}
+
 }  // namespace
 
 bool agrees(const Comparison& comparison) {
@@ -168,12 +198,13 @@ CheckInputs check_inputs(const PackJob& job, const CommonOptions& common) {
     return inputs;
   }
   inputs.random = true;
+  const Model bound = with_bound_inputs(job.before, job.write.shapes);
   // Several steps say more about a recurrent model than one; not every model takes any extent.
   for (const FreeExtents free : {FreeExtents{2, 16}, FreeExtents{1, 64}, FreeExtents{1, 1}}) {
     if (!lacking(job.before).empty() || !inputs.feeds.empty()) break;
     inputs.not_run.clear();
     unless_random(true, inputs.not_run, [&] {
-      const Feed feed = random_feed(job.before, common.seed, inputs.data, free);
+      const Feed feed = random_feed(bound, common.seed, inputs.data, free);
       ModelRunner(job.before, job.before, inputs.data, {.threads = common.threads}).run(feed);
       inputs.feeds.push_back(feed);
     });

@@ -176,6 +176,7 @@ std::string literal(float value) {
     throw Error(Fault::kUnsupported, fmt::format("NNEF has no literal for {}", value));
   }
   std::string text = fmt::format("{}", value);
+  std::erase(text, '+');  // tract before 0.23 stops at one in an exponent
   if (text.find_first_of(".e") == std::string::npos) text += ".0";
   return text;
 }

@@ -3,6 +3,7 @@ import glob
 import os
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import onnx
@@ -29,6 +30,27 @@ def espalier(program, *arguments, expect=0):
     if done.returncode != expect:
         raise RuntimeError(f"espalier {' '.join(map(str, arguments))}: exit {done.returncode}, {expect} was wanted\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done
+
+
+def tract_outputs(version, model, feeds):
+    """Outputs of an NNEF model in a tract of scripts/setup --peers: "" is that of the venv, "0.22.4" and the like one in a folder of its own."""
+    environment = dict(os.environ)
+    if version:
+        cache = os.environ.get("ESPALIER_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "espalier")
+        environment["PYTHONPATH"] = os.path.join(cache, f"tract-{version}")
+        if not os.path.isdir(environment["PYTHONPATH"]):
+            print(f"skipped: tract {version} is absent: scripts/setup --peers")
+            sys.exit(SKIPPED)
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = os.path.join(folder, "in.npz"), os.path.join(folder, "out.npz")
+        np.savez(given, **{f"{i}_{j}": value for i, feed in enumerate(feeds) for j, value in enumerate(feed.values())})
+        done = subprocess.run([sys.executable, os.path.join(ROOT, "tests/support/run_tract.py"), model, given, found], capture_output=True, text=True, env=environment)
+        if done.returncode != 0:
+            raise RuntimeError(f"tract {version}: {done.stderr[-700:]}")
+        if version and done.stdout.strip() != version:
+            raise RuntimeError(f"tract {version} was wanted, {done.stdout.strip()} ran")
+        with np.load(found) as outputs:
+            return [[outputs[f"{i}_{j}"] for j in range(sum(name.startswith(f"{i}_") for name in outputs.files))] for i in range(len(feeds))]
 
 
 def tensor(path):
