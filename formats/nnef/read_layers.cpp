@@ -223,38 +223,6 @@ TensorRef as_onnx_filter(const Call& call, const TensorRef& filter, int64_t grou
                  joined);
 }
 
-// Padding of a deconv and how much of its end lies behind the last stride; `from` is the input.
-std::vector<int64_t> pad_transposed(const Call& call, Window& window, const Shape& from) {
-  const size_t axes = window.kernel.size();
-  std::vector<int64_t> outputs = call.integers("output_shape"), more(axes, 0);
-  if (outputs.size() == axes + 2) outputs.erase(outputs.begin(), outputs.begin() + 2);
-  if (!outputs.empty() && outputs.size() != axes) {  // tract leaves batch and channels out
-    call.fail(fmt::format("output_shape has {} values", outputs.size()));
-  }
-  const bool same = call.pairs("padding").empty();
-  window.pads_like_same = false;
-  for (size_t i = 0; i < axes; ++i) {
-    const int64_t extent = from[i + 2];
-    int64_t cut = window.reach(i) - window.strides[i];  // of what the strides alone would give
-    if (!outputs.empty()) {
-      if (extent < 0) throw NotTranslated{};
-      cut = window.whole_extent(i, extent) - outputs[i];
-    } else if (!same) {
-      continue;
-    }
-    if (same) {
-      window.before[i] = std::max<int64_t>(cut, 0) / 2;
-      window.after[i] = std::max<int64_t>(cut, 0) - window.before[i];
-    }
-    more[i] = window.before[i] + window.after[i] - cut;
-    if (more[i] < 0 || more[i] >= std::max(window.strides[i], window.dilations[i])) {
-      call.fail(fmt::format("output_shape {} does not fit input {}", to_string(outputs),
-                            to_string(from)));
-    }
-  }
-  return more;
-}
-
 EvalValue deconv(const Call& call) {
   const TensorRef input = call.tensor("input", DType::kF32);
   TensorRef filter = call.tensor("filter", DType::kF32);
@@ -312,6 +280,25 @@ EvalValue batch_normalization(const Call& call) {
       {attribute("epsilon", static_cast<float>(call.scalar("epsilon")))}));
 }
 
+// Over an odd number of channels it is ONNX's; any other window is expanded.
+EvalValue local_response_normalization(const Call& call) {
+  const TensorRef input = call.tensor("input", DType::kF32);
+  std::vector<int64_t> size = call.integers("size");
+  if (size.size() < 3 || size.size() != call.rank(input)) throw NotTranslated{};
+  const int64_t channels = size[1];
+  size[1] = 1;
+  const auto is_one = [](int64_t extent) { return extent == 1; };
+  if (!std::ranges::all_of(size, is_one) || channels < 1 || channels % 2 == 0) {
+    throw NotTranslated{};
+  }
+  const auto scalar = [&](const char* name, const char* parameter) {
+    return attribute(name, static_cast<float>(call.scalar(parameter)));
+  };
+  return tensor(call.graph.node("LRN", {input}, {call.graph.dtype(input), call.graph.shape(input)},
+                                {attribute("size", channels), scalar("alpha", "alpha"),
+                                 scalar("beta", "beta"), scalar("bias", "bias")}));
+}
+
 // Extents of the result by the letters of the subscripts: "amk,nk->mn".
 std::optional<Shape> einsum_shape(const Call& call, const std::string& equation,
                                   const std::vector<TensorRef>& inputs) {
@@ -359,6 +346,7 @@ constexpr std::array kTranslators = {
     Translator{"conv", conv},
     Translator{"deconv", deconv},
     Translator{"batch_normalization", batch_normalization},
+    Translator{"local_response_normalization", local_response_normalization},
     Translator{"tract_core_einsum", einsum},
 };
 

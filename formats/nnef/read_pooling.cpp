@@ -66,9 +66,90 @@ EvalValue max_pool(const Call& call) {
       call.graph.node("MaxPool", {pool.input}, pool.output, pool.window.attributes()));
 }
 
+Attribute counts_padding(bool counts) {
+  return attribute("count_include_pad", int64_t{counts ? 1 : 0});
+}
+
+// A window over batch or channels: axis after axis, each turned to the end for its turn.
+EvalValue box_by_axes(const Call& call) {
+  TensorRef tensor = call.tensor("input", DType::kF32);
+  Shape from = call.shape(tensor);
+  const size_t rank = from.size();
+  const std::vector<int64_t> size = call.integers("size");
+  if (size.size() != rank) {
+    call.fail(fmt::format("size has {} values for rank {}", size.size(), rank));
+  }
+  Shape outer = {1, 1};
+  outer.insert(outer.end(), from.begin(), from.end());
+  const Window whole = window_of(call, outer, size, 0);
+  const std::string& border = call.text("border");
+  const bool normalize = call.logical("normalize");
+  if (rank > 5 || (!whole.is_unpadded() && border != "constant" && border != "ignore")) {
+    throw NotTranslated{};
+  }
+  const size_t axes = std::max<size_t>(rank, 3) - 2;  // that a pool of this rank has
+  for (size_t i = 0; i < rank; ++i) {
+    const bool padded = whole.before[i] != 0 || whole.after[i] != 0;
+    if (whole.kernel[i] == 1 && whole.strides[i] == 1 && !padded) continue;
+    if (whole.dilations[i] != 1) throw NotTranslated{};
+    Window window;
+    for (auto* values : {&window.kernel, &window.strides}) values->assign(axes, 1);
+    for (auto* values : {&window.before, &window.after}) values->assign(axes, 0);
+    window.kernel.back() = whole.kernel[i];
+    window.strides.back() = whole.strides[i];
+    window.before.back() = whole.before[i];
+    window.after.back() = whole.after[i];
+    window.pads_like_same = whole.pads_like_same;
+    std::vector<Attribute> attributes = window.attributes();
+    std::erase_if(attributes, [](const Attribute& one) { return one.name == "dilations"; });
+    attributes.push_back(counts_padding(!normalize || border == "constant"));
+
+    std::vector<int64_t> order, back(rank), added;
+    for (size_t j = 0; j < rank; ++j) {
+      if (j != i) order.push_back(static_cast<int64_t>(j));
+    }
+    order.push_back(static_cast<int64_t>(i));
+    for (size_t j = 0; j < rank; ++j) back[static_cast<size_t>(order[j])] = static_cast<int64_t>(j);
+    for (size_t j = rank; j < 3; ++j) added.push_back(static_cast<int64_t>(added.size()));
+    from[i] = whole.output_extent(i, from[i]);
+    tensor = transpose(call.graph, tensor, order);
+    Shape to = call.shape(tensor);
+    if (!added.empty()) {
+      Shape raised(added.size(), 1);
+      raised.insert(raised.end(), to.begin(), to.end());
+      tensor = call.graph.node("Unsqueeze", {tensor, call.graph.integers("axes", added)},
+                               {call.graph.dtype(tensor), raised});
+    }
+    to = call.shape(tensor);
+    to.back() = from[i];
+    tensor = call.graph.node("AveragePool", {tensor}, {call.graph.dtype(tensor), to},
+                             std::move(attributes));
+    if (!normalize) {
+      const ConstantPtr factor =
+          literal_constant(EvalValue::of_integer(whole.kernel[i]), call.graph.dtype(tensor));
+      if (factor == nullptr) throw NotTranslated{};
+      tensor = call.graph.node("Mul", {tensor, {kNoValue, factor}},
+                               {call.graph.dtype(tensor), call.graph.shape(tensor)});
+    }
+    if (!added.empty()) {
+      to.erase(to.begin(), to.begin() + static_cast<ptrdiff_t>(added.size()));
+      tensor = call.graph.node("Squeeze", {tensor, call.graph.integers("axes", added)},
+                               {call.graph.dtype(tensor), to});
+    }
+    tensor = transpose(call.graph, tensor, back);
+  }
+  return EvalValue::of_tensor(tensor);
+}
+
+bool is_spatial(const Call& call) {
+  const std::vector<int64_t> size = call.integers("size");
+  return size.size() > 2 && size[0] == 1 && size[1] == 1;
+}
+
 // A sum over the window, or its mean: over the whole window with border 'constant', over what lies
 // inside the input with 'ignore'.
 EvalValue box(const Call& call) {
+  if (!is_spatial(call)) return box_by_axes(call);
   const Pool pool = pool_of(call);
   const bool normalize = call.logical("normalize");
   const std::string& border = call.text("border");
@@ -87,11 +168,47 @@ EvalValue box(const Call& call) {
     throw NotTranslated{};  // AveragePool learns dilations in opset 19
   }
   std::erase_if(attributes, [](const Attribute& one) { return one.name == "dilations"; });
-  attributes.push_back(attribute("count_include_pad", int64_t{whole_window ? 1 : 0}));
+  attributes.push_back(counts_padding(whole_window));
   const TensorRef mean =
       call.graph.node("AveragePool", {pool.input}, pool.output, std::move(attributes));
   if (normalize) return EvalValue::of_tensor(mean);
   return EvalValue::of_tensor(call.graph.node("Mul", {mean, {kNoValue, factor}}, pool.output));
+}
+
+// The transpose of box: each element is added to the window that it stands for, or its share.
+EvalValue debox(const Call& call) {
+  const TensorRef input = call.tensor("input", DType::kF32);
+  const Shape from = call.shape(input);
+  std::vector<int64_t> size = call.integers("size");
+  if (size.size() != from.size()) {
+    call.fail(fmt::format("size has {} values for rank {}", size.size(), from.size()));
+  }
+  if (!is_spatial(call) || from[1] < 1) throw NotTranslated{};
+  size.erase(size.begin(), size.begin() + 2);
+  Window window = window_of(call, from, size, 2);
+  const std::vector<int64_t> more = pad_transposed(call, window, from);
+  if (!window.is_unpadded() && call.text("border") != "constant") throw NotTranslated{};
+  Shape filter = {from[1], 1}, to = {from[0], from[1]};
+  double area = 1;
+  for (size_t i = 0; i < size.size(); ++i) {
+    filter.push_back(size[i]);
+    area *= static_cast<double>(size[i]);
+    const int64_t extent = window.input_extent(i, from[i + 2]);
+    to.push_back(extent < 0 ? -1 : extent + more[i]);
+  }
+  call.reading.budget.spend(element_count(filter));
+  const std::vector<float> share(element_count(filter),
+                                 call.logical("normalize") ? static_cast<float>(1 / area) : 1.0F);
+  const DType dtype = call.graph.dtype(input);
+  if (!is_float(dtype)) throw NotTranslated{};
+  std::vector<Attribute> attributes = window.attributes();
+  attributes.push_back(attribute("group", from[1]));
+  if (std::ranges::any_of(more, [](int64_t one) { return one != 0; })) {
+    attributes.push_back(attribute("output_padding", more));
+  }
+  return EvalValue::of_tensor(call.graph.node(
+      "ConvTranspose", {input, {kNoValue, make_constant("window", from_f32(share, dtype, filter))}},
+      {dtype, to}, std::move(attributes)));
 }
 
 // Resize by whole factors over the spatial axes.
@@ -134,6 +251,7 @@ EvalValue multilinear_upsample(const Call& call) {
 constexpr std::array kTranslators = {
     Translator{"max_pool", max_pool},
     Translator{"box", box},
+    Translator{"debox", debox},
     Translator{"nearest_upsample", nearest_upsample},
     Translator{"multilinear_upsample", multilinear_upsample},
 };

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "formats/nnef/call.h"
+#include "formats/nnef/data_type.h"
 
 namespace espalier::nnef {
 namespace {
@@ -47,6 +48,23 @@ EvalValue max(const Call& call) { return reduce(call, "ReduceMax"); }
 EvalValue min(const Call& call) { return reduce(call, "ReduceMin"); }
 EvalValue product(const Call& call) { return reduce(call, "ReduceProd"); }
 
+// By way of floats: ONNX reduces logicals from opset 20 on only.
+EvalValue logical(const Call& call, std::string op) {
+  const Reduced r = reduced(call);
+  if (r.axes.empty()) return EvalValue::of_tensor(r.input);
+  const TensorRef numbers =
+      call.graph.node("Cast", {r.input}, {DType::kF32, call.graph.shape(r.input)},
+                      {attribute("to", onnx_type(DType::kF32))});
+  const TensorRef result =
+      call.graph.node(std::move(op), {numbers}, {DType::kF32, r.shape},
+                      {attribute("axes", r.axes), attribute("keepdims", int64_t{1})});
+  return EvalValue::of_tensor(call.graph.node("Cast", {result}, {DType::kBool, r.shape},
+                                              {attribute("to", onnx_type(DType::kBool))}));
+}
+
+EvalValue any(const Call& call) { return logical(call, "ReduceMax"); }
+EvalValue all(const Call& call) { return logical(call, "ReduceMin"); }
+
 EvalValue find(const Call& call, std::string op, bool last) {
   const Reduced r = reduced(call);
   if (r.axes.size() != 1) throw NotTranslated{};
@@ -68,6 +86,8 @@ constexpr std::array kTranslators = {
     Translator{"max_reduce", max},
     Translator{"min_reduce", min},
     Translator{"tract_core_product_reduce", product},
+    Translator{"any_reduce", any},
+    Translator{"all_reduce", all},
     Translator{"argmax_reduce", argmax},
     Translator{"argmin_reduce", argmin},
     Translator{"tract_core_argmax_reduce_last", argmax_last},

@@ -112,4 +112,35 @@ Window window_of(const Call& call, const Shape& input, std::vector<int64_t> kern
   return window;
 }
 
+std::vector<int64_t> pad_transposed(const Call& call, Window& window, const Shape& from) {
+  const size_t axes = window.kernel.size();
+  std::vector<int64_t> outputs = call.integers("output_shape"), more(axes, 0);
+  if (outputs.size() == axes + 2) outputs.erase(outputs.begin(), outputs.begin() + 2);
+  if (!outputs.empty() && outputs.size() != axes) {  // tract leaves batch and channels out
+    call.fail(fmt::format("output_shape has {} values", outputs.size()));
+  }
+  const bool same = call.pairs("padding").empty();
+  window.pads_like_same = false;
+  for (size_t i = 0; i < axes; ++i) {
+    const int64_t extent = from[i + 2];
+    int64_t cut = window.reach(i) - window.strides[i];  // of what the strides alone would give
+    if (!outputs.empty()) {
+      if (extent < 0) throw NotTranslated{};
+      cut = window.whole_extent(i, extent) - outputs[i];
+    } else if (!same) {
+      continue;
+    }
+    if (same) {
+      window.before[i] = std::max<int64_t>(cut, 0) / 2;
+      window.after[i] = std::max<int64_t>(cut, 0) - window.before[i];
+    }
+    more[i] = window.before[i] + window.after[i] - cut;
+    if (more[i] < 0 || more[i] >= std::max(window.strides[i], window.dilations[i])) {
+      call.fail(fmt::format("output_shape {} does not fit input {}", to_string(outputs),
+                            to_string(from)));
+    }
+  }
+  return more;
+}
+
 }  // namespace espalier::nnef

@@ -30,4 +30,10 @@ struct Window {
 /// Errors  Fault::kFormat: wrong counts, a stride or extent below 1, padding below 0.
 Window window_of(const Call& call, const Shape& input, std::vector<int64_t> kernel, size_t leading);
 
+/// Sets the padding of a transposed operator with arguments padding and output_shape; `from` is its
+/// input. The result: how much of its end, per axis, lies behind the last stride (ONNX's
+/// output_padding).
+/// Errors  Fault::kFormat where output_shape does not fit.
+std::vector<int64_t> pad_transposed(const Call& call, Window& window, const Shape& from);
+
 }  // namespace espalier::nnef

@@ -53,6 +53,18 @@ def tract_outputs(version, model, feeds):
             return [[outputs[f"{i}_{j}"] for j in range(sum(name.startswith(f"{i}_") for name in outputs.files))] for i in range(len(feeds))]
 
 
+def khronos_outputs(model, inputs, lowered=()):
+    """Outputs of an NNEF model in the Session of the Khronos package; `lowered` are operators that are run by their bodies."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = os.path.join(folder, "in.npz"), os.path.join(folder, "out.npz")
+        np.savez(given, **{str(i): value for i, value in enumerate(inputs)})
+        done = subprocess.run([sys.executable, os.path.join(ROOT, "tests/support/run_khronos.py"), model, given, found, *lowered], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"Khronos Session: exit {done.returncode} {done.stderr[-700:]}")
+        with np.load(found) as outputs:
+            return [outputs[str(i)] for i in range(len(outputs.files))]
+
+
 def tensor(path):
     proto = onnx.TensorProto()
     with open(path, "rb") as file:
