@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Whole models packed in 16x1 blocks at 90 % zeros next to onnxruntime's dense run of the same model: one thread, in turns within one run.
 
-    packed_models.py ESPALIER [--rounds N] [--seconds S] [--only NAME,..]
+    packed_models.py ESPALIER [--rounds N] [--seconds S] [--only NAME;..] [--deepsparse PYTHON]
 
 Blocks are kept at random (speed does not ask which), but for models that were pruned in training, which are packed as they are. p is the share
 of onnxruntime's time in operators whose weights were pruned; the target is 0.9 / (1 - 0.9 p) times its speed, or the row's own. Rows that
 end in "step" are one step of a stream; "paced" ones begin every 10 ms with cold caches. Ratios are of medians over the rounds' minima (hot)
-or medians (paced). Models come from ../shared/models, transformers are made here with random weights.
+or medians (paced). --deepsparse names a Python that has deepsparse 1.8.0 (its Python 3.11 wheel): its run of the same weights, zeros stored, is
+then taken in turns too, where it compiles the model. Models come from ../shared/models, transformers are made here with random weights.
 """
 import argparse
 import json
@@ -110,6 +111,80 @@ def prunable_share(model, feed, pruned):
     return prunable / total
 
 
+DEEPSPARSE = """
+import sys, time
+import numpy as np
+from deepsparse import compile_model
+model, feed = sys.argv[1:3]
+with np.load(feed) as arrays:
+    inputs = [np.ascontiguousarray(arrays[name]) for name in arrays.files]
+engine = compile_model(model, batch_size=inputs[0].shape[0], num_cores=1)
+outputs = engine.run(inputs, val_inp=False)
+np.save(feed + ".npy", outputs[0])
+print("ready", flush=True)
+for line in sys.stdin:
+    times, end = [], time.perf_counter() + float(line)
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        engine.run(inputs, val_inp=False)
+        times.append(1000 * (time.perf_counter() - start))
+    print(min(times), flush=True)
+"""
+
+
+class DeepSparse:
+    """DeepSparse's engine on one core, in a Python of its own; `error` says why it does not run a model."""
+
+    def __init__(self, python, model, feed, folder):
+        fixed, arrays = os.path.join(folder, "fixed.onnx"), os.path.join(folder, "feed.npz")
+        proto = onnx.load(model)
+        for value in proto.graph.input:  # its shapes are those of the feed: the engine wants them whole
+            if value.name in feed:
+                value.type.CopyFrom(helper.make_tensor_type_proto(value.type.tensor_type.elem_type, feed[value.name].shape))
+        onnx.save(proto, fixed)
+        np.savez(arrays, **feed)
+        self.log = open(os.path.join(folder, "deepsparse.log"), "w+", encoding="utf-8")
+        environment = os.environ | {"NM_DISABLE_ANALYTICS": "true"}
+        self.process = subprocess.Popen([python, "-c", DEEPSPARSE, fixed, arrays], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment)
+        self.error = "" if self.answer() == "ready" else self.last_words()
+        self.output = None if self.error else np.load(arrays + ".npy")
+
+    def answer(self):
+        for line in self.process.stdout:
+            if line.strip() == "ready" or line[0].isdigit():
+                return line.strip()
+        return ""
+
+    def last_words(self):
+        self.log.seek(0)
+        return (self.log.read().strip().splitlines() or ["it ended"])[-1]
+
+    def milliseconds(self, seconds):
+        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.flush()
+        return float(self.answer())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def start_deepsparse(args, packed, feed, folder):
+    """The engine on the packed file's weights with zeros stored; none where it is not asked for or does not run the model."""
+    if not args.deepsparse:
+        return None
+    zeros = os.path.join(folder, "zeros.onnx")
+    subprocess.run([args.program, "convert", packed, zeros, "--profile", "dense", "-q"], check=True, capture_output=True)
+    engine = DeepSparse(args.deepsparse, zeros, feed, folder)
+    if engine.error:
+        print(f"deepsparse: {engine.error}", file=sys.stderr)
+        return None
+    expected = onnxruntime.InferenceSession(zeros, providers=["CPUExecutionProvider"]).run(None, feed)[0]
+    if not np.allclose(engine.output, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()):
+        print(f"deepsparse: its output differs from onnxruntime's by {np.abs(engine.output - expected).max():.2g}", file=sys.stderr)
+    return engine
+
+
 class Paced:
     """A run of onnxruntime every 10 ms, between which the caches see something else."""
 
@@ -153,18 +228,24 @@ def measure(args, name, folder, models):
     peer = dense_models.Peer(model, feed)
     peer = Paced(peer) if paced else peer
     options = ["--interval", "10"] if paced else []
-    ours, dense, theirs = [], [], []
+    engine = None if paced else start_deepsparse(args, packed, feed, folder)
+    ours, dense, theirs, others = [], [], [], []
     which = 0 if paced else 1
     for _ in range(args.rounds):
         key = "median_ms" if paced else "min_ms"
         ours.append(dense_models.bench(args.program, packed, inputs, args.seconds, *options)["models"][0][key])
         theirs.append(peer.milliseconds(args.seconds)[which])
+        if engine:
+            others.append(engine.milliseconds(args.seconds))
         dense.append(dense_models.bench(args.program, model, inputs, args.seconds, *options)["models"][0][key])
+    if engine:
+        engine.close()
     row = [statistics.median(values) for values in (theirs, dense, ours)]
     wanted = target or 0.9 / (1 - 0.9 * share)
     ratio = row[0] / row[2]
     print(f"| {name} | {100 * share:.0f} % | " + " | ".join(f"{value:.4g}" for value in row) +
-          f" | {ratio:.2f}x | {wanted:.2f}x | {'met' if ratio >= wanted else 'short'} |", flush=True)
+          f" | {ratio:.2f}x | {wanted:.2f}x | {'met' if ratio >= wanted else 'short'} |" +
+          (f" {row[0] / statistics.median(others):.2f}x |" if others else " - |" if args.deepsparse else ""), flush=True)
     return ratio >= wanted
 
 
@@ -173,14 +254,16 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.5)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="rows, divided by semicolons")
+    parser.add_argument("--deepsparse", default="", help="a Python that has it")
     args = parser.parse_args()
     models = dense_models.shared_models()
     if not models.exists():
         print(f"skipped: {models} is not there")
         return 77
     print(f"one thread, {args.rounds} rounds of {args.seconds} s, onnxruntime {onnxruntime.__version__}; ms")
-    print("| model | p | onnxruntime dense | ours dense | ours packed | over onnxruntime | target | |\n|---|---|---|---|---|---|---|---|")
+    more = (" DeepSparse over onnxruntime |", "---|") if args.deepsparse else ("", "")
+    print(f"| model | p | onnxruntime dense | ours dense | ours packed | over onnxruntime | target | |{more[0]}\n|---|---|---|---|---|---|---|---|{more[1]}")
     names = args.only.split(";") if args.only else list(ROWS)
     met = 0
     for name in names:
