@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The kernels' targets, measured: one row per target with the worst and best figure of all shapes, and whether it is met.
 
-    kernel_targets.py ESPALIER [--seconds S] [--peers PYTHON] [--quick]
+    kernel_targets.py ESPALIER [--seconds S] [--peers PYTHON] [--libraries PROGRAM] [--quick]
 
 Y[m, n] = W[m, k] X[k, n], one thread, each kernel in turns with the quicker of oneDNN's dense layouts (espalier bench --kernels). --peers names
-a Python that has numpy, scipy and mkl (pip install numpy scipy mkl): unstructured weights are then timed next to MKL's and scipy's compressed
-rows. int8 is compared with onnxruntime's dynamically quantized Gemm. Shares of a limit: multiply-adds at their peak, or reading the weight
+a Python that has numpy, scipy and mkl (pip install numpy scipy mkl; torch too, if it should be compared): unstructured weights are then timed
+next to MKL's and scipy's compressed rows, 4x4 and 16x4 blocks next to MKL's, torch's and scipy's block rows. --libraries names
+build/release/bin/kernel_peers, which compares with XNNPACK's spmm and libxsmm's spmdm. int8 is compared with onnxruntime's dynamically quantized Gemm. Shares of a limit: multiply-adds at their peak, or reading the weight
 once from the level of cache that holds it, both measured in the same run.
 """
 import argparse
@@ -21,7 +22,7 @@ SHAPES = ["1152x384", "768x768", "3072x768", "4096x4096"]
 BLOCKS = ["16x1", "16x4", "8x1", "8x4", "4x8"]
 
 PEER = """
-import ctypes, glob, json, sys, time
+import ctypes, glob, json, sys, time, warnings
 import numpy as np, scipy.sparse as sp
 mkl = ctypes.CDLL(sorted(glob.glob(sys.prefix + "/lib/libmkl_rt.so*"))[0])
 mkl.MKL_Set_Num_Threads(1)
@@ -32,21 +33,44 @@ def best(body, seconds=0.15):
     while time.perf_counter() < end or len(times) < 3:
         start = time.perf_counter(); body(); times.append(time.perf_counter() - start)
     return 1000 * float(np.median(times))
-for line in sys.stdin:
-    m, k, n, sparsity = json.loads(line)
-    rng = np.random.default_rng(0)
-    dense = np.where(rng.random((m, k)) < 1 - sparsity, rng.standard_normal((m, k)), 0).astype(np.float32)
-    w = sp.csr_matrix(dense); x = rng.standard_normal((k, n)).astype(np.float32); y = np.zeros((m, n), np.float32)
-    pointer = lambda a: a.ctypes.data_as(ctypes.c_void_p)
-    start, index, values = w.indptr.astype(np.int32), w.indices.astype(np.int32), w.data
-    handle = ctypes.c_void_p()
-    assert mkl.mkl_sparse_s_create_csr(ctypes.byref(handle), 0, m, k, pointer(start), ctypes.c_void_p(start.ctypes.data + 4), pointer(index), pointer(values)) == 0
-    descr = Descr(20, 0, 0)
+def pointer(a):
+    return a.ctypes.data_as(ctypes.c_void_p)
+def mkl_product(w, block, x, y):
+    rows = w.shape[0] // block
+    start, index, values, handle = w.indptr.astype(np.int32), w.indices.astype(np.int32), w.data, ctypes.c_void_p()
+    ends = ctypes.c_void_p(start.ctypes.data + 4)
+    made = mkl.mkl_sparse_s_create_csr(ctypes.byref(handle), 0, *w.shape, pointer(start), ends, pointer(index), pointer(values)) if block == 1 else \
+        mkl.mkl_sparse_s_create_bsr(ctypes.byref(handle), 0, 101, rows, w.shape[1] // block, block, pointer(start), ends, pointer(index), pointer(values))
+    assert made == 0
+    descr, n = Descr(20, 0, 0), x.shape[1]
     mkl.mkl_sparse_set_mm_hint(handle, 10, descr, 101, n, 1000); mkl.mkl_sparse_optimize(handle)
-    def csr():
+    def run(keep=(start, index, values)):
         assert mkl.mkl_sparse_s_mm(10, ctypes.c_float(1), handle, descr, 101, pointer(x), n, n, ctypes.c_float(0), pointer(y), n) == 0
-    csr(); assert np.allclose(y, dense @ x, atol=1e-2)
-    print(json.dumps({"mkl": best(csr), "scipy": best(lambda: w @ x)}), flush=True)
+    run()
+    return run
+try:
+    import torch
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # torch calls its block rows a beta
+except ImportError:
+    torch = None
+for line in sys.stdin:
+    m, k, n, sparsity, rows, cols = json.loads(line)
+    rng = np.random.default_rng(0)
+    kept = np.kron(rng.random((m // rows, k // cols)) < 1 - sparsity, np.ones((rows, cols), bool))
+    dense = np.where(kept, rng.standard_normal((m, k)), 0).astype(np.float32)
+    x = rng.standard_normal((k, n)).astype(np.float32); y = np.zeros((m, n), np.float32)
+    w = sp.csr_matrix(dense) if rows == cols == 1 else sp.bsr_matrix(dense, blocksize=(rows, cols))
+    times = {"scipy": best(lambda: w @ x)}
+    if rows == cols:
+        run = mkl_product(w, rows, x, y)
+        assert np.allclose(y, dense @ x, atol=1e-2)
+        times["mkl"] = best(run)
+    if torch and rows == cols > 1:  # it takes square blocks alone
+        tw, tx = torch.from_numpy(dense).to_sparse_bsr((rows, cols)), torch.from_numpy(x)
+        assert np.allclose((tw @ tx).numpy(), dense @ x, atol=1e-2)
+        times["torch"] = best(lambda: tw @ tx)
+    print(json.dumps(times), flush=True)
 """
 
 
@@ -63,6 +87,10 @@ class Kernels:
 
 def name(row):
     return f"{row['block']} {row['m']}x{row['k']} n={row['n']} {100 * row['sparsity']:.0f} %" + ("" if row["dtype"] == "f32" else " " + row["dtype"])
+
+
+def milliseconds(row):
+    return 2e-6 * row["m"] * row["k"] * row["n"] * (1 - row["sparsity"]) / row["gflops_nonzero"]
 
 
 def show(target, figures, wanted):
@@ -108,21 +136,29 @@ def unstructured_targets(kernels, peers):
     if not peers:
         return
     peer = subprocess.Popen([peers, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    figures = {"mkl": [], "scipy": []}
-    for row in rows:
-        if row["sparsity"] < 0.5:
-            continue
-        peer.stdin.write(json.dumps([row["m"], row["k"], row["n"], row["sparsity"]]) + "\n")
+    block_rows = kernels(["4x4", "16x4"], [16, 64, 256], [0.5, 0.75, 0.9, 0.95])["kernels"]
+    figures = {}
+    for row in [r for r in rows if r["sparsity"] >= 0.5] + block_rows:
+        peer.stdin.write(json.dumps([row["m"], row["k"], row["n"], row["sparsity"], *map(int, row["block"].split("x"))]) + "\n")
         peer.stdin.flush()
         theirs = json.loads(peer.stdout.readline())
-        ours = kernels(["1x1"], [row["n"]], [row["sparsity"]], shapes=[f"{row['m']}x{row['k']}"])["kernels"][0]  # in turns
-        ms = 2e-6 * row["m"] * row["k"] * row["n"] * (1 - row["sparsity"]) / ours["gflops_nonzero"]
-        for one, values in figures.items():
-            values.append((theirs[one] / ms, name(row)))
+        ours = kernels([row["block"]], [row["n"]], [row["sparsity"]], shapes=[f"{row['m']}x{row['k']}"])["kernels"][0]  # in turns
+        for one, ms in theirs.items():
+            figures.setdefault((row["block"], one), []).append((ms / milliseconds(ours), name(row)))
     peer.stdin.close()
     peer.wait()
-    show("1x1 f32, n >= 64: times MKL CSR", figures["mkl"], 2)
-    show("1x1 f32, n >= 64: times scipy CSR", figures["scipy"], 2)
+    for (block, one), values in figures.items():
+        form = "compressed rows, n >= 64" if block == "1x1" else "block rows, n >= 16"
+        show(f"{block} f32: times {one}'s {form}", values, 2 if block == "1x1" else 1)
+
+
+def library_targets(program, seconds):
+    """XNNPACK and libxsmm by tests/bench/kernel_peers, which times them in turns with ours in one process."""
+    lines = subprocess.run([program, str(seconds)], check=True, capture_output=True, text=True).stdout.splitlines()
+    rows = [json.loads(line) | {"dtype": "f32"} for line in lines]
+    for block in ("1x1", "16x1"):
+        for library, title in (("xnnpack", "XNNPACK's spmm"), ("libxsmm", "libxsmm's spmdm")):
+            show(f"{block} f32, n >= 64: times {title}", [(r[library] / r["espalier"], name(r)) for r in rows if r["block"] == block and r["n"] >= 64], 2)
 
 
 def quantized_targets(kernels):
@@ -152,8 +188,7 @@ def quantized_targets(kernels):
                     session.run(None, {"x": x})
                     times.append(1000 * (time.perf_counter() - start))
                 for row in kernels(["16x4", "8x4"], [n], [0.5, 0.9], "i8", [shape])["kernels"]:
-                    ms = 2e-6 * m * k * n * (1 - row["sparsity"]) / row["gflops_nonzero"]
-                    figures.append((statistics.median(times) / ms * (1 - row["sparsity"]), name(row)))
+                    figures.append((statistics.median(times) / milliseconds(row) * (1 - row["sparsity"]), name(row)))
     show("i8 values, n >= 16: speed-up over onnxruntime's dynamic int8 times density", figures, 0.7)
 
 
@@ -162,12 +197,15 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--seconds", type=float, default=0.1)
     parser.add_argument("--peers", default="")
+    parser.add_argument("--libraries", default="")
     parser.add_argument("--quick", action="store_true", help="two shapes")
     args = parser.parse_args()
     kernels = Kernels(args.program, args.seconds, args.quick)
     density_targets(kernels)
     vector_targets(kernels)
     unstructured_targets(kernels, args.peers)
+    if args.libraries:
+        library_targets(args.libraries, args.seconds)
     quantized_targets(kernels)
     return 0
 
