@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <charconv>
@@ -10,6 +11,7 @@
 
 #include "lib/base/log.h"
 #include "lib/kernels/machine_limits.h"
+#include "lib/kernels/sparse_int8.h"
 #include "lib/kernels/sparse_product.h"
 #include "lib/sparse/pack.h"
 
@@ -126,7 +128,11 @@ class ReadLimits {
   std::map<size_t, double> known_;
 };
 
-KernelResult measure(const Case& c, double seconds, double peak, ReadLimits& reads,
+struct Peaks {
+  double f32, int8;
+};
+
+KernelResult measure(const Case& c, double seconds, const Peaks& peaks, ReadLimits& reads,
                      ThreadPool& pool, uint64_t seed) {
   std::mt19937_64 generator(seed);
   const std::vector<float> dense_weight = random_values(c.size.m * c.size.k, generator);
@@ -148,7 +154,8 @@ KernelResult measure(const Case& c, double seconds, double peak, ReadLimits& rea
   const double dense_ms = std::min(times[0].median_ms, times[1].median_ms);
   const double sparse_ms = times[2].median_ms;
   const double operations = 2.0 * static_cast<double>(c.size.m * c.size.k * c.n) * (1 - c.sparsity);
-  const double compute_ms = operations / (peak * 1e6);
+  const bool dots = sparse->kernel() == "int8";
+  const double compute_ms = operations / ((dots ? peaks.int8 : peaks.f32) * 1e6);
   const double read_ms =
       static_cast<double>(sparse->bytes()) / (reads.gbytes(sparse->bytes()) * 1e6);
   return {.kernel = std::string(sparse->kernel()),
@@ -162,7 +169,9 @@ KernelResult measure(const Case& c, double seconds, double peak, ReadLimits& rea
           .gflops_nonzero = operations / (sparse_ms * 1e6),
           .speedup_vs_dense = dense_ms / sparse_ms,
           .share_of_limit = std::max(compute_ms, read_ms) / sparse_ms,
-          .limit = compute_ms >= read_ms ? "fma" : "read"};
+          .limit = compute_ms < read_ms ? "read"
+                   : dots               ? "dot"
+                                        : "fma"};
 }
 
 }  // namespace
@@ -173,11 +182,13 @@ KernelResults bench_kernels(const KernelBenchOptions& options, double seconds,
   const std::vector<Case> cases = cases_of(options);
   ThreadPool pool(common.threads);
   const double peak = peak_gflops() * static_cast<double>(pool.threads());
+  const bool any_i8 = std::ranges::find(options.values, "i8") != options.values.end();
+  const Peaks peaks{peak, any_i8 ? peak_int8_gops() * static_cast<double>(pool.threads()) : 0};
   ReadLimits reads;
   KernelResults results{this_machine(common.threads), peak, {}};
   Progress progress("kernels", cases.size());
   for (const Case& c : cases) {
-    results.kernels.push_back(measure(c, seconds, peak, reads, pool, common.seed));
+    results.kernels.push_back(measure(c, seconds, peaks, reads, pool, common.seed));
     progress.step();
   }
   return results;

@@ -6,6 +6,7 @@
 #include <new>
 #include <set>
 
+#include "apps/espalier/weights.h"
 #include "lib/base/log.h"
 #include "lib/sparse/pack.h"
 
@@ -227,9 +228,13 @@ RunChecks run_checks(const PackJob& job, const CheckInputs& inputs,
     if (job.pruned) dense.emplace(job.before, job.before, inputs.data, options);
     ExecutorOptions decoding = options, always_packed = options;
     always_packed.always_packed = true;  // the kernels are what is verified
+    always_packed.exact_values = true;   // else rounded inputs would hide a fault
     decoding.decode_weights = true;      // values as stored: job.masked is not rounded to them
     ModelRunner decoded(job.packed, job.before, inputs.data, decoding);
     ModelRunner packed(job.packed, job.before, inputs.data, always_packed);
+    std::optional<ModelRunner> as_used;  // the metric is that of rounded inputs
+    if (wanted && any_int8(job.packed))
+      as_used.emplace(job.packed, job.before, inputs.data, options);
     Comparer agreement(kRounding), cost(kRounding);
     Progress progress("verify", count);
     for (size_t i = 0; i < count; ++i) {
@@ -241,7 +246,7 @@ RunChecks run_checks(const PackJob& job, const CheckInputs& inputs,
       cost.add(from_dense, from_decoded);
       if (wanted) {
         dense_outputs.push_back(only(from_dense, first_output));
-        packed_outputs.push_back(only(from_packed, first_output));
+        packed_outputs.push_back(only(as_used ? as_used->run(feed) : from_packed, first_output));
       }
       progress.step();
     }
@@ -281,13 +286,20 @@ std::optional<Comparison> run_read_back(const PackJob& job, const Model& read,
   const std::optional<LabelledMetric> wanted = labelled_metric(job.data);
   const size_t count = wanted ? inputs.feeds.size() : std::min(inputs.feeds.size(), kReadBackFeeds);
   const std::string first_output = output_names(job.before).at(0);
-  ModelRunner packed(job.packed, job.before, inputs.data, options);
-  ModelRunner back(read, job.before, inputs.data, options);
+  ExecutorOptions exact = options;
+  exact.exact_values = true;  // a reader may decode i8 values
+  ModelRunner packed(job.packed, job.before, inputs.data, exact);
+  ModelRunner back(read, job.before, inputs.data, exact);
+  std::optional<ModelRunner> as_used;  // the metric is that of rounded inputs
+  if (wanted && any_int8(read)) as_used.emplace(read, job.before, inputs.data, options);
   Comparer comparer(kRounding);
   std::vector<Feed> outputs;
   for (size_t i = 0; i < count; ++i) {
-    const Feed from_back = back.run(inputs.feeds[i]);
-    if (i < kReadBackFeeds) comparer.add(packed.run(inputs.feeds[i]), from_back);
+    const Feed& feed = inputs.feeds[i];
+    Feed from_back;
+    if (i < kReadBackFeeds || !as_used) from_back = back.run(feed);
+    if (i < kReadBackFeeds) comparer.add(packed.run(feed), from_back);
+    if (as_used) from_back = as_used->run(feed);
     if (wanted) outputs.push_back(only(from_back, first_output));
   }
   if (wanted) checks.metric->b = metric(wanted->name, outputs, first_output, wanted->labels);

@@ -104,4 +104,10 @@ bool any_packed(const Model& model) {
                              [](const auto& entry) { return entry.second->is_sparse(); });
 }
 
+bool any_int8(const Model& model) {
+  return std::ranges::any_of(named_weights(model), [](const auto& entry) {
+    return entry.second->is_sparse() && entry.second->sparse().values.dtype() == DType::kI8;
+  });
+}
+
 }  // namespace espalier

@@ -43,5 +43,7 @@ struct ReadBack {
 ReadBack compare_read_back(const Model& wanted, const Model& read);
 
 bool any_packed(const Model& model);
+/// Whether one of those has values of i8, so that the kernels round its inputs to 8 bits.
+bool any_int8(const Model& model);
 
 }  // namespace espalier

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "lib/kernels/sparse_int8.h"
+
 namespace espalier {
 
 #define ESPALIER_KERNEL(name) extern const SparseKernel kernel_##name;
@@ -55,8 +57,10 @@ SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count) {
 
 std::span<const SparseKernel* const> sparse_kernels() { return kKernels; }
 
-std::unique_ptr<const SparseProduct> prepare_sparse(const SparseMatrix& weight, bool plain) {
+std::unique_ptr<const SparseProduct> prepare_sparse(const SparseMatrix& weight, bool plain,
+                                                    bool exact) {
   if (plain) return kKernels.back()->prepare(weight);
+  if (!exact && takes_int8(weight)) return prepare_int8(weight);
   for (const SparseKernel* kernel : kKernels)
     if (kernel->block == BlockShape{0, 0} || kernel->block == weight.block)
       return kernel->prepare(weight);
@@ -65,9 +69,9 @@ std::unique_ptr<const SparseProduct> prepare_sparse(const SparseMatrix& weight, 
 }
 
 std::unique_ptr<const SparseProduct> prepare_sparse_parts(const SparseMatrix& weight, size_t first,
-                                                          size_t count, bool plain) {
+                                                          size_t count, bool plain, bool exact) {
   ESPALIER_CHECK(first + count <= weight.fold.parts);
-  return prepare_sparse(parts_of(weight, first, count), plain);
+  return prepare_sparse(parts_of(weight, first, count), plain, exact);
 }
 
 }  // namespace espalier

@@ -33,8 +33,10 @@ class SparseProduct {
 };
 
 /// Picks the kernel for the block shape: the exact one, else the quick one that takes every shape.
-/// `plain` asks for the plain one always: the yardstick in tests and verification.
-std::unique_ptr<const SparseProduct> prepare_sparse(const SparseMatrix& weight, bool plain = false);
+/// `plain` asks for the plain one always: the yardstick in tests and verification. Values of i8 are
+/// multiplied with inputs that are rounded to 8 bits (sparse_int8.h), unless `exact` asks for f32.
+std::unique_ptr<const SparseProduct> prepare_sparse(const SparseMatrix& weight, bool plain = false,
+                                                    bool exact = false);
 
 /// Parts first .. first + count - 1 of `weight` as a weight of their own.
 SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count);
@@ -43,7 +45,8 @@ SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count);
 /// not share the input (groups of a convolution, directions of a recurrent weight, a batched
 /// MatMul).
 std::unique_ptr<const SparseProduct> prepare_sparse_parts(const SparseMatrix& weight, size_t first,
-                                                          size_t count, bool plain = false);
+                                                          size_t count, bool plain = false,
+                                                          bool exact = false);
 
 /// One kernel, for tests and benchmarks that walk the list.
 struct SparseKernel {

@@ -22,19 +22,21 @@ Product dense_product(const float* weight, const Fold& fold, size_t first, size_
 }
 
 std::shared_ptr<WeightProducts::Made> make(const Fold& fold, WeightProducts::Pieces pieces,
-                                           const auto& weight) {
+                                           const auto& product) {
   auto made = std::make_shared<WeightProducts::Made>();
   made->fold = fold;
   for (const auto& [first, count] : pieces(fold)) {
-    made->products.push_back(product_of(weight, fold, first, count));
+    made->products.push_back(product(first, count));
   }
   return made;
 }
 
 }  // namespace
 
-Product product_of(const Weight& weight, const Fold& fold, size_t first, size_t count) {
-  if (weight.is_sparse()) return prepare_sparse_parts(weight.sparse(), first, count);
+Product product_of(const Weight& weight, const Fold& fold, size_t first, size_t count, bool exact) {
+  if (weight.is_sparse()) {
+    return prepare_sparse_parts(weight.sparse(), first, count, /*plain=*/false, exact);
+  }
   if (!is_float(weight.dtype()) || weight.dtype() == DType::kF64) unsupported_type(weight.dtype());
   const Tensor values = as_f32(weight.dense());
   return dense_product(values.data<float>().data(), fold, first, count);
@@ -49,10 +51,10 @@ namespace {
 
 // Each piece packed or dense, whatever is quicker.
 void choose_kernels(const SparseMatrix& weight, const std::vector<WeightProducts::Piece>& pieces,
-                    const RanDense& flag, std::vector<Product>& products) {
+                    bool exact, const RanDense& flag, std::vector<Product>& products) {
   for (size_t i = 0; i < pieces.size(); ++i) {
     const SparseMatrix part = parts_of(weight, pieces[i].first, pieces[i].count);
-    products[i] = packed_or_dense(prepare_sparse(part), part, flag);
+    products[i] = packed_or_dense(prepare_sparse(part, /*plain=*/false, exact), part, flag);
   }
 }
 
@@ -68,9 +70,12 @@ WeightProducts::WeightProducts(const PrepareContext& context, size_t input, Piec
   if (weight == nullptr) return;
   const std::optional<Fold> fold = entry_->fold(*node_, input, weight->shape());
   if (!fold) return;  // an empty or misshapen weight: get() says so when it runs
-  const auto made = make(*fold, pieces_, *weight);
+  const auto made = make(*fold, pieces_, [&](size_t first, size_t count) {
+    return product_of(*weight, *fold, first, count, context.exact_values);
+  });
   if (weight->is_sparse() && choose && !context.always_packed)
-    choose_kernels(weight->sparse(), pieces_(*fold), context.may_run_dense(input), made->products);
+    choose_kernels(weight->sparse(), pieces_(*fold), context.exact_values,
+                   context.may_run_dense(input), made->products);
   if (const std::optional<size_t> number = context.watched(input)) {
     const std::vector<Piece> seen = pieces_(*fold);
     for (size_t i = 0; i < seen.size(); ++i) {
@@ -89,7 +94,8 @@ std::shared_ptr<const WeightProducts::Made> WeightProducts::get(const RunContext
   const TensorView& weight = run.input(input_);
   const std::optional<Fold> fold = entry_->fold(*node_, input_, weight.dims.shape());
   if (!fold) fail("a weight of shape {} does not fit", to_string(weight.dims));
-  return make(*fold, pieces_, weight);
+  return make(*fold, pieces_,
+              [&](size_t first, size_t count) { return product_of(weight, *fold, first, count); });
 }
 
 }  // namespace espalier

@@ -11,8 +11,9 @@ using Product = std::shared_ptr<const SparseProduct>;
 
 /// Parts first .. first + count - 1 of a weight that folds by `fold`, as one product whose outputs
 /// are the parts' rows, stacked. A packed weight (whose own fold must be that) goes to the sparse
-/// kernels, a dense one (f32, f16, bf16) to oneDNN.
-Product product_of(const Weight& weight, const Fold& fold, size_t first, size_t count);
+/// kernels, a dense one (f32, f16, bf16) to oneDNN. `exact` as in prepare_sparse.
+Product product_of(const Weight& weight, const Fold& fold, size_t first, size_t count,
+                   bool exact = false);
 
 /// The same for a weight that is known only while the model runs.
 Product product_of(const TensorView& weight, const Fold& fold, size_t first, size_t count);

@@ -129,6 +129,7 @@ class GraphRunner::Builder {
     context.holdings = &holdings;
     context.observer = options_.observer;
     context.always_packed = options_.always_packed;
+    context.exact_values = options_.exact_values;
     std::vector<std::shared_ptr<const Weight>> kept;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const Weight* weight = constant(node.inputs[i]);

@@ -22,6 +22,7 @@ struct ExecutorOptions {
   size_t threads = 1;           ///< 0: all processors
   bool decode_weights = false;  ///< run packed weights as the dense tensors they decode to
   bool always_packed = false;   ///< run packed weights packed, also where dense is quicker
+  bool exact_values = false;    ///< i8 values times inputs of f32, not rounded to 8 bits
   bool profile = false;         ///< keep the time of each node
   PassOptions passes = {};      ///< what the graph goes through before it runs
   /// Sees what constant weights are multiplied with. It knows them by their addresses in the model:
