@@ -87,7 +87,7 @@ int finish(PackJob job, const CommonOptions& common) {
   if (job.verify) {
     const Stage stage("verify");
     inputs = check_inputs(job, common);
-    findings.wrongly_packed = wrongly_packed(job.masked, job.packed);
+    findings.packing = check_packing(job.masked, job.packed);
     findings.run = run_checks(job, inputs, options);
   } else {
     findings.run.not_run = "--no-verify";

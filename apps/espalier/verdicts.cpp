@@ -83,9 +83,9 @@ std::string worst(const Comparison& comparison) {
 }
 
 std::string gap_text(const Findings& findings) {
-  if (!findings.wrongly_packed.empty()) {
+  if (!findings.packing.wrong.empty()) {
     return fmt::format("GAP: packed weights do not decode to what was packed: {}",
-                       shown(findings.wrongly_packed));
+                       shown(findings.packing.wrong));
   }
   if (findings.read_back && !findings.read_back->wrong.empty()) {
     return fmt::format("GAP: weights in the written file differ: {}",
@@ -104,13 +104,20 @@ std::string samples_text(const RunChecks& run) {
                     : fmt::format("{} {}", run.samples, run.samples == 1 ? "sample" : "samples");
 }
 
+// Of weights that were not pruned.
+std::string weights_text(size_t zero_signs) {
+  std::string text = "every weight is bit for bit that of the input";
+  if (zero_signs == 0) return text;
+  return fmt::format("{}, but for {} negative {}", text, zero_signs,
+                     zero_signs == 1 ? "zero written as zero" : "zeros written as zeros");
+}
+
 // What was measured, one part after another.
 std::vector<std::string> accuracy_parts(const PackJob& job, const Findings& findings) {
   std::vector<std::string> parts;
   if (findings.metric) parts.push_back(metric_text(*findings.metric));
   if (findings.command_metric) parts.push_back(metric_text(*findings.command_metric));
-  if (!job.pruned && job.verify)
-    parts.emplace_back("every weight is bit for bit that of the input");
+  if (!job.pruned && job.verify) parts.push_back(weights_text(findings.packing.zero_signs));
   if (!findings.run.not_run.empty()) {
     parts.push_back("outputs not compared: " + findings.run.not_run);
     return parts;
@@ -132,7 +139,7 @@ std::vector<std::string> accuracy_parts(const PackJob& job, const Findings& find
 }  // namespace
 
 bool Findings::gap() const {
-  return !wrongly_packed.empty() || (run.not_run.empty() && !run.agrees()) ||
+  return !packing.wrong.empty() || (run.not_run.empty() && !run.agrees()) ||
          (read_back && !read_back->wrong.empty()) || (read_back_run && !agrees(*read_back_run));
 }
 

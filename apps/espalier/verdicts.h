@@ -7,7 +7,7 @@ namespace espalier {
 
 /// All that a job's checks told.
 struct Findings {
-  std::vector<std::string> wrongly_packed;
+  Packing packing;
   RunChecks run;
   std::optional<ReadBack> read_back;
   std::optional<Comparison> read_back_run;

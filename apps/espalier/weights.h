@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,13 +28,17 @@ uint64_t stored_bytes(const Weight& weight);
 /// kept apart).
 bool equal_elements(const Tensor& a, const Tensor& b, bool zero_signs_free);
 
-/// A packed weight against the dense one that it was made of: bit for bit where its values have the
-/// weight's own type, else the values rounded to theirs.
-bool decodes_to(const SparseMatrix& packed, const Tensor& dense);
+/// A packed weight against the dense one that it was made of, bit for bit: the dense values as
+/// those of the packed type are (narrower floats rounded, i8 to multiples of its scale). What may
+/// differ are negative zeros that packing makes zeros: how many; nothing where anything else does.
+std::optional<size_t> lost_zero_signs(const SparseMatrix& packed, const Tensor& dense);
 
-/// Names of the packed weights of `packed` that do not decode to those of `masked` (the same graph
-/// with dense weights).
-std::vector<std::string> wrongly_packed(const Model& masked, const Model& packed);
+/// The weights of `packed` against those of `masked` (the same graph with dense weights).
+struct Packing {
+  std::vector<std::string> wrong;  ///< names of those that do not decode to the dense ones
+  size_t zero_signs = 0;           ///< negative zeros that are written as zeros
+};
+Packing check_packing(const Model& masked, const Model& packed);
 
 /// Weights of a model that was written and read back, against those that were to be written.
 struct ReadBack {

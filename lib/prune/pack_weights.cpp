@@ -23,7 +23,7 @@ DType values_type(const PruneOptions& options, DType own) {
   return own;
 }
 
-// Whether all elements of a block are zero bits, diagonal ones kept apart left aside.
+// Whether all elements of a block are zeros of either sign, diagonal ones kept apart left aside.
 template <typename T>
 bool is_zero_block(const Tensor& dense, const Fold& fold, BlockShape block, bool diagonal,
                    size_t part, size_t block_row, size_t block_col) {
@@ -33,7 +33,7 @@ bool is_zero_block(const Tensor& dense, const Fold& fold, BlockShape block, bool
   for (size_t r = r0; r < r1; ++r) {
     for (size_t c = c0; c < c1; ++c) {
       if (diagonal && r == c) continue;
-      if (load_bits<T>(dense.bytes().data(), fold.offset(part, r, c)) != 0) return false;
+      if (!is_zero(load_bits<T>(dense.bytes().data(), fold.offset(part, r, c)))) return false;
     }
   }
   return true;
@@ -56,25 +56,22 @@ BlockMask without_zero_blocks(const Tensor& dense, const LayerPlan& plan) {
   return mask;
 }
 
-size_t bytes_when_packed(const LayerPlan& plan, const BlockMask& mask, DType values) {
-  const Fold& fold = plan.layer.fold;
+size_t bytes_when_packed(const Fold& fold, const BlockMask& mask, bool diagonal, DType weight,
+                         DType values) {
+  const bool scaled = values == DType::kI8;
   const size_t block = mask.block.area() * bytes_of(values) + index_bytes(fold, mask.block);
-  const size_t diagonal = plan.diagonal ? fold.parts * fold.rows * bytes_of(values) : 0;
-  return mask.kept_blocks() * block + diagonal;
-}
-
-SparseMatrix pack_layer(const Tensor& dense, const LayerPlan& plan, const BlockMask& mask,
-                        DType values) {
-  const SparseMatrix packed = pack_blocks(dense, plan.layer.fold, mask, plan.diagonal);
-  return values == packed.dtype ? packed : with_values(packed, values);
+  const size_t apart = (diagonal ? bytes_of(scaled ? weight : values) : 0) +
+                       (scaled ? sizeof(float) : 0);  // of one output
+  return mask.kept_blocks() * block + fold.parts * fold.rows * apart;
 }
 
 Stored pack_or_mask(const Weight& weight, const LayerPlan& plan, DType values, ThreadPool& pool) {
   const Tensor dense = dense_of(weight);
   const BlockMask mask = with_bits_of(
       dense.dtype(), [&]<typename T>(T) { return without_zero_blocks<T>(dense, plan); });
-  if (bytes_when_packed(plan, mask, values) < dense.bytes().size())
-    return pack_layer(dense, plan, mask, values);
+  const Fold& fold = plan.layer.fold;
+  if (bytes_when_packed(fold, mask, plan.diagonal, dense.dtype(), values) < dense.bytes().size())
+    return with_values(pack_blocks(dense, fold, mask, plan.diagonal), values);
   return mask_dense(dense, plan.layer.fold, plan.mask, plan.diagonal, pool);
 }
 
@@ -83,48 +80,39 @@ std::optional<SparseMatrix> smaller(std::optional<SparseMatrix> a, std::optional
   return packed_bytes(*b) < packed_bytes(*a) ? std::move(b) : std::move(a);
 }
 
-// Stock readers add a diagonal kept apart, and -0 + 0 is +0.
-bool holds_negative_zero(const Tensor& dense) {
-  return with_bits_of(dense.dtype(), [&]<typename T>(T) {
-    constexpr T kNegativeZero = T{1} << (8 * sizeof(T) - 1);
-    bool found = false;
-    for (size_t i = 0; i < dense.count(); ++i)
-      found |= load_bits<T>(dense.bytes().data(), i) == kNegativeZero;
-    return found;
-  });
-}
-
-// In blocks of that shape, with the diagonal apart where that saves bytes; nothing where the dense
-// weight is smaller.
-std::optional<SparseMatrix> pack_in(const Tensor& dense, const Layer& layer, BlockShape block) {
-  const auto packed = [&](bool diagonal) -> std::optional<SparseMatrix> {
-    LayerPlan plan;
-    plan.layer = layer;
-    plan.diagonal = diagonal;
+// In blocks of that shape, with the diagonal apart where that saves bytes and values of the type
+// that `packed` has; nothing where the dense weight is smaller.
+std::optional<SparseMatrix> pack_in(const Tensor& dense, const Layer& layer, BlockShape block,
+                                    const SparseMatrix* packed) {
+  const DType values = packed ? packed->values.dtype() : dense.dtype();
+  const auto pack = [&](bool diagonal) -> std::optional<SparseMatrix> {
     const BlockMask mask = nonzero_blocks(dense, layer.fold, block, diagonal);
-    if (bytes_when_packed(plan, mask, dense.dtype()) >= dense.bytes().size()) return std::nullopt;
-    return pack_blocks(dense, layer.fold, mask, diagonal);
+    if (bytes_when_packed(layer.fold, mask, diagonal, dense.dtype(), values) >=
+        dense.bytes().size())
+      return std::nullopt;
+    SparseMatrix result = pack_blocks(dense, layer.fold, mask, diagonal);
+    return packed ? with_values_like(result, *packed) : std::move(result);
   };
-  auto result = packed(false);
-  if (layer.square && !holds_negative_zero(dense))
-    result = smaller(std::move(result), packed(true));
-  return result;
+  // The diagonal is no multiple of i8's scale.
+  if (values == DType::kI8) return pack(packed->has_diagonal());
+  auto result = pack(false);
+  return layer.square ? smaller(std::move(result), pack(true)) : std::move(result);
 }
 
 std::optional<Stored> pack_losslessly(const Weight& weight, const Layer& layer,
                                       std::optional<BlockShape> block) {
-  if (weight.is_sparse() && (!block || weight.sparse().block == *block)) return std::nullopt;
+  const SparseMatrix* packed = weight.is_sparse() ? &weight.sparse() : nullptr;
+  if (packed && (!block || packed->block == *block)) return std::nullopt;
+  // Scales are of the outputs that the matrix was packed by.
+  if (packed && packed->values.dtype() == DType::kI8 && packed->fold != layer.fold)
+    return std::nullopt;
   if (!block) {
-    auto packed = pack_smallest(weight.dense(), layer.fold);
-    return packed ? std::optional<Stored>(std::move(*packed)) : std::nullopt;
+    auto smallest = pack_smallest(weight.dense(), layer.fold);
+    return smallest ? std::optional<Stored>(std::move(*smallest)) : std::nullopt;
   }
   Tensor dense = dense_of(weight);
-  auto packed = pack_in(dense, layer, *block);
-  if (!packed) return dense;
-  const bool narrow = weight.is_sparse() && weight.sparse().values.dtype() != packed->dtype;
-  // What was read as narrow values fits into them again.
-  if (narrow) return with_values(*packed, weight.sparse().values.dtype());
-  return std::move(*packed);
+  auto result = pack_in(dense, layer, *block, packed);
+  return result ? Stored(std::move(*result)) : Stored(std::move(dense));
 }
 
 }  // namespace

@@ -116,12 +116,13 @@ PrunePlan retarget(const PrunePlan& plan, const Model& other);
 Model apply_plan(const Model& model, const PrunePlan& plan, ThreadPool& pool);
 
 /// The planned weights become SparseMatrix where that is smaller (is_sparse() of the result tells),
-/// else masked dense ones; with plan.options.values = f16 the packed values are rounded first.
-/// Blocks that hold only zeros are not stored. `model` may be the one that was planned for or what
-/// apply_plan made of it: the result is the same, without apply_plan no masked copy is ever held.
+/// else masked dense ones; packed values are rounded to plan.options.values. Blocks that hold only
+/// zeros, of either sign, are not stored. `model` may be the one that was planned for or what
+/// apply_plan made of it: the result is the same, without apply_plan no masked copy is ever held. Errors  those of
+/// with_values, with the weight's name in front.
 Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool);
 
-/// How `convert` packs: zeros that are there already, nothing pruned and no bit lost. `block`
+/// How `convert` packs: zeros that are there already, nothing pruned and no value changed. `block`
 /// nothing: per weight the smallest of pack_smallest, packed weights as they are. Else that block,
 /// for packed weights too, where it is smaller than dense.
 Model pack_existing(const Model& model, std::optional<BlockShape> block, ThreadPool& pool);

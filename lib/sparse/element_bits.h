@@ -22,6 +22,13 @@ void store_bits(std::byte* elements, size_t index, T bits) {
   std::memcpy(elements + index * sizeof(T), &bits, sizeof(T));
 }
 
+/// Whether the bits of a float, or of several laid over each other, are those of zeros of either
+/// sign.
+template <typename T>
+constexpr bool is_zero(T bits) {
+  return static_cast<T>(bits << 1) == 0;
+}
+
 /// Calls body(T{}) with the unsigned integer as wide as the packable type: uint32_t for f32,
 /// uint16_t for f16 and bf16.
 template <typename Body>

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "lib/base/error.h"
 #include "lib/sparse/element_bits.h"
@@ -157,7 +156,7 @@ void take_diagonal(const Tensor& dense, SparseMatrix& m) {
   m.diagonal = std::move(diagonal);
 }
 
-// Sets bits[i] where element i of any of `lines` lines has a bit that is not zero.
+// Collects in bits[i] the bits of element i of all `lines` lines.
 template <typename T>
 void or_lines(const std::byte* first, size_t lines, size_t length, std::vector<T>& bits) {
   std::ranges::fill(bits, T{0});
@@ -195,7 +194,7 @@ void mark_nonzero(const Tensor& dense, const Fold& fold, bool diagonal, BlockMas
         T any = 0;
         for (const size_t end = std::min(i + layout.piece, layout.length); i < end; ++i)
           any |= bits[i];
-        if (any == 0) continue;
+        if (is_zero(any)) continue;
         mask.kept[fold.transposed ? mask.index(part, piece, strip)
                                   : mask.index(part, strip, piece)] = true;
       }
@@ -203,70 +202,7 @@ void mark_nonzero(const Tensor& dense, const Fold& fold, bool diagonal, BlockMas
   }
 }
 
-[[noreturn]] void does_not_fit(float value, size_t index, DType dtype) {
-  throw Error(Fault::kFormat, fmt::format("value {} (stored element {}) does not fit into {}",
-                                          value, index, name_of(dtype)));
-}
-
-Tensor narrowed(const Tensor& tensor, DType dtype) {
-  if (tensor.dtype() == dtype) return tensor;
-  const std::vector<float> values = to_f32(tensor);
-  const Tensor result = from_f32(values, dtype, tensor.shape());
-  const std::vector<float> back = to_f32(result);
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isfinite(values[i]) && !std::isfinite(back[i])) does_not_fit(values[i], i, dtype);
-  }
-  return result;
-}
-
-// Output of stored element `place` of a block of block row `row`; beyond the part for one that
-// sticks out.
-size_t output_of(const SparseMatrix& m, size_t row, size_t place) {
-  return row / m.grid_rows() * m.fold.rows + row % m.grid_rows() * m.block.rows +
-         place / m.block.cols;
-}
-
-// Calls visit(stored element, output) for the elements that do not stick out below.
-template <typename Visit>
-void for_each_element(const SparseMatrix& m, const Visit& visit) {
-  for (size_t row = 0; row + 1 < m.row_start.size(); ++row) {
-    const size_t first_row = row % m.grid_rows() * m.block.rows;
-    const size_t inside = std::min<size_t>(m.block.rows, m.fold.rows - first_row) * m.block.cols;
-    for (size_t b = m.row_start[row]; b < m.row_start[row + 1]; ++b)
-      for (size_t i = 0; i < inside; ++i) visit(b * m.block.area() + i, output_of(m, row, i));
-  }
-}
-
-SparseMatrix quantized(const SparseMatrix& matrix) {
-  constexpr float kMost = 127;
-  const std::vector<float> from = to_f32(values_as_f32(matrix));
-  const size_t outputs = matrix.fold.parts * matrix.fold.rows;
-  SparseMatrix result = matrix;
-  result.scale = Tensor::zeros(DType::kF32, {static_cast<int64_t>(outputs)});
-  const auto scale = result.scale.mutable_data<float>();
-  for_each_element(matrix, [&](size_t i, size_t output) {
-    if (!std::isfinite(from[i])) does_not_fit(from[i], i, DType::kI8);
-    scale[output] = std::max(scale[output], std::abs(from[i]) / kMost);
-  });
-  result.values = Tensor::zeros(DType::kI8, matrix.values.shape());
-  const auto to = result.values.mutable_data<int8_t>();
-  for_each_element(matrix, [&](size_t i, size_t output) {
-    const float steps = scale[output] == 0 ? 0 : std::nearbyint(from[i] / scale[output]);
-    to[i] = static_cast<int8_t>(std::clamp(steps, -kMost, kMost));
-  });
-  if (matrix.has_diagonal()) result.diagonal = narrowed(matrix.diagonal, matrix.dtype);
-  return result;
-}
-
 }  // namespace
-
-Tensor values_as_f32(const SparseMatrix& matrix) {
-  if (matrix.values.dtype() != DType::kI8) return as_f32(matrix.values);
-  std::vector<float> values = to_f32(matrix.values);
-  const std::vector<float> scale = to_f32(matrix.scale);
-  for_each_element(matrix, [&](size_t i, size_t output) { values[i] *= scale[output]; });
-  return Tensor::of<float>(matrix.values.shape(), values);
-}
 
 SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask& mask,
                          bool diagonal) {
@@ -291,31 +227,18 @@ SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask&
 }
 
 Tensor decode(const SparseMatrix& matrix) {
-  const bool scaled = matrix.values.dtype() == DType::kI8;
-  const Tensor values = narrowed(scaled ? values_as_f32(matrix) : matrix.values, matrix.dtype);
-  const Tensor diagonal = narrowed(matrix.diagonal, matrix.dtype);
+  if (matrix.values.dtype() != matrix.dtype) return decode(with_values(matrix, matrix.dtype));
   Tensor dense = Tensor::zeros(matrix.dtype, matrix.shape);
   move_blocks<Direction::kUnpack>(matrix, dense.mutable_bytes().data(),
-                                  const_cast<std::byte*>(values.bytes().data()));
+                                  const_cast<std::byte*>(matrix.values.bytes().data()));
   with_bits_of(matrix.dtype, [&]<typename T>(T) {
-    for (size_t i = 0; matrix.has_diagonal() && i < diagonal.count(); ++i) {
+    for (size_t i = 0; i < matrix.diagonal.count(); ++i) {
       const size_t part = i / matrix.fold.rows, r = i % matrix.fold.rows;
       store_bits(dense.mutable_bytes().data(), matrix.fold.offset(part, r, r),
-                 load_bits<T>(diagonal.bytes().data(), i));
+                 load_bits<T>(matrix.diagonal.bytes().data(), i));
     }
   });
   return dense;
-}
-
-SparseMatrix with_values(const SparseMatrix& matrix, DType dtype) {
-  ESPALIER_CHECK(can_be_values(dtype));
-  if (matrix.values.dtype() == dtype) return matrix;
-  if (dtype == DType::kI8) return quantized(matrix);
-  SparseMatrix result = matrix;
-  result.values = narrowed(values_as_f32(matrix), dtype);
-  result.scale = Tensor::zeros(DType::kF32, {0});
-  if (matrix.has_diagonal()) result.diagonal = narrowed(matrix.diagonal, dtype);
-  return result;
 }
 
 BlockMask nonzero_blocks(const Tensor& dense, const Fold& fold, BlockShape block, bool diagonal) {

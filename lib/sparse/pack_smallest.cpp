@@ -13,8 +13,9 @@ namespace {
 constexpr std::array<BlockShape, 10> kUsualBlocks{
     {{1, 1}, {4, 1}, {1, 4}, {8, 1}, {1, 8}, {16, 1}, {4, 4}, {8, 4}, {4, 8}, {16, 4}}};
 
-// Which blocks of a weight hold a bit that is not zero, one byte each, in the order of the weight's
-// memory: `lines` and `length` are rows and columns, exchanged where the weight is transposed.
+// Which blocks of a weight hold an element that is not zero, one byte each, in the order of the
+// weight's memory: `lines` and `length` are rows and columns, exchanged where the weight is
+// transposed.
 struct Grid {
   BlockShape block;
   size_t parts, lines, length;
@@ -29,7 +30,8 @@ Grid element_grid(const Tensor& dense, const Fold& fold, bool diagonal) {
             fold.transposed ? fold.rows : fold.cols,
             std::vector<uint8_t>(dense.count())};
   const std::byte* elements = dense.bytes().data();
-  for (size_t i = 0; i < grid.marks.size(); ++i) grid.marks[i] = load_bits<T>(elements, i) != 0;
+  for (size_t i = 0; i < grid.marks.size(); ++i)
+    grid.marks[i] = !is_zero(load_bits<T>(elements, i));
   for (size_t i = 0; diagonal && i < fold.parts * fold.rows; ++i)
     grid.marks[fold.offset(i / fold.rows, i % fold.rows, i % fold.rows)] = 0;
   return grid;
@@ -101,30 +103,27 @@ void try_blocks(const Tensor& dense, const Fold& fold, bool diagonal,
   if (hint) try_block(*hint);
 }
 
-// Whether adding zero, as a stock reader's decode does with a diagonal, gives each element back bit
-// for bit: not for a negative zero, which turns positive, nor for a signalling NaN.
+// A signalling NaN turns quiet where a stock reader adds the diagonal to the blocks.
 template <typename T>
-bool survives_addition(const Tensor& dense, T exponent, T quiet) {
-  constexpr T kSign = T{1} << (8 * sizeof(T) - 1);
+bool has_signalling_nan(const Tensor& dense, T exponent, T quiet) {
   const std::byte* elements = dense.bytes().data();
-  bool survives = true;
+  bool found = false;
   for (size_t i = 0; i < dense.count(); ++i) {
     const auto bits = load_bits<T>(elements, i);
-    const auto magnitude = static_cast<T>(bits & ~kSign);
-    const bool signalling = magnitude > exponent && (bits & quiet) == 0;
-    survives &= bits != kSign && !signalling;
+    const auto magnitude = static_cast<T>(bits & ~(T{1} << (8 * sizeof(T) - 1)));
+    found |= magnitude > exponent && (bits & quiet) == 0;
   }
-  return survives;
+  return found;
 }
 
-bool survives_addition(const Tensor& dense) {
+bool has_signalling_nan(const Tensor& dense) {
   switch (dense.dtype()) {
     case DType::kF32:
-      return survives_addition<uint32_t>(dense, 0x7F800000, 0x00400000);
+      return has_signalling_nan<uint32_t>(dense, 0x7F800000, 0x00400000);
     case DType::kF16:
-      return survives_addition<uint16_t>(dense, 0x7C00, 0x0200);
+      return has_signalling_nan<uint16_t>(dense, 0x7C00, 0x0200);
     default:
-      return survives_addition<uint16_t>(dense, 0x7F80, 0x0040);
+      return has_signalling_nan<uint16_t>(dense, 0x7F80, 0x0040);
   }
 }
 
@@ -137,7 +136,8 @@ std::optional<SparseMatrix> pack_smallest(const Tensor& dense, const Fold& fold,
   Choice best = as_it_is;
   if (dense.count() == 0) return std::nullopt;
   try_blocks(dense, fold, false, hint, best);
-  if (fold.rows == fold.cols && survives_addition(dense)) try_blocks(dense, fold, true, hint, best);
+  if (fold.rows == fold.cols && !has_signalling_nan(dense))
+    try_blocks(dense, fold, true, hint, best);
   if (best.bytes >= as_it_is.bytes) return std::nullopt;
   return pack_blocks(dense, fold, nonzero_blocks(dense, fold, best.block, best.diagonal),
                      best.diagonal);

@@ -110,6 +110,6 @@ std::function<int()> add(CLI::App& app) {
 }  // namespace
 
 constinit const Command convert_command{
-    "convert", "translate between ONNX, NNEF, dense and sparse, without losing a bit", add};
+    "convert", "translate between ONNX, NNEF, dense and sparse, without changing a value", add};
 
 }  // namespace espalier
