@@ -23,6 +23,7 @@ struct WriteOptions {
 struct Format {
   std::string_view name, summary;
   std::span<const std::string_view> profiles;  ///< the first is the default
+  std::span<const DType> values;               ///< what values of packed weights may be stored as
   /// By content, never by name.
   bool (*recognise)(const std::filesystem::path& path);
   Model (*read)(const std::filesystem::path& path);
@@ -43,6 +44,10 @@ void write_model(const Model& model, const std::filesystem::path& path,
 /// The model as the runtime wants it: operators that it lacks and the format can spell with others
 /// are replaced by those (functions of ONNX). For running; what is written is `model` itself.
 Model runnable(const Model& model);
+
+/// Errors  Fault::kUnsupported where files of that format hold no packed values of the type that is
+/// called so, with those that they hold.
+void check_values(const Format& format, std::string_view type);
 
 /// The format that write_model would use.
 const Format& format_for_output(const std::filesystem::path& path);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "formats/format.h"
@@ -48,6 +49,20 @@ uint64_t folder_bytes(const fs::path& folder) {
   return bytes;
 }
 
+void check_packed_values(const Format& format, const Model& model) {
+  for_each_graph(model.graph, [&](const Graph& graph, const std::string& prefix) {
+    for (const auto& [value, weight] : graph.weights) {
+      if (!weight.is_sparse()) continue;
+      try {
+        check_values(format, name_of(weight.sparse().values.dtype()));
+      } catch (Error& error) {
+        error.add_context(fmt::format("weight {}", printable(prefix + graph.values[value].name)));
+        throw;
+      }
+    }
+  });
+}
+
 }  // namespace
 
 std::span<const Format* const> formats() {
@@ -85,9 +100,20 @@ const Format& format_for_output(const fs::path& path) {
               fmt::format("{}: no format has this ending", printable(path.string())));
 }
 
+void check_values(const Format& format, std::string_view type) {
+  std::vector<std::string_view> known;
+  for (const DType dtype : format.values) known.push_back(name_of(dtype));
+  if (std::ranges::count(known, type) != 0) return;
+  throw Error(Fault::kUnsupported,
+              fmt::format("{} files hold no packed values of type {}, wanted: {}", format.name,
+                          printable(type), fmt::join(known, " or ")));
+}
+
 void write_model(const Model& model, const fs::path& path, const WriteOptions& options) {
   try {
-    format_for_output(path).write(model, path, options);
+    const Format& format = format_for_output(path);
+    if (options.profile != "dense") check_packed_values(format, model);
+    format.write(model, path, options);
   } catch (Error& error) {
     const std::string name = printable(path.string());
     if (!std::string_view(error.what()).starts_with(name)) error.add_context(name);

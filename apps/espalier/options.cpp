@@ -76,7 +76,7 @@ void check_available(const std::string& method, const std::string& scope,
                      const std::string& values) {
   check_one("--method", method, methods());
   check_one("--scope", scope, {"layer", "global", "sensitivity"});
-  check_one("--values", values, {"f32", "f16"});
+  check_one("--values", values, {"f32", "f16", "bf16", "i8"});
 }
 
 std::string method_help() {

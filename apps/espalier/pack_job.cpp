@@ -119,7 +119,8 @@ int finish(PackJob job, const CommonOptions& common) {
   return findings.gap() ? kOutOfTolerance : kDone;
 }
 
-LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& after) {
+LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& after,
+                      const std::string& profile) {
   LayerResult row;
   row.name = layer.node.empty() ? layer.weight : layer.node;
   row.weight = layer.weight;
@@ -131,7 +132,7 @@ LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& af
   row.weights = layer.weights();
   row.left_out = layer.left_out;
   row.bytes_before = stored_bytes(before);
-  row.bytes_after = stored_bytes(after);
+  row.bytes_after = stored_bytes(after, profile);
   if (after.is_sparse()) {
     const SparseMatrix& packed = after.sparse();
     row.block = to_string(packed.block);
@@ -151,6 +152,17 @@ std::string resolved_profile(const std::filesystem::path& output, const std::str
                                            format.name, fmt::join(format.profiles, ", ")));
   }
   return profile;
+}
+
+void check_values_of(const std::filesystem::path& output, const std::string& profile,
+                     const std::string& values) {
+  if (output.empty() || values.empty() || profile == "dense") return;
+  try {
+    check_values(format_for_output(output), values);
+  } catch (Error& error) {
+    error.add_context("--values " + values);
+    throw;
+  }
 }
 
 }  // namespace espalier

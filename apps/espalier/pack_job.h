@@ -47,11 +47,17 @@ inline bool is_held_out(size_t index) { return index % 10 == 9; }
 /// left).
 int finish(PackJob job, const CommonOptions& common);
 
-/// A row without what only a run tells. `after` is the weight as it will be stored.
-LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& after);
+/// A row without what only a run tells. `after` is the weight as it will be stored, in `profile`.
+LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& after,
+                      const std::string& profile = "");
 
 /// The profile that will be used, "" where nothing is written.
 /// Errors  Fault::kUsage for a profile that the output's format has not.
 std::string resolved_profile(const std::filesystem::path& output, const std::string& profile);
+
+/// Before any work: values that the output's format cannot store. `values` is --values, "" = the
+/// weight's own type. Errors  Fault::kUnsupported.
+void check_values_of(const std::filesystem::path& output, const std::string& profile,
+                     const std::string& values);
 
 }  // namespace espalier

@@ -63,6 +63,16 @@ Tensor as_stored(const SparseMatrix& packed, const Tensor& dense) {
   return from_f32(to_f32(rounded), dense.dtype(), dense.shape());
 }
 
+// Elements that are not a positive zero.
+uint64_t nonzeros(const SparseMatrix& matrix) {
+  const Tensor dense = decode(matrix).aligned();
+  const auto count = [](auto bits) {
+    return static_cast<uint64_t>(std::ranges::count_if(bits, [](auto b) { return b != 0; }));
+  };
+  return bytes_of(dense.dtype()) == 2 ? count(dense.data<uint16_t>())
+                                      : count(dense.data<uint32_t>());
+}
+
 }  // namespace
 
 Model read_uncovered(const std::filesystem::path& path, size_t threads) {
@@ -83,8 +93,12 @@ Tensor dense_of(const Weight& weight) {
   return weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
 }
 
-uint64_t stored_bytes(const Weight& weight) {
-  return weight.is_sparse() ? packed_bytes(weight.sparse()) : weight.dense().bytes().size();
+uint64_t stored_bytes(const Weight& weight, std::string_view profile) {
+  const uint64_t dense = byte_count(weight.dtype(), weight.shape());
+  if (!weight.is_sparse() || profile == "dense") return dense;
+  if (!profile.starts_with("sparse-")) return packed_bytes(weight.sparse());
+  const uint64_t each = bytes_of(weight.dtype()) + sizeof(int64_t);  // ONNX: a value and its place
+  return std::min(dense, each * nonzeros(weight.sparse()));
 }
 
 bool equal_elements(const Tensor& a, const Tensor& b, bool zero_signs_free) {

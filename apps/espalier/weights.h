@@ -21,8 +21,8 @@ std::vector<std::pair<std::string, const Weight*>> named_weights(const Model& mo
 /// The dense elements, decoded where packed.
 Tensor dense_of(const Weight& weight);
 
-/// What a file holds of it, headers apart.
-uint64_t stored_bytes(const Weight& weight);
+/// What a file of that profile (formats/format.h) holds of it, headers apart.
+uint64_t stored_bytes(const Weight& weight, std::string_view profile = "");
 
 /// Bit for bit; with `zero_signs_free`, zeros of either sign are equal (weights with a diagonal
 /// kept apart).

@@ -16,6 +16,8 @@ namespace fs = std::filesystem;
 
 constexpr std::array<std::string_view, 2> kProfiles = {"tract", "dense"};
 
+constexpr std::array kValues = {DType::kF32, DType::kF16};
+
 // A folder with a graph.nnef, or any tar or tgz: no other format is one.
 bool recognise(const fs::path& path) {
   const std::optional<ArchiveKind> kind = archive_kind(path);
@@ -86,6 +88,7 @@ constinit const Format nnef_format{
     .name = "nnef",
     .summary = "NNEF 1.0 with tract's operators: a folder, .tar or .tgz",
     .profiles = kProfiles,
+    .values = kValues,
     .recognise = recognise,
     .read = read,
     .writes = writes,

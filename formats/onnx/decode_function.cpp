@@ -11,9 +11,10 @@ namespace espalier {
 namespace {
 
 // What the nodes compute with: few of them take bf16 (Where from opset 16, ConstantOfShape from 20,
-// and runtimes lack more), so that such weights are decoded as f32, which loses nothing.
+// and runtimes lack more), so that such weights are decoded as f32, which loses nothing. Products
+// with a scale are of f32.
 DType working_type(const DecodeForm& form) {
-  return form.weight == DType::kBF16 ? DType::kF32 : form.weight;
+  return form.weight == DType::kBF16 || form.scaled() ? DType::kF32 : form.weight;
 }
 
 std::string type_suffix(const DecodeForm& form) {
@@ -43,10 +44,11 @@ class StepWriter {
     if (form_.first_element) add("Add", "places", {"place", "within"});
     add("ConstantOfShape", "zeros", {form_.first_element ? "count" : "grid"}, {zero(type)});
     add("ScatterND", "tiles",
-        {"zeros", form_.first_element ? "places" : "place", widened("values")});
+        {"zeros", form_.first_element ? "places" : "place", widened("values", form_.values)});
     if (!form_.first_element) add("Transpose", "lines", {"tiles"}, {permutation({0, 2, 1, 3})});
     if (form_.stacked()) add("Reshape", "stacked", {last(), "padded"});
     if (form_.ragged) cut();
+    if (form_.scaled()) add("Mul", "scaled", {last(), "scale"});
     if (form_.diagonal) set_diagonal();
     if (form_.transposed) add("Transpose", "turned", {last()}, {permutation({0, 2, 1})});
     if (form_.weight == type) {
@@ -65,8 +67,8 @@ class StepWriter {
   }
   const std::string& last() const { return steps_.back().output; }
 
-  std::string widened(const std::string& name) {
-    if (form_.values == working_type(form_)) return name;
+  std::string widened(const std::string& name, DType dtype) {
+    if (dtype == working_type(form_)) return name;
     add("Cast", name + "_cast", {name}, {cast_to(working_type(form_))});
     return name + "_cast";
   }
@@ -84,7 +86,7 @@ class StepWriter {
     add("ConstantOfShape", "square", {"extent"}, {zero(DType::kF32)});
     add("EyeLike", "eye", {"square"});
     add("Cast", "on_diagonal", {"eye"}, {cast_to(DType::kBool)});
-    const std::string diagonal = widened("diagonal");
+    const std::string diagonal = widened("diagonal", form_.diagonal_type());
     add("Where", "whole", {"on_diagonal", diagonal, from});
   }
 
@@ -109,7 +111,8 @@ DecodeForm decode_form(const SparseMatrix& matrix, bool first_element) {
 
 const std::vector<DecodeForm>& all_decode_forms() {
   static const std::vector<DecodeForm> kForms = [] {
-    constexpr std::array kTypes{DType::kF32, DType::kF16, DType::kBF16};
+    constexpr std::array kWeights{DType::kF32, DType::kF16, DType::kBF16};
+    constexpr std::array kValues{DType::kF32, DType::kF16, DType::kBF16, DType::kI8};
     std::vector<DecodeForm> forms;
     for (unsigned bits = 0; bits < 32; ++bits) {
       DecodeForm form;
@@ -117,8 +120,8 @@ const std::vector<DecodeForm>& all_decode_forms() {
       form.diagonal = (bits & 4) != 0, form.parts = (bits & 8) != 0;
       form.first_element = (bits & 16) != 0;
       if (form.parts && (bits & 7) != 0) continue;
-      for (const DType values : kTypes) {
-        for (const DType weight : kTypes) {
+      for (const DType weight : kWeights) {
+        for (const DType values : kValues) {
           form.values = values, form.weight = weight;
           forms.push_back(form);
         }
@@ -148,6 +151,7 @@ std::vector<std::string> decode_inputs(const DecodeForm& form) {
   }
   if (form.stacked()) inputs.push_back("padded");
   if (form.ragged || form.diagonal) inputs.push_back("extent");
+  if (form.scaled()) inputs.push_back("scale");
   if (form.diagonal) inputs.push_back("diagonal");
   inputs.push_back("shape");
   return inputs;

@@ -23,7 +23,12 @@ struct DecodeForm {
   DType values = DType::kF32, weight = DType::kF32;
 
   /// Whether the matrices are there one by one, [parts, rows, cols], before the weight's own shape.
-  bool stacked() const { return transposed || parts || ragged || diagonal || first_element; }
+  bool stacked() const {
+    return transposed || parts || ragged || diagonal || first_element || scaled();
+  }
+  /// Values times the scale of their output.
+  bool scaled() const { return values == DType::kI8; }
+  DType diagonal_type() const { return scaled() ? weight : values; }
   bool operator==(const DecodeForm&) const = default;
 };
 

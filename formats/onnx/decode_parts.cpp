@@ -14,6 +14,8 @@ Tensor integers(const std::vector<int64_t>& values) {
   return Tensor::of<int64_t>({static_cast<int64_t>(values.size())}, values);
 }
 
+const Shape kOne{1, 1, 1};
+
 int64_t as_i64(size_t value) { return static_cast<int64_t>(value); }
 
 // Extents of all parts before they are cut.
@@ -96,6 +98,7 @@ class MatrixReader {
     } else {
       read_grid_index();
     }
+    if (form_.scaled()) read_scale();
     if (form_.diagonal) read_diagonal();
     validate(m_);
     return std::move(m_);
@@ -129,7 +132,7 @@ class MatrixReader {
             "values have shape {}, [blocks, rows, columns] was wanted", to_string(shape));
     m_.values = values;
     m_.dtype = form_.weight;
-    m_.diagonal = Tensor::zeros(form_.values, {0});
+    m_.diagonal = Tensor::zeros(form_.diagonal_type(), {0});
     m_.block = {static_cast<uint32_t>(shape[1]), static_cast<uint32_t>(shape[2])};
   }
 
@@ -248,6 +251,20 @@ class MatrixReader {
     sum_rows();
   }
 
+  // One for all outputs, or one each.
+  void read_scale() {
+    const Tensor& scale = part("scale");
+    const size_t outputs = m_.fold.parts * m_.fold.rows;
+    const Shape wanted{as_i64(m_.fold.parts), as_i64(m_.fold.rows), 1};
+    require(scale.dtype() == DType::kF32 && (scale.shape() == wanted || scale.shape() == kOne),
+            "scale is {} of shape {}, f32 of shape {} or [1, 1, 1] was wanted",
+            name_of(scale.dtype()), to_string(scale.shape()), to_string(wanted));
+    m_.scale =
+        scale.count() == outputs
+            ? scale.reshaped({as_i64(outputs)})
+            : Tensor::of<float>({as_i64(outputs)}, std::vector<float>(outputs, to_f32(scale)[0]));
+  }
+
   void read_diagonal() {
     const Tensor& diagonal = part("diagonal");
     const Shape wanted{as_i64(m_.fold.parts), as_i64(m_.fold.rows), 1};
@@ -282,6 +299,8 @@ DecodeParts decode_parts(const SparseMatrix& matrix, const DecodeForm& form) {
     parts["padded"] = integers({as_i64(fold.parts), as_i64(padded.rows), as_i64(padded.cols)});
   if (form.ragged || form.diagonal)
     parts["extent"] = integers({as_i64(fold.rows), as_i64(fold.cols)});
+  if (form.scaled())
+    parts["scale"] = matrix.scale.reshaped({as_i64(fold.parts), as_i64(fold.rows), 1});
   if (form.diagonal)
     parts["diagonal"] = matrix.diagonal.reshaped({as_i64(fold.parts), as_i64(fold.rows), 1});
   parts["shape"] = integers(matrix.shape);

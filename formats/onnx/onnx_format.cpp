@@ -15,6 +15,8 @@ namespace fs = std::filesystem;
 constexpr std::array<std::string_view, 5> kProfiles{"function", "inline", "sparse-value",
                                                     "sparse-initializer", "dense"};
 
+constexpr std::array kValues{DType::kF32, DType::kF16, DType::kBF16, DType::kI8};
+
 bool recognise(const fs::path& path) {
   return !fs::is_directory(path) && looks_like_onnx(MappedFile::open(path)->bytes());
 }
@@ -58,6 +60,7 @@ void write(const Model& model, const fs::path& path, const WriteOptions& options
 extern constinit const Format onnx_format{.name = "onnx",
                                           .summary = "ONNX, opset 7 and up",
                                           .profiles = kProfiles,
+                                          .values = kValues,
                                           .recognise = recognise,
                                           .read = read,
                                           .writes = writes,

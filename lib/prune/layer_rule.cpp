@@ -217,9 +217,9 @@ void check_options(const PruneOptions& options) {
     usage(fmt::format("scope is \"{}\", wanted: layer, global or sensitivity",
                       printable(options.scope)));
   }
-  constexpr auto kValues = std::to_array<std::string_view>({"", "f32", "f16", "bf16"});
+  constexpr auto kValues = std::to_array<std::string_view>({"", "f32", "f16", "bf16", "i8"});
   if (std::ranges::find(kValues, options.values) == kValues.end())
-    usage(fmt::format("values is \"{}\", wanted: f32, f16 or bf16", printable(options.values)));
+    usage(fmt::format("values is \"{}\", wanted: f32, f16, bf16 or i8", printable(options.values)));
   if (options.target && options.nm)
     usage("a target sets the sparsity, and so does nm: they exclude each other");
   for (const LayerRule& rule : options.rules) {

@@ -16,10 +16,10 @@ Tensor dense_of(const Weight& weight) {
   return weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
 }
 
-DType values_type(const PruneOptions& options, DType own) {
-  if (options.values == "f32") return DType::kF32;
-  if (options.values == "f16") return DType::kF16;
-  if (options.values == "bf16") return DType::kBF16;
+DType values_type(std::string_view values, DType own) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
+    if (values == name_of(dtype)) return dtype;
+  }
   return own;
 }
 
@@ -140,7 +140,7 @@ Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool) 
   pool.for_each(plans.size(), [&](size_t i) {
     try {
       weights[i] = pack_or_mask(weight_of(model, plans[i]->layer), *plans[i],
-                                values_type(plan.options, plans[i]->layer.dtype), pool);
+                                values_type(plan.options.values, plans[i]->layer.dtype), pool);
     } catch (Error& error) {
       error.add_context(printable(plans[i]->layer.weight));
       throw;
@@ -161,6 +161,25 @@ Model pack_existing(const Model& model, std::optional<BlockShape> block, ThreadP
     weights[i] = pack_losslessly(weight_of(model, layers[i]), layers[i], block);
   });
   return with_weights(model, layers, std::move(weights));
+}
+
+Model with_packed_values(const Model& model, std::string_view values) {
+  const auto round_all = [&](Graph& graph, const std::string& prefix) {
+    for (auto& [value, weight] : graph.weights) {
+      if (!weight.is_sparse()) continue;
+      const SparseMatrix& packed = weight.sparse();
+      try {
+        weight.value = with_values(packed, values_type(values, packed.values.dtype()));
+      } catch (Error& error) {
+        error.add_context(printable(prefix + graph.values[value].name));
+        throw;
+      }
+    }
+  };
+  if (values.empty()) return model;
+  Model result = model;
+  result.graph = transformed(std::move(result.graph), round_all);
+  return result;
 }
 
 Model decode_weights(const Model& model) {

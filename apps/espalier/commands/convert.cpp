@@ -13,7 +13,7 @@ namespace {
 struct Args {
   CommonOptions common;
   DataOptions data;
-  std::string input, output, eval, pack = "auto", profile, index;
+  std::string input, output, eval, pack = "auto", profile, index, values;
   std::vector<std::string> shapes;
   bool dry_run = false, no_verify = false;
 };
@@ -28,7 +28,7 @@ std::string why_dense(const Layer& layer, const Weight& weight, const Args& args
 LayerResult row_of(const PackJob& job, const Layer& layer, const Args& args) {
   const Weight& before = weight_of(job.before, layer);
   const Weight& after = weight_of(job.packed, layer);
-  LayerResult row = layer_row(layer, before, after);
+  LayerResult row = layer_row(layer, before, after, args.profile);
   row.left_out.clear();
   const bool diagonal = after.is_sparse() && after.sparse().has_diagonal();
   if (after.is_sparse() || is_float(after.dtype()))
@@ -38,14 +38,15 @@ LayerResult row_of(const PackJob& job, const Layer& layer, const Args& args) {
 }
 
 // Dense where the profile stores no packed weights; else what is there already stays, and zeros
-// are packed as asked.
+// are packed as asked, in values of the type asked for.
 Model packed_of(const Model& model, const Args& args, const std::string& profile,
                 ThreadPool& pool) {
   const Stage stage("pack");
   if (profile == "dense") return decode_weights(model);
-  if (args.pack == "none") return model;
-  if (args.pack == "auto") return pack_existing(model, std::nullopt, pool);
-  return pack_existing(model, parse_block_shape(args.pack), pool);
+  if (args.pack == "none") return with_packed_values(model, args.values);
+  if (args.pack == "auto")
+    return with_packed_values(pack_existing(model, std::nullopt, pool), args.values);
+  return with_packed_values(pack_existing(model, parse_block_shape(args.pack), pool), args.values);
 }
 
 int run(Args args) {
@@ -53,6 +54,7 @@ int run(Args args) {
   if (args.output.empty() && !args.dry_run)
     throw Error(Fault::kUsage, "OUT is missing: the file to write, or --dry-run");
   if (args.pack != "auto" && args.pack != "none") parse_block_shape(args.pack);
+  check_available("", "", args.values);
   ThreadPool pool(args.common.threads);
   PackJob job;
   job.command = "convert";
@@ -60,8 +62,11 @@ int run(Args args) {
   job.output = args.output;
   job.dry_run = args.dry_run;
   job.verify = !args.no_verify;
-  job.pruned = false;
+  job.pruned = !args.values.empty();  // what rounding costs is measured like what pruning does
   args.profile = job.write.profile = resolved_profile(args.output, args.profile);
+  if (args.profile == "dense" && !args.values.empty())
+    throw Error(Fault::kUsage, "--values is of packed weights: --profile dense stores none");
+  check_values_of(args.output, args.profile, args.values);
   if (!args.index.empty()) job.write.index = args.index;
   job.write.shapes = input_shapes(args.shapes);
   job.data = args.data;
@@ -75,6 +80,7 @@ int run(Args args) {
   job.packed = packed_of(job.before, args, args.profile, pool);
   job.masked = decode_weights(job.before);
   job.options = {{"pack", args.profile == "dense" ? std::string("none") : args.pack},
+                 {"values", cell_or_null(args.values)},
                  {"profile", cell_or_null(args.profile)}};
   for (const Layer& layer : select_layers(job.before, {})) {
     job.rows.push_back(row_of(job, layer, args));
@@ -90,6 +96,10 @@ std::function<int()> add(CLI::App& app) {
   app.add_option("--pack", args->pack,
                  "auto, RxC, none: how zeros that are there are packed (auto: the smallest)")
       ->type_name("B")
+      ->group("What is written");
+  app.add_option("--values", args->values,
+                 "f32, f16, bf16, i8: stored type of packed values (as they are)")
+      ->type_name("T")
       ->group("What is written");
   add_write_options(app, args->profile, args->index, args->shapes);
   app.add_flag("--no-verify", args->no_verify, "do not run the models or read OUT back")
@@ -110,6 +120,6 @@ std::function<int()> add(CLI::App& app) {
 }  // namespace
 
 constinit const Command convert_command{
-    "convert", "translate between ONNX, NNEF, dense and sparse, without changing a value", add};
+    "convert", "translate between ONNX, NNEF, dense and sparse, no value changed unasked", add};
 
 }  // namespace espalier

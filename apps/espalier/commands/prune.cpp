@@ -189,7 +189,8 @@ std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& optio
 
 LayerResult row_of(const PackJob& job, const LayerPlan& plan) {
   const Weight& after = weight_of(job.packed, plan.layer);
-  LayerResult row = layer_row(plan.layer, weight_of(job.before, plan.layer), after);
+  LayerResult row =
+      layer_row(plan.layer, weight_of(job.before, plan.layer), after, job.write.profile);
   row.zeros = zero_share(weight_of(job.masked, plan.layer), plan.layer.fold, plan.diagonal);
   if (!row.left_out.empty()) {
     row.bytes_after = row.bytes_before;
@@ -200,7 +201,6 @@ LayerResult row_of(const PackJob& job, const LayerPlan& plan) {
   row.blocks = plan.mask.blocks();
   row.blocks_kept = plan.mask.kept_blocks();
   row.diagonal = plan.diagonal ? plan.layer.fold.parts * plan.layer.fold.rows : 0;
-  if (job.write.profile == "dense") row.bytes_after = row.bytes_before;
   return row;
 }
 
@@ -299,6 +299,7 @@ int run(const Args& args) {
   job.dry_run = args.dry_run;
   job.verify = !args.no_verify;
   job.write.profile = resolved_profile(args.output, options.profile);
+  check_values_of(args.output, job.write.profile, options.values);
   if (!options.index.empty()) job.write.index = options.index;
   job.write.shapes = input_shapes(args.shapes);
   job.data = args.data;
@@ -410,8 +411,8 @@ void add_how(CLI::App& app, Args& a) {
                         const char* group) {
     return app.add_option(name, target, what)->type_name(type)->group(group);
   };
-  text("--values", a.values, "T", "f32, f16: stored type of kept values (the weight's own)",
-       "What is written");
+  text("--values", a.values, "T",
+       "f32, f16, bf16, i8: stored type of kept values (the weight's own)", "What is written");
   add_write_options(app, a.profile, a.index, a.shapes);
   app.add_flag("--no-verify", a.no_verify, "do not run the models or read OUT back")
       ->group("What is written");

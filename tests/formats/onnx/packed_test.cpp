@@ -42,6 +42,25 @@ const std::vector<Case> kCases{
     {"f16", {30, 12}, {1, 30, 12}, {16, 1}, false, DType::kF16, DType::kF16},
     {"bf16", {12, 12}, {1, 12, 12}, {8, 1}, true, DType::kBF16, DType::kBF16},
     {"bf16 values", {12, 12}, {1, 12, 12}, {8, 1}, true, DType::kF32, DType::kBF16},
+    {"i8 values", {32, 12}, {1, 32, 12}, {16, 1}, false, DType::kF32, DType::kI8},
+    {"i8 values, none", {32, 12}, {1, 32, 12}, {16, 1}, false, DType::kF32, DType::kI8, 0},
+    {"i8 values of f16", {30, 12}, {1, 30, 12}, {16, 1}, false, DType::kF16, DType::kI8},
+    {"i8 values of bf16", {2, 48, 16}, {6, 16, 16}, {16, 1}, false, DType::kBF16, DType::kI8},
+    {"i8 values, transposed",
+     {3, 13, 30},
+     {3, 30, 13, true},
+     {8, 5},
+     false,
+     DType::kF32,
+     DType::kI8},
+    {"i8 values, diagonal", {1, 36, 12}, {3, 12, 12}, {5, 3}, true, DType::kF32, DType::kI8},
+    {"i8 values of f16, diagonal",
+     {12, 12},
+     {1, 12, 12, true},
+     {4, 4},
+     true,
+     DType::kF16,
+     DType::kI8},
 };
 
 SparseMatrix matrix_of(const Case& c) {
@@ -90,6 +109,8 @@ void check_equal(const SparseMatrix& a, const SparseMatrix& b) {
   CHECK(same_bits(a.values, b.values));
   CHECK(a.has_diagonal() == b.has_diagonal());
   if (a.has_diagonal()) CHECK(same_bits(a.diagonal, b.diagonal));
+  CHECK(a.scale.count() == b.scale.count());
+  if (a.scale.count() != 0) CHECK(same_bits(a.scale, b.scale));
   CHECK(a.dtype == b.dtype);
 }
 
@@ -237,6 +258,7 @@ TEST_CASE("every form has a name of its own") {
   }
   CHECK(names.contains("BlockSparseDecode"));
   CHECK(names.contains("BlockSparseDecodeTransposedRaggedWithDiagonalFirstElementF16ToF32"));
+  CHECK(names.contains("BlockSparseDecodeI8ToF32"));
 }
 
 TEST_CASE("below opset 11 the model is raised, or the weight is stored dense") {
@@ -311,6 +333,40 @@ TEST_CASE("a call whose parts break a rule is refused, with weight and place") {
   SUBCASE("values of another type") {
     part(proto, "values").set_data_type(pb::TensorProto::INT32);
     CHECK(refusal(proto) == "packed weight W: values are i32, f32 was wanted");
+  }
+}
+
+TEST_CASE("a scale: one for each output or for all, f32, finite, not below zero") {
+  const SparseMatrix matrix =
+      matrix_of({"", {32, 12}, {1, 32, 12}, {16, 1}, false, DType::kF32, DType::kI8});
+  auto proto = proto_of(model_of(matrix));
+  pb::TensorProto& scale = part(proto, "scale");
+  const auto set = [&](const std::vector<float>& values) {
+    scale.set_raw_data(std::string(as_text(std::as_bytes(std::span(values)))));
+  };
+  SUBCASE("one for all") {
+    for (int axis = 0; axis < 3; ++axis) scale.set_dims(axis, 1);
+    set({0.5F});
+    SparseMatrix wanted = matrix;
+    wanted.scale = Tensor::of<float>({32}, std::vector<float>(32, 0.5F));
+    check_equal(weight_named(read_proto(proto), "W").sparse(), wanted);
+  }
+  SUBCASE("another shape") {
+    scale.set_dims(1, 16);
+    set(std::vector<float>(16, 1));
+    CHECK(refusal(proto) ==
+          "packed weight W: scale is f32 of shape [1, 16, 1], f32 of shape [1, 32, 1] or [1, 1, 1] "
+          "was wanted");
+  }
+  SUBCASE("another type") {
+    scale.set_data_type(pb::TensorProto::INT32);
+    CHECK(refusal(proto).starts_with("packed weight W: scale is i32 of shape [1, 32, 1]"));
+  }
+  SUBCASE("no size of a step") {
+    for (const float bad : {-1.0F, INFINITY, NAN}) {
+      set(std::vector<float>(32, bad));
+      CHECK(refusal(proto).starts_with("packed weight W: scale holds "));
+    }
   }
 }
 
