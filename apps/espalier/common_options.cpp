@@ -93,8 +93,11 @@ void print(std::string_view text) {
 }
 
 void emit(const Results& results, const CommonOptions& options) {
-  const Report report = make_report(results);
-  const RenderOptions render{.width = terminal_width()};
+  emit(make_report(results), options);
+}
+
+void emit(const Report& report, const CommonOptions& options, size_t width) {
+  const RenderOptions render{.width = width == 0 ? terminal_width() : width};
   bool printed = false;
   for (const auto& [name, file] :
        {std::pair("json", options.json), std::pair("html", options.html),

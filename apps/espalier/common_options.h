@@ -34,6 +34,8 @@ void add_footer(CLI::App& app, std::string_view example);
 
 /// Prints the table, or what goes to "-" in its place, and writes the report's files.
 void emit(const Results& results, const CommonOptions& options);
+/// `width`: columns of text; 0 are those of the terminal.
+void emit(const Report& report, const CommonOptions& options, size_t width = 0);
 
 /// Writes to stdout. A reader that has gone away is no error.
 /// Errors  Fault::kFormat: the output cannot be written (a full disk).

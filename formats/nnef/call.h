@@ -91,10 +91,12 @@ class Call {
   std::vector<EvalValue> arguments_;
 };
 
-/// How one NNEF operator is said in ONNX semantics.
+/// How one NNEF operator is said in ONNX semantics. `onnx` are the operators that it makes, with a
+/// blank between them, the first the one that computes: for lists of operators.
 struct Translator {
   std::string_view name;
   EvalValue (*translate)(const Call& call);
+  std::string_view onnx = {};
 };
 
 std::span<const Translator> elementwise_translators();

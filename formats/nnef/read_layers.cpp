@@ -341,13 +341,13 @@ EvalValue einsum(const Call& call) {
 }
 
 constexpr std::array kTranslators = {
-    Translator{"matmul", matmul},
-    Translator{"linear", linear},
-    Translator{"conv", conv},
-    Translator{"deconv", deconv},
-    Translator{"batch_normalization", batch_normalization},
-    Translator{"local_response_normalization", local_response_normalization},
-    Translator{"tract_core_einsum", einsum},
+    Translator{"matmul", matmul, "MatMul Gemm Transpose"},
+    Translator{"linear", linear, "Gemm"},
+    Translator{"conv", conv, "Conv"},
+    Translator{"deconv", deconv, "ConvTranspose Transpose Reshape"},
+    Translator{"batch_normalization", batch_normalization, "BatchNormalization"},
+    Translator{"local_response_normalization", local_response_normalization, "LRN"},
+    Translator{"tract_core_einsum", einsum, "Einsum"},
 };
 
 }  // namespace

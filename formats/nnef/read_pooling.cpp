@@ -249,11 +249,11 @@ EvalValue multilinear_upsample(const Call& call) {
 }
 
 constexpr std::array kTranslators = {
-    Translator{"max_pool", max_pool},
-    Translator{"box", box},
-    Translator{"debox", debox},
-    Translator{"nearest_upsample", nearest_upsample},
-    Translator{"multilinear_upsample", multilinear_upsample},
+    Translator{"max_pool", max_pool, "MaxPool Pad"},
+    Translator{"box", box, "AveragePool Mul Transpose Unsqueeze Squeeze"},
+    Translator{"debox", debox, "ConvTranspose"},
+    Translator{"nearest_upsample", nearest_upsample, "Resize"},
+    Translator{"multilinear_upsample", multilinear_upsample, "Resize"},
 };
 
 }  // namespace

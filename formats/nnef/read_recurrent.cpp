@@ -134,8 +134,8 @@ std::vector<TensorRef> make_recurrent(const Call& call, const Recurrence& cell) 
 
 std::span<const Translator> recurrent_translators() {
   static constexpr std::array kTranslators = {
-      Translator{"tract_core_gru_seq", gru_seq},
-      Translator{"tract_core_scan", read_scan},
+      Translator{"tract_core_gru_seq", gru_seq, "GRU Transpose Unsqueeze Squeeze Reshape"},
+      Translator{"tract_core_scan", read_scan, "LSTM RNN Transpose Unsqueeze Squeeze Reshape"},
   };
   return kTranslators;
 }

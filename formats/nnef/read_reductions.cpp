@@ -81,17 +81,17 @@ EvalValue argmax_last(const Call& call) { return find(call, "ArgMax", true); }
 EvalValue argmin_last(const Call& call) { return find(call, "ArgMin", true); }
 
 constexpr std::array kTranslators = {
-    Translator{"sum_reduce", sum},
-    Translator{"mean_reduce", mean},
-    Translator{"max_reduce", max},
-    Translator{"min_reduce", min},
-    Translator{"tract_core_product_reduce", product},
-    Translator{"any_reduce", any},
-    Translator{"all_reduce", all},
-    Translator{"argmax_reduce", argmax},
-    Translator{"argmin_reduce", argmin},
-    Translator{"tract_core_argmax_reduce_last", argmax_last},
-    Translator{"tract_core_argmin_reduce_last", argmin_last},
+    Translator{"sum_reduce", sum, "ReduceSum ReduceMean"},
+    Translator{"mean_reduce", mean, "ReduceMean"},
+    Translator{"max_reduce", max, "ReduceMax"},
+    Translator{"min_reduce", min, "ReduceMin"},
+    Translator{"tract_core_product_reduce", product, "ReduceProd"},
+    Translator{"any_reduce", any, "Cast ReduceMax"},
+    Translator{"all_reduce", all, "Cast ReduceMin"},
+    Translator{"argmax_reduce", argmax, "ArgMax"},
+    Translator{"argmin_reduce", argmin, "ArgMin"},
+    Translator{"tract_core_argmax_reduce_last", argmax_last, "ArgMax"},
+    Translator{"tract_core_argmin_reduce_last", argmin_last, "ArgMin"},
 };
 
 }  // namespace

@@ -82,10 +82,10 @@ EvalValue constant(const Call& call) {
 }
 
 constexpr std::array kTranslators = {
-    Translator{"external", external},
-    Translator{"tract_core_external", tract_external},
-    Translator{"variable", variable},
-    Translator{"constant", constant},
+    Translator{"external", external, "input"},
+    Translator{"tract_core_external", tract_external, "input"},
+    Translator{"variable", variable, "initializer"},
+    Translator{"constant", constant, "initializer"},
 };
 
 }  // namespace

@@ -127,13 +127,14 @@ EvalValue masked_softmax(const Call& call) {
 }
 
 constexpr std::array kTranslators = {
-    Translator{"tract_core_is_nan", is_nan},
-    Translator{"tract_core_is_inf", is_inf},
-    Translator{"tract_core_topk", topk},
-    Translator{"tract_core_scatter_elements", scatter_elements},
-    Translator{"tract_core_trilu", trilu},
-    Translator{"tract_core_one_hot", one_hot},
-    Translator{"tract_transformers_scaled_masked_softmax", masked_softmax},
+    Translator{"tract_core_is_nan", is_nan, "IsNaN"},
+    Translator{"tract_core_is_inf", is_inf, "IsInf"},
+    Translator{"tract_core_topk", topk, "TopK Cast Reshape"},
+    Translator{"tract_core_scatter_elements", scatter_elements, "ScatterElements Cast"},
+    Translator{"tract_core_trilu", trilu, "Trilu Cast Reshape"},
+    Translator{"tract_core_one_hot", one_hot, "Where Equal Unsqueeze Cast"},
+    Translator{"tract_transformers_scaled_masked_softmax", masked_softmax,
+               "Softmax Mul Add Where"},
 };
 
 }  // namespace

@@ -422,6 +422,8 @@ fragment tract_core_scan( body: string, scan: (string, tensor<?>, integer, integ
     -> ( outputs: tensor<?>[] );
 )";
 
+}  // namespace
+
 const std::vector<Fragment>& standard_operators() {
   static const std::vector<Fragment> all = [] {
     std::vector<Fragment> result;
@@ -436,8 +438,6 @@ const std::vector<Fragment>& standard_operators() {
   }();
   return all;
 }
-
-}  // namespace
 
 const Fragment* find_standard_operator(std::string_view name) {
   const std::vector<Fragment>& all = standard_operators();

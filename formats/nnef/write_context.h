@@ -124,5 +124,7 @@ class NodeWriter {
 /// Computes nodes over integers of shapes (Shape, Gather, Concat, ...) without writing them.
 /// True where all outputs are known now.
 bool fold_integers(NodeWriter& n);
+/// Their names.
+std::span<const std::string_view> folded_operators();
 
 }  // namespace espalier::nnef

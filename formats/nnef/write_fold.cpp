@@ -12,6 +12,11 @@ namespace {
 
 constexpr size_t kMaxElements = 4096;
 
+constexpr auto kFolded = std::to_array<std::string_view>(
+    {"Add", "Cast", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Gather", "Identity",
+     "Mul", "Reshape", "Shape", "Size", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+     "Where"});
+
 // Elements of a tensor in row-major order under other strides.
 size_t count_of(NodeWriter& n, const Shape& shape) {
   const size_t count = element_count(shape);
@@ -363,10 +368,6 @@ std::optional<Integers> folded(NodeWriter& n) {
     if (!extents) return std::nullopt;
     return Integers{{}, {product(*extents, 0, extents->size())}};
   }
-  constexpr std::array<std::string_view, 17> kFolded{
-      "Add",       "Cast",      "Concat", "ConstantOfShape", "Div",   "Equal",   "Expand",
-      "Gather",    "Identity",  "Mul",    "Reshape",         "Slice", "Squeeze", "Sub",
-      "Transpose", "Unsqueeze", "Where"};
   if (std::ranges::find(kFolded, op) == kFolded.end() || n.inputs() == 0) return std::nullopt;
   std::vector<Integers> inputs;
   for (size_t i = 0; i < n.inputs(); ++i) {
@@ -399,6 +400,8 @@ std::optional<Integers> folded(NodeWriter& n) {
 }
 
 }  // namespace
+
+std::span<const std::string_view> folded_operators() { return kFolded; }
 
 bool fold_integers(NodeWriter& n) {
   if (!n.node.domain.empty() || n.node.outputs.size() != 1) return false;

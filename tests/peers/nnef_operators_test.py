@@ -213,14 +213,26 @@ def cases():
     yield Case("logarithmic_quantize", "y = logarithmic_quantize(x, max = 2.0, bits = 4);", peers="k")
 
 
+INFIX = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow", "<": "lt", ">": "gt", "<=": "le", ">=": "ge", "==": "eq", "!=": "ne", "&&": "and", "||": "or", "!": "not"}
+
+
 def listed(program):
-    """NNEF operator -> ONNX operators, and those that are expanded."""
-    table = json.loads(peer.espalier(program, "convert", "--list-operators", "--json", "-").stdout)
-    return {row["nnef"]: set((row["onnx"] or "").split()) for row in table["read"]}
+    """NNEF operator -> ONNX operators that it, or what it is expanded to, becomes."""
+    rows = json.loads(peer.espalier(program, "convert", "--list-operators", "--json", "-").stdout)["read"]
+    own = {row["nnef"] or row["tract"]: set((row["onnx"] or "").split()) for row in rows}
+    bodies = {row["nnef"] or row["tract"]: {INFIX.get(name, name) for name in (row["body"] or "").split()} for row in rows}
+
+    def closure(name):
+        return own[name].union(*(closure(inner) for inner in bodies[name]))
+    return {name: closure(name) for name in own}
 
 
-def names(text):
-    return set(re.findall(r"([a-z_0-9]+)\s*(?:<[a-z]+>)?\(", text.split("{", 1)[1]))
+def unlisted(text, path, table):
+    """Operators of the ONNX file that the list does not name for those of the document."""
+    body = text.split("{", 1)[1]
+    used = set(re.findall(r"(\w+)(?:<\w+>)?\(", body)) | {INFIX[sign] for sign in INFIX if sign in body}
+    named = set().union(*(table[name] for name in used), {"Unsqueeze", "Identity"})  # shapes and names, anywhere
+    return {node.op_type for node in onnx.load(path).graph.node} - named
 
 
 def check(program, case, folder, table):
@@ -230,6 +242,9 @@ def check(program, case, folder, table):
         text = peer.espalier(program, "convert", source, again, "-q", expect=1).stderr
         return "" if f"nnef.{case.refused} " in text and not os.path.exists(again) else f"refused with: {text.strip()}"
     peer.espalier(program, "convert", source, again, "-q")
+    extra = unlisted(case.text(False), again, table)
+    if extra:
+        return f"made {extra}, which --list-operators does not name"
     session = peer.session(again)
     found = session.run(None, {session.get_inputs()[0].name: case.x})
     peers = {"k": lambda: peer.khronos_outputs(case.write(os.path.join(folder, "khronos")), [case.x], LOWERED)[0],
@@ -248,7 +263,7 @@ def check(program, case, folder, table):
 
 def main(program, wanted):
     faults = count = 0
-    table = {}
+    table = listed(program)
     for case in cases():
         if wanted and not any(w in case.name for w in wanted):
             continue

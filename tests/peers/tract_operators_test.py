@@ -4,8 +4,11 @@ the ONNX file, reading the NNEF file back gives a model that computes it too, an
 
     tract_operators_test.py ESPALIER [NAME...]
 """
+import json
 import os
+import re
 import sys
+import tarfile
 import tempfile
 
 import numpy as np
@@ -355,7 +358,22 @@ def reference(model):
     return run
 
 
-def check(program, case, folder):
+# Around any operator: what aligns shapes, and inputs, weights and outputs.
+ANYWHERE = {"external", "tract_core_external", "variable", "copy", "unsqueeze", "squeeze", "transpose", "network"}
+
+
+def unlisted(path, model, table):
+    """Operators of an NNEF file that `convert --list-operators` does not name for those of the model."""
+    with tarfile.open(path) as archive:
+        text = archive.extractfile("graph.nnef").read().decode()
+    text = re.sub(r"'[^']*'", "''", text)
+    own = set(re.findall(r"^fragment (\w+)", text, re.M))
+    used = set(re.findall(r"(\w+)(?:<\w+>)?\(", text)) - own
+    named = set().union(*(table.get(node.op_type, set()) for node in model.graph.node))
+    return used - named - ANYWHERE
+
+
+def check(program, case, folder, table):
     import tract
     source, target, again = (os.path.join(folder, name) for name in ("in.onnx", "out.nnef.tar", "again.onnx"))
     onnx.save(case.model, source)
@@ -365,6 +383,9 @@ def check(program, case, folder):
             return f"refused with: {text.strip()}"
         return "refused, but a file is there" if os.path.exists(target) else ""
     peer.espalier(program, "convert", source, target)
+    extra = unlisted(target, case.model, table)
+    if extra:
+        return f"written with {extra}, which --list-operators does not name"
     run, runnable = reference(case.model), tract.nnef().load(target).into_runnable()
     if case.kept:
         again = os.path.join(folder, "again.nnef.tgz")
@@ -386,13 +407,15 @@ def check(program, case, folder):
 
 def main(program, wanted):
     faults = count = 0
+    listing = json.loads(peer.espalier(program, "convert", "--list-operators", "--json", "-").stdout)
+    table = {row["onnx"]: set(f"{row['standard'] or ''} {row['tract'] or ''}".split()) for row in listing["written"]}
     with tempfile.TemporaryDirectory() as folder:
         for case in cases():
             if wanted and not any(w in case.name for w in wanted):
                 continue
             count += 1
             try:
-                fault = check(program, case, folder)
+                fault = check(program, case, folder, table)
             except Exception as error:  # noqa: BLE001
                 fault = " ".join(str(error).split("Stack backtrace")[0].split())[-700:]
             if os.path.exists(os.path.join(folder, "out.nnef.tar")):

@@ -6,6 +6,8 @@
 #include "apps/espalier/command.h"
 #include "apps/espalier/options.h"
 #include "apps/espalier/pack_job.h"
+#include "formats/nnef/operator_list.h"
+#include "lib/report/report.h"
 
 namespace espalier {
 namespace {
@@ -15,7 +17,7 @@ struct Args {
   DataOptions data;
   std::string input, output, eval, pack = "auto", profile, index, values;
   std::vector<std::string> shapes;
-  bool dry_run = false, no_verify = false;
+  bool dry_run = false, no_verify = false, list_operators = false;
 };
 
 std::string why_dense(const Layer& layer, const Weight& weight, const Args& args, double zeros) {
@@ -49,8 +51,50 @@ Model packed_of(const Model& model, const Args& args, const std::string& profile
   return with_packed_values(pack_existing(model, parse_block_shape(args.pack), pool), args.values);
 }
 
+// The operators that the program translates, from the tables that it translates by.
+int list_operators(const Args& args) {
+  Table written{"written",
+                "ONNX to NNEF",
+                {{"onnx", "ONNX"},
+                 {"standard", "NNEF standard"},
+                 {"tract", "tract"},
+                 {"computed", "computed while writing", Unit::kYesNo}},
+                {},
+                {}};
+  for (const nnef::WrittenOperator& row : nnef::written_operators()) {
+    written.rows.push_back({row.onnx, cell_or_null(row.standard), cell_or_null(row.tract),
+                            row.is_computed ? Cell(true) : Cell()});
+  }
+  Table read{
+      "read",
+      "NNEF to ONNX",
+      {{"nnef", "NNEF standard"}, {"tract", "tract"}, {"onnx", "ONNX"}, {"body", "expanded to"}},
+      {},
+      {}};
+  for (const nnef::ReadOperator& row : nnef::read_operators()) {
+    read.rows.push_back({row.is_standard ? Cell(row.nnef) : Cell(),
+                         row.is_standard ? Cell() : Cell(row.nnef), cell_or_null(row.onnx),
+                         cell_or_null(row.body)});
+  }
+  Report report;
+  report.title = "Operators of ONNX and NNEF";
+  report.head = {
+      "What convert makes of an operator, to and fro. Where a row has several names, the first "
+      "computes and the others shape its inputs and results, or "
+      "each stands for one case.",
+      "Computed while writing: over shapes and other integers that are known then. An NNEF "
+      "operator that has neither is kept: it can be written "
+      "as NNEF again, and is refused by name on the way to ONNX."};
+  report.parts = {written, read};
+  constexpr size_t kWidth = 250;  // no name is cut
+  emit(report, args.common, kWidth);
+  return kDone;
+}
+
 int run(Args args) {
   apply_common(args.common);
+  if (args.list_operators) return list_operators(args);
+  if (args.input.empty()) throw Error(Fault::kUsage, "IN is missing: the model to convert");
   if (args.output.empty() && !args.dry_run)
     throw Error(Fault::kUsage, "OUT is missing: the file to write, or --dry-run");
   if (args.pack != "auto" && args.pack != "none") parse_block_shape(args.pack);
@@ -91,7 +135,7 @@ int run(Args args) {
 
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
-  app.add_option("IN", args->input, "model to convert")->required();
+  app.add_option("IN", args->input, "model to convert");
   app.add_option("OUT,-o,--output", args->output, "model to write, format by its ending");
   app.add_option("--pack", args->pack,
                  "auto, RxC, none: how zeros that are there are packed (auto: the smallest)")
@@ -102,6 +146,8 @@ std::function<int()> add(CLI::App& app) {
       ->type_name("T")
       ->group("What is written");
   add_write_options(app, args->profile, args->index, args->shapes);
+  app.add_flag("--list-operators", args->list_operators,
+               "print what each operator of ONNX and NNEF becomes, and do nothing else");
   app.add_flag("--no-verify", args->no_verify, "do not run the models or read OUT back")
       ->group("What is written");
   app.add_flag("--dry-run", args->dry_run, "everything but writing OUT")->group("What is written");
@@ -113,6 +159,8 @@ std::function<int()> add(CLI::App& app) {
   add_common(app, args->common);
   add_footer(app,
              "  espalier convert trained_sparse.onnx packed.nnef.tgz\n"
+             "  espalier convert trained_sparse.onnx bound.nnef.tgz --shape bands:10,1,32\n"
+             "  espalier convert --list-operators\n"
              "  espalier convert packed.nnef.tgz dense.onnx --profile dense");
   return [args] { return run(*args); };
 }
