@@ -56,7 +56,8 @@ HWY_INLINE V dot4(D d, V sum, V x, V w) {
 #if HWY_TARGET == HWY_NEON
 #if HWY_ARCH_ARM_A64
   if constexpr (kDot) {
-    asm(".arch_extension dotprod\n\tsdot %0.4s, %1.16b, %2.16b"
+    // GNU as 2.40 takes no ".arch_extension dotprod".
+    asm(".arch armv8.2-a+crypto+dotprod\n\tsdot %0.4s, %1.16b, %2.16b"
         : "+w"(sum.raw)
         : "w"(x.raw), "w"(w.raw));
     return sum;
