@@ -42,15 +42,23 @@ void check_one(const char* option, const std::string& value,
 
 }  // namespace
 
-void add_write_options(CLI::App& app, std::string& profile, std::string& index,
+void add_write_options(CLI::App& app, std::string& profile, std::string& index, bool& keep_io_names,
                        std::vector<std::string>& shapes) {
   app.add_option("--profile", profile,
-                 "how packed weights are spelled (NNEF: tract; ONNX: function)")
+                 "how packed weights are spelled; NNEF: tract, portable, operator, opaque, dense "
+                 "(tract); ONNX: docs/formats/sparse-onnx.md (function)")
       ->type_name("P")
       ->group("What is written");
-  app.add_option("--index", index, "grid, first-element: the index of a block (grid)")
+  app.add_option("--index", index,
+                 "grid, first-element, mask: the index of a block, or a dense 0/1 mask (grid)")
       ->type_name("I")
-      ->check(CLI::IsMember({"grid", "first-element"}))
+      ->check(CLI::IsMember({"grid", "first-element", "mask"}))
+      ->group("What is written");
+  app.add_flag("--keep-io-names", keep_io_names,
+               "an input or output whose name the format cannot hold is an error, not renamed")
+      ->group("What is written");
+  app.add_flag_callback(
+         "--deterministic", [] {}, "the same model is the same bytes, archives too: always so")
       ->group("What is written");
   app.add_option("--input-shape,--shape", shapes,
                  "bind the free dimensions of an input, ? leaves one free; repeatable; "

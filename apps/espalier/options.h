@@ -12,8 +12,8 @@ class App;
 
 namespace espalier {
 
-/// --profile, --index and --input-shape, for every command that writes a model.
-void add_write_options(CLI::App& app, std::string& profile, std::string& index,
+/// --profile, --index, --keep-io-names and --input-shape, for every command that writes a model.
+void add_write_options(CLI::App& app, std::string& profile, std::string& index, bool& keep_io_names,
                        std::vector<std::string>& shapes);
 
 /// NAME=DxDx... or NAME:D,D,... as --input-shape takes it; "?" leaves an extent free.

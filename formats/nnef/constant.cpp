@@ -16,6 +16,7 @@ ConstantPtr derive(const ConstantPtr& constant, std::string key, const Make& mak
   if (slot == nullptr) {
     slot = make();
     slot->has_label = constant->has_label;
+    slot->masked = constant->masked;
   }
   return slot;
 }
@@ -97,6 +98,10 @@ SparseMatrix take_parts(const SparseMatrix& matrix, size_t first, size_t count, 
     return taken;
   };
   result.values = rows_of(matrix.values, from, to);
+  if (matrix.scale.count() != 0) {
+    result.scale =
+        rows_of(matrix.scale, first * matrix.fold.rows, (first + count) * matrix.fold.rows);
+  }
   if (matrix.has_diagonal()) {
     result.diagonal =
         rows_of(matrix.diagonal, first * matrix.fold.rows, (first + count) * matrix.fold.rows);
@@ -210,7 +215,8 @@ ConstantPtr widened(const ConstantPtr& constant, DType dtype) {
   if (constant->dtype() == dtype) return constant;
   if (const SparseMatrix* matrix = constant->sparse()) {
     const bool exact = matrix->values.dtype() == dtype ||
-                       (matrix->values.dtype() == DType::kF16 && dtype == DType::kF32);
+                       (matrix->values.dtype() == DType::kF16 && dtype == DType::kF32) ||
+                       (matrix->values.dtype() == DType::kI8 && dtype == DType::kF16);
     if (!exact || (matrix->has_diagonal() && matrix->diagonal.dtype() != matrix->values.dtype())) {
       return nullptr;
     }
@@ -267,12 +273,18 @@ ConstantPtr first_axis_slice(const ConstantPtr& constant, int64_t begin, int64_t
 }
 
 ConstantPtr folded(const ConstantPtr& constant, const Fold& fold) {
+  if (element_count(constant->shape) != fold.count()) return constant;
   const SparseMatrix* matrix = constant->sparse();
-  if (matrix == nullptr || matrix->fold == fold) return constant;
-  ESPALIER_CHECK(matrix->fold.count() == fold.count());
+  if (matrix == nullptr ? !constant->masked : matrix->fold == fold) return constant;
   return derive(constant,
                 fmt::format("fold {} {} {} {}", fold.parts, fold.rows, fold.cols, fold.transposed),
-                [&] { return make_constant(constant->name, refold(*matrix, fold)); });
+                [&] {
+                  if (matrix != nullptr)
+                    return make_constant(constant->name, refold(*matrix, fold));
+                  auto packed = pack_smallest(*constant->dense(), fold);
+                  return packed ? make_constant(constant->name, *std::move(packed))
+                                : std::make_shared<Constant>(*constant);
+                });
 }
 
 bool is_zero(const Constant& constant) {

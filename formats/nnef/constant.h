@@ -24,6 +24,7 @@ struct Constant {
   Shape shape;
 
   bool has_label = false;  ///< `name` is a label, not what an assignment wished
+  bool masked = false;     ///< dense, of a mask: packed by the operator that folds it
 
   ValueId placed = kNoValue;  ///< the value in the graph, see GraphBuilder::place
   std::map<std::string, std::shared_ptr<Constant>> derived;
@@ -57,8 +58,8 @@ ConstantPtr widened(const ConstantPtr& constant, DType dtype);
 /// Elements begin to end of the first axis.
 ConstantPtr first_axis_slice(const ConstantPtr& constant, int64_t begin, int64_t end);
 
-/// A packed constant whose parts lie as `fold` says, the same bits; a dense one is returned as it
-/// is. `fold` must cover the same elements (a bug otherwise).
+/// A packed constant whose parts lie as `fold` says, the same bits; a masked one packed in the
+/// smallest way where that is smaller; any other, and where `fold` has other elements, as it is.
 ConstantPtr folded(const ConstantPtr& constant, const Fold& fold);
 
 /// Whether a dense constant holds nothing but zero bits (or bits of -0.0).

@@ -1,5 +1,7 @@
 #include "formats/nnef/decode_fragments.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -75,6 +77,18 @@ constexpr std::string_view kPortable = R"(fragment block_sparse_decode_portable(
 }
 )";
 
+constexpr std::string_view kPortableRagged = R"(fragment block_sparse_decode_portable_ragged(
+    values: tensor<scalar>, index: tensor<scalar>, row_ids: tensor<scalar>,
+    col_ids: tensor<scalar>, flat: integer[], cells: integer[], padded: integer[],
+    shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    full = block_sparse_decode_portable(values, index, row_ids, col_ids, flat = flat,
+        cells = cells, shape = padded);
+    output = slice(full, axes = [0, 1], begin = [0, 0], end = shape);
+}
+)";
+
 constexpr std::string_view kGather = R"(fragment block_sparse_decode_gather(
     values: tensor<scalar>, map: tensor<integer>, shape: integer[] )
     -> ( output: tensor<scalar> )
@@ -95,17 +109,79 @@ constexpr std::string_view kDiagonal = R"(fragment stacked_diagonal(
 }
 )";
 
+// Products: the decode of the same index, and the operator that reads it.
+constexpr std::string_view kMatmul = R"(fragment block_sparse_matmul(
+    input: tensor<scalar>, values: tensor<scalar>, index: tensor<integer>, grid: integer[],
+    shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    weight = block_sparse_decode(values, index, grid = grid, shape = shape);
+    output = matmul(input, weight, transposeB = true);
+}
+)";
+
+constexpr std::string_view kMatmulRagged = R"(fragment block_sparse_matmul_ragged(
+    input: tensor<scalar>, values: tensor<scalar>, index: tensor<integer>, grid: integer[],
+    padded: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    weight = block_sparse_decode_ragged(values, index, grid = grid, padded = padded, shape = shape);
+    output = matmul(input, weight, transposeB = true);
+}
+)";
+
+constexpr std::string_view kMatmulParts = R"(fragment block_sparse_matmul_parts(
+    input: tensor<scalar>, values: tensor<scalar>, index: tensor<integer>, grid: integer[],
+    padded: integer[], keep: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    weight = block_sparse_decode_parts(values, index, grid = grid, padded = padded, keep = keep,
+        shape = shape);
+    output = matmul(input, weight, transposeB = true);
+}
+)";
+
+constexpr std::string_view kLinear = R"(fragment block_sparse_linear(
+    input: tensor<scalar>, values: tensor<scalar>, index: tensor<integer>, bias: tensor<scalar>,
+    grid: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    weight = block_sparse_decode(values, index, grid = grid, shape = shape);
+    output = linear(input, weight, bias);
+}
+)";
+
+constexpr std::string_view kLinearRagged = R"(fragment block_sparse_linear_ragged(
+    input: tensor<scalar>, values: tensor<scalar>, index: tensor<integer>, bias: tensor<scalar>,
+    grid: integer[], padded: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    weight = block_sparse_decode_ragged(values, index, grid = grid, padded = padded, shape = shape);
+    output = linear(input, weight, bias);
+}
+)";
+
 constexpr std::array kFragments{
     DecodeFragment{Decode::grid, "block_sparse_decode", kGrid},
     DecodeFragment{Decode::ragged, "block_sparse_decode_ragged", kRagged},
     DecodeFragment{Decode::parts, "block_sparse_decode_parts", kParts},
     DecodeFragment{Decode::first, "block_sparse_decode_first", kFirst},
     DecodeFragment{Decode::portable, "block_sparse_decode_portable", kPortable},
+    DecodeFragment{Decode::portable_ragged, "block_sparse_decode_portable_ragged", kPortableRagged},
     DecodeFragment{Decode::gather, "block_sparse_decode_gather", kGather},
     DecodeFragment{Decode::diagonal, "stacked_diagonal", kDiagonal},
+    DecodeFragment{Decode::matmul, "block_sparse_matmul", kMatmul},
+    DecodeFragment{Decode::matmul_ragged, "block_sparse_matmul_ragged", kMatmulRagged},
+    DecodeFragment{Decode::matmul_parts, "block_sparse_matmul_parts", kMatmulParts},
+    DecodeFragment{Decode::linear, "block_sparse_linear", kLinear},
+    DecodeFragment{Decode::linear_ragged, "block_sparse_linear_ragged", kLinearRagged},
 };
 
 }  // namespace
+
+std::string DecodeFragment::declaration() const {
+  return fmt::format("{};\n", text.substr(0, text.find("\n{\n")));
+}
 
 std::span<const DecodeFragment> decode_fragments() { return kFragments; }
 
@@ -118,6 +194,23 @@ const DecodeFragment& decode_fragment(Decode kind) {
   const auto found = std::ranges::find(kFragments, kind, &DecodeFragment::kind);
   ESPALIER_CHECK(found != kFragments.end());
   return *found;
+}
+
+std::optional<Decode> decode_called_by(Decode kind) {
+  switch (kind) {
+    case Decode::portable_ragged:
+      return Decode::portable;
+    case Decode::matmul:
+    case Decode::linear:
+      return Decode::grid;
+    case Decode::matmul_ragged:
+    case Decode::linear_ragged:
+      return Decode::ragged;
+    case Decode::matmul_parts:
+      return Decode::parts;
+    default:
+      return std::nullopt;
+  }
 }
 
 }  // namespace espalier::nnef

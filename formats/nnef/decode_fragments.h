@@ -1,6 +1,8 @@
 #pragma once
 
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace espalier::nnef {
@@ -22,22 +24,38 @@ enum class Decode {
              ///< one part
   first,     ///< block_sparse_decode_first(values, index, offsets, count, places, size, shape):
              ///< index is [N], the place of each block's first element in the flat weight
-  portable,  ///< block_sparse_decode_portable(values, index, row_ids, col_ids, flat, cells, shape)
+  portable,  ///< block_sparse_decode_portable(values, index, row_ids, col_ids, flat, cells, shape):
+             ///< standard operators alone; a strip of the weight, cells = [R, br, bc, C], row_ids =
+             ///< 0 .. R - 1, col_ids = 0 .. C - 1; one block at (R, C) stands for none
+  portable_ragged,  ///< block_sparse_decode_portable_ragged(values, index, row_ids, col_ids, flat,
+                    ///< cells, padded, shape): as ragged
   gather,    ///< block_sparse_decode_gather(values, map, shape): map[R, C] says which block stands
              ///< where, as often as it likes; one of them is all zeros
   diagonal,  ///< stacked_diagonal(diag, column, padding, flat, keep, shape): [parts * n] to
              ///< [parts * n, n]; added to the decoded weight
+
+  // Products with a decoded weight, for engines that have an operator for it.
+  matmul,         ///< block_sparse_matmul(input, values, index, grid, shape)
+  matmul_ragged,  ///< block_sparse_matmul_ragged(input, values, index, grid, padded, shape)
+  matmul_parts,   ///< block_sparse_matmul_parts(input, values, index, grid, padded, keep, shape)
+  linear,         ///< block_sparse_linear(input, values, index, bias, grid, shape)
+  linear_ragged,  ///< block_sparse_linear_ragged(input, values, index, bias, grid, padded, shape)
 };
 
 struct DecodeFragment {
   Decode kind;
   std::string_view name;
   std::string_view text;  ///< its definition, as espalier writes it; ends with a newline
+
+  /// The declaration alone.
+  std::string declaration() const;
 };
 
 /// All of them; a definition stands before its users.
 std::span<const DecodeFragment> decode_fragments();
 const DecodeFragment* find_decode_fragment(std::string_view name);
 const DecodeFragment& decode_fragment(Decode kind);
+/// The fragment that the body of `kind` calls.
+std::optional<Decode> decode_called_by(Decode kind);
 
 }  // namespace espalier::nnef

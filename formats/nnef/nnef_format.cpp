@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <array>
-
 #include "formats/archive/archive.h"
 #include "formats/format.h"
 #include "formats/nnef/read_dat.h"
@@ -14,9 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 2> kProfiles = {"tract", "dense"};
-
-constexpr std::array kValues = {DType::kF32, DType::kF16};
+constexpr std::array kValues = {DType::kF32, DType::kF16, DType::kI8};
 
 // A folder with a graph.nnef, or any tar or tgz: no other format is one.
 bool recognise(const fs::path& path) {
@@ -87,7 +83,7 @@ extern constinit const Format nnef_format;
 constinit const Format nnef_format{
     .name = "nnef",
     .summary = "NNEF 1.0 with tract's operators: a folder, .tar or .tgz",
-    .profiles = kProfiles,
+    .profiles = nnef::kProfiles,
     .values = kValues,
     .recognise = recognise,
     .read = read,

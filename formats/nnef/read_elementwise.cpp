@@ -57,6 +57,9 @@ EvalValue add(const Call& call) {
 EvalValue mul(const Call& call) {
   const std::vector<TensorRef> inputs = operands(call, {"x", "y"});
   if (auto packed = scale_packed(inputs[0], inputs[1])) return *std::move(packed);
+  for (const size_t mask : {size_t{1}, size_t{0}}) {
+    if (auto masked = mask_constant(inputs[mask], inputs[1 - mask])) return *std::move(masked);
+  }
   return tensor(elementwise(call, "Mul", inputs));
 }
 
@@ -104,6 +107,10 @@ EvalValue round(const Call& call) {
 EvalValue select(const Call& call) {
   const TensorRef condition = call.tensor("condition", DType::kBool);
   std::vector<TensorRef> inputs = operands(call, {"true_value", "false_value"});
+  const EvalValue& otherwise = call.argument("false_value");
+  if (otherwise.is_number() && otherwise.number() == 0) {
+    if (auto masked = mask_constant(condition, inputs[0])) return *std::move(masked);
+  }
   const DType dtype = call.graph.dtype(inputs[0]);
   inputs.insert(inputs.begin(), condition);
   return tensor(elementwise(call, "Where", inputs, dtype));

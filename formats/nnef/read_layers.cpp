@@ -31,9 +31,7 @@ std::optional<ConstantPtr> as_matrix(const TensorRef& tensor) {
 }
 
 TensorRef with_fold(const ConstantPtr& constant, const Fold& fold) {
-  const bool fits =
-      constant->sparse() != nullptr && fold.count() == constant->sparse()->fold.count();
-  return {kNoValue, fits ? folded(constant, fold) : constant};
+  return {kNoValue, folded(constant, fold)};
 }
 
 // [outputs, inputs], as Gemm with transB reads it; [inputs, outputs] otherwise.

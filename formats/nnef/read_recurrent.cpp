@@ -77,8 +77,7 @@ TensorRef with_direction(const Call& call, const TensorRef& weight, size_t gates
   }
   const ConstantPtr raised = reshaped(weight.constant, shape);
   const Fold fold{gates, static_cast<size_t>(hidden), static_cast<size_t>(shape[2]), false};
-  const bool fits = raised->sparse() != nullptr && raised->sparse()->fold.count() == fold.count();
-  return {kNoValue, fits ? folded(raised, fold) : raised};
+  return {kNoValue, folded(raised, fold)};
 }
 
 // Whether a state starts at zero, which ONNX says by leaving it out.

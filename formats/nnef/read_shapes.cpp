@@ -181,8 +181,10 @@ EvalValue concat(const Call& call) {
       if (!other) shape.reset();
     }
   }
-  if (shape && axis == 0) {
-    if (auto packed = concat_packed(values, 0)) return *std::move(packed);
+  if (shape) {
+    if (auto packed = concat_packed(values, call.axis(axis, shape->size()))) {
+      return *std::move(packed);
+    }
   }
   if (values.size() == 1) return tensor(values[0]);
   return tensor(call.graph.node("Concat", values, {call.graph.dtype(values[0]), shape},

@@ -43,7 +43,7 @@ void expect(const Call& call, std::string_view name, const Shape& have, const Sh
   }
 }
 
-// Blocks [N, br, bc] as f32 or f16; integers become f32.
+// Blocks [N, br, bc] as f32, f16 or i8; other integers become f32.
 Tensor block_values(const Call& call) {
   const Constant& given = constant(call, "values");
   const ConstantPtr narrow = given.narrow.lock();
@@ -51,9 +51,11 @@ Tensor block_values(const Call& call) {
   if (values.shape().size() != 3) {
     call.fail(fmt::format("values are {}, not [N, rows, columns]", to_string(values.shape())));
   }
-  if (values.dtype() == DType::kF32 || values.dtype() == DType::kF16) return values;
   switch (values.dtype()) {
+    case DType::kF32:
+    case DType::kF16:
     case DType::kI8:
+      return values;
     case DType::kU8:
     case DType::kI16:
     case DType::kU16:
@@ -85,6 +87,11 @@ std::string weight_name(const Call& call, std::string_view other) {
   if (!values.has_label || !values.name.ends_with(kEnding)) return "";
   const std::string name = values.name.substr(0, values.name.size() - kEnding.size());
   return constant(call, other).name == fmt::format("{}/{}", name, other) ? name : "";
+}
+
+Tensor ones(size_t count) {
+  const std::vector<float> values(count, 1.0F);
+  return Tensor::of<float>({static_cast<int64_t>(count)}, std::span<const float>(values));
 }
 
 EvalValue weight(std::string name, SparseMatrix matrix) {
@@ -203,6 +210,7 @@ SparseMatrix on_grid(const Call& call, const Grid& grid, const Tensor& values,
   std::partial_sum(matrix.row_start.begin(), matrix.row_start.end(), matrix.row_start.begin());
   matrix.values = sorted ? values : reordered(values, order);
   matrix.dtype = DType::kF32;
+  if (values.dtype() == DType::kI8) matrix.scale = ones(grid.fold.parts * grid.fold.rows);
   clear_outside(matrix);
   return matrix;
 }
@@ -217,6 +225,23 @@ size_t product(int64_t a, int64_t b) {
   return checked_mul(static_cast<size_t>(a), static_cast<size_t>(b)).value_or(SIZE_MAX);
 }
 
+// Whether `kept` of `padded` elements end inside the last block.
+bool is_edge(int64_t kept, int64_t padded, int64_t block) {
+  return kept <= padded && kept > padded - block;
+}
+
+// shape = [rows, columns] cut out of padded: the grid's, with an edge.
+void cut_edge(const Call& call, Grid& grid, int64_t rows, int64_t cols) {
+  expect(call, "padded", call.integers("padded"), {rows, cols});
+  if (grid.shape.size() != 2 || !is_edge(grid.shape[0], rows, grid.block.rows) ||
+      !is_edge(grid.shape[1], cols, grid.block.cols)) {
+    call.fail(fmt::format("shape {} of {} x {} with blocks {}", to_string(grid.shape), rows, cols,
+                          to_string(grid.block)));
+  }
+  grid.fold.rows = static_cast<size_t>(grid.shape[0]);
+  grid.fold.cols = static_cast<size_t>(grid.shape[1]);
+}
+
 EvalValue decode_grid(Decode kind, const Call& call) {
   const Tensor values = block_values(call);
   const std::vector<int64_t> given = integers(call, "grid", 4);
@@ -229,19 +254,7 @@ EvalValue decode_grid(Decode kind, const Call& call) {
   const auto cols = static_cast<int64_t>(product(given[1], given[3]));
   if (rows < 0 || cols < 0) call.fail("grid is too large");
   grid.fold = {1, static_cast<size_t>(rows), static_cast<size_t>(cols), false};
-  const auto is_edge = [](int64_t kept, int64_t padded, int64_t block) {
-    return kept <= padded && kept > padded - block;
-  };
-  if (kind == Decode::ragged) {
-    expect(call, "padded", call.integers("padded"), {rows, cols});
-    if (grid.shape.size() != 2 || !is_edge(grid.shape[0], rows, given[2]) ||
-        !is_edge(grid.shape[1], cols, given[3])) {
-      call.fail(fmt::format("shape {} of {} x {} with blocks {}", to_string(grid.shape), rows, cols,
-                            to_string(grid.block)));
-    }
-    grid.fold.rows = static_cast<size_t>(grid.shape[0]);
-    grid.fold.cols = static_cast<size_t>(grid.shape[1]);
-  }
+  if (kind == Decode::ragged) cut_edge(call, grid, rows, cols);
   if (kind == Decode::parts) {
     const std::vector<int64_t> padded = integers(call, "padded", 3);
     const std::vector<int64_t> keep = integers(call, "keep", 2);
@@ -264,8 +277,8 @@ void expect_count_up(const Call& call, std::string_view name, const Shape& shape
   }
 }
 
-EvalValue decode_portable(const Call& call) {
-  const Tensor values = block_values(call);
+EvalValue decode_portable(Decode kind, const Call& call) {
+  Tensor values = block_values(call);
   const std::vector<int64_t> cells = integers(call, "cells", 4);  // R, br, bc, C
   Grid grid;
   grid.rows = static_cast<size_t>(cells[0]);
@@ -273,12 +286,21 @@ EvalValue decode_portable(const Call& call) {
   grid.block = block_shape(call, cells[1], cells[2]);
   grid.fold = {1, product(cells[0], cells[1]), product(cells[3], cells[2]), false};
   grid.shape = call.integers("shape");
+  const auto rows = static_cast<int64_t>(grid.fold.rows);
+  const auto cols = static_cast<int64_t>(grid.fold.cols);
+  if (rows < 0 || cols < 0) call.fail("cells are too large");
+  if (kind == Decode::portable_ragged) cut_edge(call, grid, rows, cols);
   check_grid(call, grid);
   expect_count_up(call, "row_ids", {cells[0], 1});
   expect_count_up(call, "col_ids", {1, cells[3]});
-  const auto wide = static_cast<int64_t>(grid.fold.rows) * cells[2];
-  expect(call, "flat", call.integers("flat"), {wide, values.shape()[0]});
-  return weight(weight_name(call, "index"), on_grid(call, grid, values, index_pairs(call, values)));
+  expect(call, "flat", call.integers("flat"), {rows * cells[2], values.shape()[0]});
+  std::vector<int64_t> pairs = index_pairs(call, values);
+  // The place behind the last one is none: what a strip without blocks holds.
+  if (pairs == std::vector<int64_t>{cells[0], cells[3]}) {
+    pairs.clear();
+    values = Tensor::zeros(values.dtype(), {0, cells[1], cells[2]});
+  }
+  return weight(weight_name(call, "index"), on_grid(call, grid, values, pairs));
 }
 
 bool is_zero_bits(Bytes bytes) {
@@ -471,10 +493,11 @@ void clear_diagonal(SparseMatrix& matrix, Tensor& diagonal) {
       }
     }
   }
-  const std::vector<float> values = to_f32(matrix.values);
-  const auto is_zero = [&](size_t place) { return values[place] == 0; };
+  const Tensor values = values_as_f32(matrix);
+  const auto is_zero = [&](size_t place) { return values.data<float>()[place] == 0; };
   if (std::ranges::all_of(found, is_zero)) return;
-  matrix.values = from_f32(values, DType::kF32, matrix.values.shape());
+  matrix.values = values.copy();
+  matrix.scale = Tensor::zeros(DType::kF32, {0});
   diagonal = from_f32(to_f32(diagonal), DType::kF32, diagonal.shape());
   const std::span<float> blocks = matrix.values.mutable_data<float>();
   const std::span<float> line = diagonal.mutable_data<float>();
@@ -495,11 +518,18 @@ EvalValue decode_variable(Decode kind, const Call& call) {
     case Decode::first:
       return decode_first(call);
     case Decode::portable:
-      return decode_portable(call);
+    case Decode::portable_ragged:
+      return decode_portable(kind, call);
     case Decode::gather:
       return decode_gather(call);
     case Decode::diagonal:
       return decode_diagonal(call);
+    case Decode::matmul:
+    case Decode::matmul_ragged:
+    case Decode::matmul_parts:
+    case Decode::linear:
+    case Decode::linear_ragged:
+      break;  // their bodies call a decode
   }
   throw NotTranslated{};
 }
@@ -518,8 +548,9 @@ std::optional<EvalValue> add_packed(const TensorRef& a, const TensorRef& b) {
   SparseMatrix matrix = *folded(blocks, fold)->sparse();
   Tensor line = diagonal->values;
   clear_diagonal(matrix, line);
-  // Both in one type: the wider.
-  if (line.dtype() != matrix.values.dtype()) {
+  if (matrix.values.dtype() == DType::kI8) {
+    line = as_f32(line);
+  } else if (line.dtype() != matrix.values.dtype()) {  // both in one type: the wider
     line = as_f32(line);
     matrix.values = as_f32(matrix.values);
   }
@@ -527,47 +558,151 @@ std::optional<EvalValue> add_packed(const TensorRef& a, const TensorRef& b) {
   return weight(blocks->has_label ? blocks->name : "", std::move(matrix));
 }
 
-std::optional<EvalValue> concat_packed(const std::vector<TensorRef>& parts, size_t axis) {
-  const auto packed = [](const TensorRef& part) {
-    return part.constant == nullptr ? nullptr : part.constant->sparse();
-  };
-  const SparseMatrix* first = packed(parts[0]);
-  if (first == nullptr || axis != 0 || parts.size() < 2) return std::nullopt;
-  SparseMatrix whole;
-  whole.block = first->block;
-  whole.fold = {1, 0, first->fold.cols, false};
-  whole.dtype = first->dtype;
-  whole.shape = first->shape;
-  whole.shape[0] = 0;
-  whole.row_start = {0};
-  size_t bytes = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const SparseMatrix* part = packed(parts[i]);
-    const bool fits = part != nullptr && part->block == first->block && !part->has_diagonal() &&
-                      part->fold.parts == 1 && part->fold.cols == first->fold.cols &&
-                      !part->fold.transposed && part->dtype == first->dtype &&
-                      part->values.dtype() == first->values.dtype() &&
-                      part->shape[0] == static_cast<int64_t>(part->fold.rows) &&
-                      (i + 1 == parts.size() || part->fold.rows % part->block.rows == 0);
-    if (!fits) return std::nullopt;
-    whole.fold.rows += part->fold.rows;
-    whole.shape[0] += part->shape[0];
-    const auto blocks = static_cast<uint32_t>(whole.col.size());
-    for (size_t r = 1; r < part->row_start.size(); ++r) {
-      whole.row_start.push_back(blocks + part->row_start[r]);
+namespace {
+
+// One factor for each row where `scale` has the leading extents of the weight, then ones; one for
+// all where it is a single number.
+std::optional<std::vector<float>> row_factors(const Tensor& scale, const SparseMatrix& matrix) {
+  const size_t rows = matrix.fold.parts * matrix.fold.rows;
+  const std::vector<float> factors = to_f32(scale);
+  if (factors.size() == 1) return std::vector<float>(rows, factors[0]);
+  const Shape& extents = scale.shape();
+  if (factors.size() != rows || extents.size() > matrix.shape.size()) return std::nullopt;
+  size_t covered = 1;
+  for (size_t axis = 0; axis < extents.size() && covered != rows; ++axis) {
+    if (extents[axis] != matrix.shape[axis]) return std::nullopt;
+    covered *= static_cast<size_t>(extents[axis]);
+  }
+  return factors;
+}
+
+bool all_ones(const Tensor& scale) {
+  return std::ranges::all_of(to_f32(scale), [](float value) { return value == 1; });
+}
+
+void scale_values(SparseMatrix& matrix, const std::vector<float>& factors) {
+  matrix.values = values_as_f32(matrix).copy();
+  matrix.scale = Tensor::zeros(DType::kF32, {0});
+  const std::span<float> values = matrix.values.mutable_data<float>();
+  for (size_t block_row = 0; block_row + 1 < matrix.row_start.size(); ++block_row) {
+    const size_t part = block_row / matrix.grid_rows();
+    const size_t top = part * matrix.fold.rows + block_row % matrix.grid_rows() * matrix.block.rows;
+    for (size_t b = matrix.row_start[block_row]; b < matrix.row_start[block_row + 1]; ++b) {
+      for (size_t i = 0; i < matrix.block.area(); ++i) {
+        const size_t row = top + i / matrix.block.cols;
+        if (row >= (part + 1) * matrix.fold.rows) continue;  // sticks out: zeros
+        values[b * matrix.block.area() + i] *= factors[row];
+      }
     }
-    whole.col.insert(whole.col.end(), part->col.begin(), part->col.end());
-    bytes += part->values.bytes().size();
   }
-  whole.values = Tensor::zeros(first->values.dtype(), {static_cast<int64_t>(whole.col.size()),
-                                                       whole.block.rows, whole.block.cols});
-  ESPALIER_CHECK(whole.values.bytes().size() == bytes);
-  std::byte* to = whole.values.mutable_bytes().data();
+}
+
+// Matrices whose blocks are joined: each a [rows, columns] of one part.
+using Strips = std::vector<const SparseMatrix*>;
+
+// The packed parts, where they go together along `axis` but for their extents there.
+std::optional<Strips> strips_of(const std::vector<TensorRef>& parts, size_t axis) {
+  Strips strips;
   for (const TensorRef& part : parts) {
-    const Bytes from = packed(part)->values.bytes();
-    if (!from.empty()) std::memcpy(to, from.data(), from.size());
-    to += from.size();
+    const SparseMatrix* strip = part.constant == nullptr ? nullptr : part.constant->sparse();
+    if (strip == nullptr) return std::nullopt;
+    strips.push_back(strip);
+    const SparseMatrix& first = *strips[0];
+    const auto rows = static_cast<int64_t>(strip->fold.rows);
+    const auto cols = static_cast<int64_t>(strip->fold.cols);
+    const bool fits = strip->shape == Shape{rows, cols} && strip->fold.parts == 1 &&
+                      !strip->fold.transposed && !strip->has_diagonal() &&
+                      strip->block == first.block && strip->dtype == first.dtype &&
+                      strip->values.dtype() == first.values.dtype() &&
+                      (axis == 0 ? cols == first.shape[1] : rows == first.shape[0]);
+    if (!fits) return std::nullopt;
   }
+  return strips;
+}
+
+void append_blocks(SparseMatrix& whole, std::vector<std::byte>& values, const SparseMatrix& strip,
+                   size_t row, uint32_t left) {
+  const uint32_t begin = strip.row_start[row], end = strip.row_start[row + 1];
+  for (uint32_t b = begin; b < end; ++b) whole.col.push_back(left + strip.col[b]);
+  const size_t bytes = strip.block.area() * bytes_of(strip.values.dtype());
+  const Bytes taken = strip.values.bytes().subspan(begin * bytes, (end - begin) * bytes);
+  values.insert(values.end(), taken.begin(), taken.end());
+}
+
+// Below each other. A strip whose rows end inside a block ends a part: all parts are of one height.
+std::optional<Fold> stacked_fold(const Strips& strips) {
+  Fold fold{0, 0, strips[0]->fold.cols, false};
+  size_t rows = 0;
+  for (size_t i = 0; i < strips.size(); ++i) {
+    rows += strips[i]->fold.rows;
+    if (i + 1 != strips.size() && strips[i]->fold.rows % strips[i]->block.rows == 0) continue;
+    if (fold.parts != 0 && rows != fold.rows) return std::nullopt;
+    fold.rows = rows;
+    ++fold.parts;
+    rows = 0;
+  }
+  return fold;
+}
+
+// Beside each other: only the last may end inside a block.
+std::optional<Fold> widened_fold(const Strips& strips) {
+  Fold fold{1, strips[0]->fold.rows, 0, false};
+  for (size_t i = 0; i < strips.size(); ++i) {
+    const bool ragged = strips[i]->fold.cols % strips[i]->block.cols != 0;
+    if (ragged && i + 1 != strips.size()) return std::nullopt;
+    const bool same_scale =
+        strips[i]->values.dtype() != DType::kI8 || same_bits(strips[i]->scale, strips[0]->scale);
+    if (!same_scale) return std::nullopt;
+    fold.cols += strips[i]->fold.cols;
+  }
+  return fold;
+}
+
+}  // namespace
+
+std::optional<EvalValue> concat_packed(const std::vector<TensorRef>& parts, size_t axis) {
+  if (axis > 1 || parts.size() < 2) return std::nullopt;
+  const std::optional<Strips> strips = strips_of(parts, axis);
+  if (!strips) return std::nullopt;
+  const std::optional<Fold> fold = axis == 0 ? stacked_fold(*strips) : widened_fold(*strips);
+  if (!fold) return std::nullopt;
+  const SparseMatrix& first = *strips->front();
+  SparseMatrix whole;
+  whole.block = first.block;
+  whole.fold = *fold;
+  whole.dtype = first.dtype;
+  whole.shape = {static_cast<int64_t>(fold->parts * fold->rows), static_cast<int64_t>(fold->cols)};
+  whole.row_start = {0};
+  std::vector<std::byte> values;
+  std::vector<float> scale;
+  const auto end_row = [&] { whole.row_start.push_back(static_cast<uint32_t>(whole.col.size())); };
+  if (axis == 0) {
+    for (const SparseMatrix* strip : *strips) {
+      for (size_t row = 0; row < strip->grid_rows(); ++row) {
+        append_blocks(whole, values, *strip, row, 0);
+        end_row();
+      }
+      if (strip->scale.count() == 0) continue;
+      const std::vector<float> more = to_f32(strip->scale);
+      scale.insert(scale.end(), more.begin(), more.end());
+    }
+  } else {
+    for (size_t row = 0; row < first.grid_rows(); ++row) {
+      size_t left = 0;
+      for (const SparseMatrix* strip : *strips) {
+        append_blocks(whole, values, *strip, row, static_cast<uint32_t>(left));
+        left += strip->grid_cols();
+      }
+      end_row();
+    }
+    whole.scale = first.scale;
+  }
+  if (!scale.empty())
+    whole.scale = from_f32(scale, DType::kF32, {static_cast<int64_t>(scale.size())});
+  whole.values = Tensor::zeros(first.values.dtype(), {static_cast<int64_t>(whole.col.size()),
+                                                      whole.block.rows, whole.block.cols});
+  ESPALIER_CHECK(whole.values.bytes().size() == values.size());
+  std::ranges::copy(values, whole.values.mutable_bytes().begin());
   // Strips are NAME/0, NAME/1, ...
   std::string name = parts[0].constant->has_label ? parts[0].constant->name : "";
   name = name.ends_with("/0") ? name.substr(0, name.size() - 2) : "";
@@ -581,31 +716,56 @@ std::optional<EvalValue> scale_packed(const TensorRef& a, const TensorRef& b) {
   const Tensor* scale = (scale_first ? a : b).constant->dense();
   const SparseMatrix* packed = blocks->sparse();
   const bool usable = scale != nullptr && packed != nullptr && !packed->has_diagonal() &&
-                      !packed->fold.transposed && packed->values.dtype() == DType::kF32 &&
-                      packed->dtype == DType::kF32 && scale->dtype() == DType::kF32;
+                      !packed->fold.transposed && packed->dtype == DType::kF32 &&
+                      scale->dtype() == DType::kF32 && packed->values.dtype() != DType::kF16;
   if (!usable) return std::nullopt;
-  const size_t rows = packed->fold.parts * packed->fold.rows;
-  const bool per_row = scale->count() == rows && scale->shape().size() <= packed->shape.size() &&
-                       !scale->shape().empty() && scale->shape()[0] == packed->shape[0] &&
-                       static_cast<size_t>(packed->shape[0]) == rows;
-  if (!per_row && scale->count() != 1) return std::nullopt;
-
+  const std::optional<std::vector<float>> factors = row_factors(*scale, *packed);
+  if (!factors) return std::nullopt;
   SparseMatrix matrix = *packed;
-  const std::vector<float> factors = to_f32(*scale);
-  matrix.values = from_f32(to_f32(packed->values), DType::kF32, packed->values.shape());
-  const std::span<float> values = matrix.values.mutable_data<float>();
-  for (size_t block_row = 0; block_row + 1 < matrix.row_start.size(); ++block_row) {
-    const size_t part = block_row / matrix.grid_rows();
-    const size_t top = part * matrix.fold.rows + block_row % matrix.grid_rows() * matrix.block.rows;
-    for (size_t b = matrix.row_start[block_row]; b < matrix.row_start[block_row + 1]; ++b) {
-      for (size_t i = 0; i < matrix.block.area(); ++i) {
-        const size_t row = top + i / matrix.block.cols;
-        if (row >= (part + 1) * matrix.fold.rows) continue;  // sticks out: zeros
-        values[b * matrix.block.area() + i] *= factors[per_row ? row : 0];
-      }
-    }
+  const auto is_scale = [](float value) { return value >= 0 && std::isfinite(value); };
+  if (matrix.values.dtype() == DType::kI8 && all_ones(matrix.scale) &&
+      std::ranges::all_of(*factors, is_scale)) {
+    matrix.scale = from_f32(*factors, DType::kF32, {static_cast<int64_t>(factors->size())});
+  } else {
+    scale_values(matrix, *factors);
   }
   return weight(blocks->has_label ? blocks->name : "", std::move(matrix));
+}
+
+std::optional<EvalValue> mask_constant(const TensorRef& mask, const TensorRef& values) {
+  if (mask.constant == nullptr || values.constant == nullptr) return std::nullopt;
+  const Tensor* kept = mask.constant->dense();
+  const Tensor* given = values.constant->dense();
+  const bool fits = kept != nullptr && given != nullptr && kept->shape() == given->shape() &&
+                    (given->dtype() == DType::kF32 || given->dtype() == DType::kF16);
+  if (!fits) return std::nullopt;
+  std::vector<bool> keeps;
+  if (kept->dtype() == DType::kBool) {
+    for (const uint8_t one : kept->data<uint8_t>()) keeps.push_back(one != 0);
+  } else if (kept->dtype() == DType::kF32) {
+    // A product: what is not finite stays so where the mask is 0.
+    const auto is_finite = [](float value) { return std::isfinite(value); };
+    if (!std::ranges::all_of(to_f32(*given), is_finite)) return std::nullopt;
+    for (const float one : kept->data<float>()) {
+      if (one != 0 && one != 1) return std::nullopt;
+      keeps.push_back(one == 1);
+    }
+  } else {
+    return std::nullopt;
+  }
+  Tensor dense = given->copy();
+  const size_t width = bytes_of(dense.dtype());
+  for (size_t i = 0; i < keeps.size(); ++i) {
+    if (!keeps[i]) std::memset(dense.mutable_bytes().data() + i * width, 0, width);
+  }
+  const std::string& label = values.constant->name;
+  const bool named = values.constant->has_label && label.ends_with("/values") &&
+                     mask.constant->name == label.substr(0, label.size() - 6) + "mask";
+  const ConstantPtr result =
+      make_constant(named ? label.substr(0, label.size() - 7) : "", std::move(dense));
+  result->has_label = named;
+  result->masked = true;
+  return EvalValue::of_tensor({kNoValue, result});
 }
 
 }  // namespace espalier::nnef

@@ -87,6 +87,12 @@ MatrixWire NodeWriter::matrix(size_t input) {
   return {ranked(input), false};
 }
 
+std::optional<std::string> NodeWriter::sparse_product(size_t input, bool outputs_first,
+                                                      const Wire& x,
+                                                      const std::function<std::string()>& bias) {
+  return nnef::sparse_product(state_, input_value(input), outputs_first, x, bias);
+}
+
 Wire NodeWriter::ranked(size_t input) {
   Wire result = wire(input);
   if (!result.extents) fail(fmt::format("the rank of input {} is not known", input));

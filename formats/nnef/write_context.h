@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -21,6 +22,13 @@ struct Integers {
   DType dtype = DType::kI64;  ///< kI64, kI32 or kBool
 };
 
+/// What a decode is called with: variables, and attributes that say where their blocks lie.
+struct DecodeArguments {
+  Decode kind = Decode::grid;
+  std::string values, index;
+  std::string attributes;  ///< but for the shape
+};
+
 /// What is known about the values of the graph while it is written, and the text so far.
 struct WriteState {
   WriteState(const Model& model, const WriteOptions& options);
@@ -35,8 +43,11 @@ struct WriteState {
   std::map<ValueId, Integers> integers;          ///< values known without computing them
   std::map<std::string, std::string> fragments;  ///< of recurrent steps, by name
   std::vector<std::string> fragment_order;
-  bool needs_tract = false;                   ///< even where no operator's name says so
-  std::vector<Decode> decodes;                ///< those in use
+  bool needs_tract = false;              ///< even where no operator's name says so
+  std::vector<Decode> decodes;           ///< those in use
+  std::map<std::string, Wire> counters;  ///< variables 0, 1, 2, ... of profile portable
+  /// Weights that products read themselves (profile operator), by the product's rank.
+  std::map<std::pair<ValueId, size_t>, DecodeArguments> products;
   std::map<std::string, Variable> variables;  ///< by identifier
   std::vector<std::string> variable_order;
 };
@@ -49,6 +60,12 @@ struct MatrixWire {
   bool is_flipped = false;
 };
 MatrixWire matrix_wire(WriteState& state, ValueId value);
+/// The product of `input` with a packed weight in one call of profile operator, plus what `bias`
+/// writes, [1, outputs]; nothing where it is spelled by a decode: in other profiles, and with a
+/// diagonal, i8 values or f16 weights. `outputs_first` says how the operator reads the weight.
+std::optional<std::string> sparse_product(WriteState& state, ValueId value, bool outputs_first,
+                                          const Wire& input,
+                                          const std::function<std::string()>& bias);
 
 /// One node while it is spelled.
 class NodeWriter {
@@ -74,6 +91,9 @@ class NodeWriter {
   Wire wire(size_t input);
   /// The same for the second factor of a matrix product.
   MatrixWire matrix(size_t input);
+  /// See sparse_product.
+  std::optional<std::string> sparse_product(size_t input, bool outputs_first, const Wire& x,
+                                            const std::function<std::string()>& bias = {});
   /// A wire whose rank is known.
   Wire ranked(size_t input);
   DType dtype(size_t input);

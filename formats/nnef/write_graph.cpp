@@ -17,8 +17,13 @@
 namespace espalier::nnef {
 namespace {
 
-constexpr std::array<std::string_view, 2> kProfiles{"tract", "dense"};
-constexpr std::array<std::string_view, 2> kIndices{"grid", "first-element"};
+constexpr std::array<std::string_view, 3> kIndices{"grid", "first-element", "mask"};
+
+// The indices that each profile has; dense has no use for any of them.
+bool goes_together(std::string_view profile, std::string_view index) {
+  if (index == "first-element") return profile != "portable" && profile != "operator";
+  return index == "grid" || (profile != "operator" && profile != "opaque");
+}
 
 void expect_one_of(std::string_view what, const std::string& value,
                    std::span<const std::string_view> known) {
@@ -31,6 +36,10 @@ WriteOptions checked(WriteOptions options) {
   if (options.profile.empty()) options.profile = kProfiles[0];
   expect_one_of("profile", options.profile, kProfiles);
   expect_one_of("index", options.index, kIndices);
+  if (!goes_together(options.profile, options.index)) {
+    throw Error(Fault::kUsage, fmt::format("index '{}': profile {} has none of this kind",
+                                           options.index, options.profile));
+  }
   return options;
 }
 
@@ -174,12 +183,45 @@ std::string external(const Value& value, DType dtype, const std::string& shape) 
   }
 }
 
+// Names that scripts feed and fetch by.
+void check_io_names(const WriteState& state, std::span<const ValueId> values,
+                    std::string_view what) {
+  for (const ValueId value : values) {
+    const std::string& name = state.model.graph.values[value].name;
+    if (state.ids[value] == name) continue;
+    throw Error(Fault::kUnsupported,
+                fmt::format("{} '{}' cannot keep its name (--keep-io-names): NNEF has identifiers "
+                            "of letters, digits and _, it would be {}",
+                            what, printable(name), state.ids[value]));
+  }
+}
+
+// What only tract reads, in a profile of standard operators.
+void check_portable(const Extents& extents, const std::string& name) {
+  if (std::ranges::all_of(extents, [](const Dim& dim) { return dim.constant().has_value(); })) {
+    return;
+  }
+  throw Error(Fault::kUnsupported,
+              fmt::format("input '{0}' is {1}: profile portable has no free dimensions, bind them "
+                          "(--input-shape {0}=...)",
+                          printable(name), to_string(extents)));
+}
+
+void check_portable(const GraphText::Body& body) {
+  if (body.tract_operator.empty()) return;
+  throw Error(Fault::kUnsupported,
+              fmt::format("{}: profile portable has standard operators alone, this takes {}",
+                          body.tract_owner, body.tract_operator));
+}
+
 void write_inputs(WriteState& state, std::span<const ValueId> inputs, Symbols& symbols) {
   const auto bound = bound_dimensions(state.model.graph, inputs, state.options);
   for (const ValueId id : inputs) {
     const Value& value = state.model.graph.values[id];
     const DType dtype = value.dtype == DType::kUnknown ? DType::kF32 : value.dtype;
     const Extents extents = input_extents(value, bound_shape(value, state.options), bound, symbols);
+    if (state.options.profile == "portable") check_portable(extents, value.name);
+    state.text.set_owner(fmt::format("input '{}'", printable(value.name)));
     state.wires[id] = state.text.assign(state.ids[id], external(value, dtype, to_string(extents)),
                                         extents, dtype);
   }
@@ -234,6 +276,7 @@ void spell_node(WriteState& state, const Node& node) {
     return;
   }
   NodeWriter n(state, node);
+  state.text.set_owner(described(graph, node));
   try {
     if (node.domain == "nnef" && state.model.origin.format == "nnef") return spell_kept(n, state);
     const Spelling* spelling = node.domain.empty() ? find_spelling(node.op) : nullptr;
@@ -259,6 +302,7 @@ std::vector<std::string> write_outputs(WriteState& state) {
     copy.name = graph.values[output].name;
     copy.inputs = {output};
     NodeWriter n(state, copy);
+    state.text.set_owner(fmt::format("output '{}'", printable(copy.name)));
     const bool is_weight = find_weight(graph, output) != nullptr;
     try {
       if (is_weight) state.ids[output] = state.names.identifier(id + "_constant");
@@ -280,13 +324,20 @@ struct Kept {
   std::vector<std::string> extensions, fragments;
 };
 
+// As the file has it: decodes of profile opaque have no body.
+std::string text_of(const WriteState& state, Decode kind) {
+  const DecodeFragment& fragment = decode_fragment(kind);
+  const bool opaque = state.options.profile == "opaque" && kind != Decode::diagonal;
+  return opaque ? fragment.declaration() : std::string(fragment.text);
+}
+
 // The text of a fragment that this graph uses.
-std::optional<std::string_view> own_fragment(const WriteState& state, const std::string& name) {
+std::optional<std::string> own_fragment(const WriteState& state, const std::string& name) {
   if (const auto found = state.fragments.find(name); found != state.fragments.end()) {
     return found->second;
   }
   for (const Decode kind : state.decodes) {
-    if (decode_fragment(kind).name == name) return decode_fragment(kind).text;
+    if (decode_fragment(kind).name == name) return text_of(state, kind);
   }
   return std::nullopt;
 }
@@ -321,7 +372,9 @@ std::string used_fragments(const WriteState& state, const Kept& kept) {
     out += text;
   };
   for (const DecodeFragment& fragment : decode_fragments()) {
-    if (std::ranges::find(state.decodes, fragment.kind) != state.decodes.end()) add(fragment.text);
+    if (std::ranges::find(state.decodes, fragment.kind) != state.decodes.end()) {
+      add(text_of(state, fragment.kind));
+    }
   }
   for (const std::string& name : state.fragment_order) add(state.fragments.at(name));
   for (const std::string& text : kept.fragments) add(text);
@@ -369,6 +422,10 @@ Spelled spell(const Model& model, const WriteOptions& given) {
   const std::vector<ValueId> inputs = real_inputs(graph);
   name_values(state, inputs);
   name_values(state, graph.outputs);
+  if (options.keep_io_names) {
+    check_io_names(state, inputs, "input");
+    check_io_names(state, graph.outputs, "output");
+  }
   Symbols symbols(state);
   write_inputs(state, inputs, symbols);
   for (ValueId value = 0; value < graph.values.size(); ++value) {
@@ -382,8 +439,15 @@ Spelled spell(const Model& model, const WriteOptions& given) {
   input_ids.reserve(inputs.size());
   for (const ValueId input : inputs) input_ids.push_back(state.ids[input]);
   const GraphText::Body body = state.text.body(outputs);
+  if (options.profile == "portable") check_portable(body);
   Spelled result;
   result.graph = document_text(state, symbols, input_ids, outputs, body);
+  if (options.profile == "portable" &&
+      result.graph.find("\nextension tract_") != std::string::npos) {
+    throw Error(
+        Fault::kUnsupported,
+        "a fragment of the model is tract's: profile portable has standard operators alone");
+  }
   for (const std::string& id : state.variable_order) {
     if (body.ids.contains(id)) result.variables.push_back(state.variables[id]);
   }

@@ -1,14 +1,20 @@
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "formats/format.h"
 #include "lib/ir/model.h"
 
 namespace espalier::nnef {
+
+/// How packed weights are spelled (docs/formats/sparse-nnef.md); the first is the default.
+constexpr std::array<std::string_view, 5> kProfiles{"tract", "portable", "operator", "opaque",
+                                                    "dense"};
 
 /// A variable of the written graph; `make` computes its elements when the writer gets to it, so
 /// that no two decoded weights are held at a time; it looks at the model that was spelled.

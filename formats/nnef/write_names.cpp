@@ -123,7 +123,8 @@ std::string Names::label(std::string_view wanted) {
 }
 
 std::string Names::packed_label(std::string_view wanted) {
-  constexpr std::array<std::string_view, 4> kParts{"values", "index", "diag", "offsets"};
+  constexpr std::array<std::string_view, 6> kParts{"values",  "index", "diag",
+                                                   "offsets", "scale", "mask"};
   const std::string base = safe_path(wanted);
   std::string result = base;
   const auto is_taken = [&](std::string_view part) {

@@ -20,6 +20,34 @@ std::string matmul(const std::string& a, const std::string& b, bool transpose_a,
                      transpose_b ? ", transposeB = true" : "");
 }
 
+// One call for product and bias, where the profile has it.
+bool sparse_gemm(NodeWriter& n, const Wire& a, float beta) {
+  const bool outputs_first = int_attribute(n.node, "transB", 0) != 0;
+  std::function<std::string()> bias;
+  if (n.has(2)) bias = [&] { return scaled(n.raised(n.ranked(2), 2).id, beta); };
+  const auto product = n.sparse_product(1, outputs_first, a, bias);
+  if (!product) return false;
+  const Extents weight = *n.known_extents(1);
+  n.set(*product, Extents{(*a.extents)[0], weight[outputs_first ? 0 : 1]}, a.dtype);
+  return true;
+}
+
+// A packed matrix behind an input of rank 2 or more.
+bool sparse_matmul(NodeWriter& n, const Wire& a) {
+  if (!n.is_constant(1) || a.extents->size() < 2) return false;
+  const auto product = n.sparse_product(1, false, a);
+  if (!product) return false;
+  const Extents weight = *n.known_extents(1);
+  Extents extents = *a.extents;
+  for (size_t i = 2; i < weight.size(); ++i) {
+    Dim& extent = extents[extents.size() - 1 - i];
+    if (extent.is(1)) extent = weight[weight.size() - 1 - i];
+  }
+  extents.back() = weight.back();
+  n.set(*product, extents, a.dtype);
+  return true;
+}
+
 }  // namespace
 
 void spell_einsum(NodeWriter& n) {
@@ -61,6 +89,7 @@ void spell_gemm(NodeWriter& n) {
   const float alpha = float_attribute(n.node, "alpha", 1.0F);
   const float beta = float_attribute(n.node, "beta", 1.0F);
   const Wire a = n.ranked(0);
+  if (!transpose_a && alpha == 1.0F && a.extents->size() == 2 && sparse_gemm(n, a, beta)) return;
   const MatrixWire b = n.matrix(1);
   const bool transpose_b = (int_attribute(n.node, "transB", 0) != 0) != b.is_flipped;
   if (a.extents->size() != 2 || b.wire.extents->size() != 2)
@@ -80,6 +109,7 @@ void spell_gemm(NodeWriter& n) {
 
 void spell_matmul(NodeWriter& n) {
   Wire a = n.ranked(0);
+  if (sparse_matmul(n, a)) return;
   MatrixWire b = n.matrix(1);
   const size_t rank_a = a.extents->size(), rank_b = b.wire.extents->size();
   if (rank_a == 0 || rank_b == 0) n.fail("a factor is a scalar");

@@ -298,7 +298,7 @@ void spell_pad(NodeWriter& n) {
   } else if (mode == "reflect") {
     border = "reflect";
   } else if (mode == "edge") {
-    border = "replicated";  // as tract calls what NNEF calls 'replicate'
+    border = n.is_standard_only() ? "replicate" : "replicated";  // the second is tract's
   } else {
     n.fail(fmt::format("mode '{}' is not supported", printable(mode)));
   }

@@ -23,7 +23,7 @@ bool is_word(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-// Calls visit(word) for each identifier outside of string literals.
+// Calls visit(word, is_called) for each identifier outside of string literals.
 template <typename Visit>
 void for_each_word(std::string_view text, const Visit& visit) {
   char quote = '\0';
@@ -39,7 +39,8 @@ void for_each_word(std::string_view text, const Visit& visit) {
     } else if (is_word(text[i])) {
       size_t end = i;
       while (end < text.size() && is_word(text[end])) ++end;
-      visit(std::string(text.substr(i, end - i)));
+      const bool is_called = end < text.size() && (text[end] == '(' || text[end] == '<');
+      visit(std::string(text.substr(i, end - i)), is_called);
       i = end - 1;
     }
   }
@@ -69,12 +70,12 @@ bool is_external(std::string_view expression) {
 }  // namespace
 
 void GraphText::assign(std::span<const std::string> ids, std::string expression) {
-  assignments_.push_back({{ids.begin(), ids.end()}, std::move(expression)});
+  assignments_.push_back({{ids.begin(), ids.end()}, std::move(expression), owner_});
 }
 
 Wire GraphText::assign(std::string id, std::string expression, std::optional<Extents> extents,
                        DType dtype) {
-  assignments_.push_back({{id}, std::move(expression)});
+  assignments_.push_back({{id}, std::move(expression), owner_});
   return {std::move(id), std::move(extents), dtype};
 }
 
@@ -156,7 +157,13 @@ GraphText::Body GraphText::body(std::span<const std::string> outputs) const {
     const bool is_needed =
         std::ranges::any_of(line->ids, [&](const std::string& id) { return needed.contains(id); });
     if (!is_needed && !is_external(line->expression)) continue;
-    for_each_word(line->expression, [&](std::string word) { needed.insert(std::move(word)); });
+    for_each_word(line->expression, [&](std::string word, bool is_called) {
+      if (is_called && word.starts_with("tract_")) {
+        body.tract_operator = word;
+        body.tract_owner = line->owner;
+      }
+      needed.insert(std::move(word));
+    });
     body.nests = body.nests || nests_calls(line->expression);
     body.ids.insert(line->ids.begin(), line->ids.end());
     const bool several = line->ids.size() > 1;

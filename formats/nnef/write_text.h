@@ -32,6 +32,8 @@ class GraphText {
   /// The same for one result, as a wire.
   Wire assign(std::string id, std::string expression, std::optional<Extents> extents, DType dtype);
   std::string fresh(std::string_view wanted) { return names_.identifier(wanted); }
+  /// Whom the assignments that follow belong to, for errors.
+  void set_owner(std::string owner) { owner_ = std::move(owner); }
 
   /// The operators below give back their input where they change nothing, and undo an operator
   /// just like them before: NNEF readers see no pairs that cancel out. `id` is what a new
@@ -48,6 +50,8 @@ class GraphText {
     std::string text;
     std::set<std::string> ids;
     bool nests = false;  ///< whether an operator is an argument of another
+    /// The first operator of tract's registry that is called, and its owner; or "".
+    std::string tract_operator, tract_owner;
   };
   Body body(std::span<const std::string> outputs) const;
 
@@ -55,6 +59,7 @@ class GraphText {
   struct Assignment {
     std::vector<std::string> ids;
     std::string expression;
+    std::string owner;
   };
   /// How a wire came about, for those operators that cancel out.
   struct Origin {
@@ -66,6 +71,7 @@ class GraphText {
   std::string name_after(const Wire& input, std::string id, std::string_view suffix);
 
   Names& names_;
+  std::string owner_;
   std::vector<Assignment> assignments_;
   std::map<std::string, Origin> origins_;
 };

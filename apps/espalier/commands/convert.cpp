@@ -17,7 +17,7 @@ struct Args {
   DataOptions data;
   std::string input, output, eval, pack = "auto", profile, index, values;
   std::vector<std::string> shapes;
-  bool dry_run = false, no_verify = false, list_operators = false;
+  bool dry_run = false, no_verify = false, list_operators = false, keep_io_names = false;
 };
 
 std::string why_dense(const Layer& layer, const Weight& weight, const Args& args, double zeros) {
@@ -112,6 +112,7 @@ int run(Args args) {
     throw Error(Fault::kUsage, "--values is of packed weights: --profile dense stores none");
   check_values_of(args.output, args.profile, args.values);
   if (!args.index.empty()) job.write.index = args.index;
+  job.write.keep_io_names = args.keep_io_names;
   job.write.shapes = input_shapes(args.shapes);
   job.data = args.data;
   job.data_path = args.eval.empty() ? args.data.inputs : args.eval;
@@ -145,7 +146,7 @@ std::function<int()> add(CLI::App& app) {
                  "f32, f16, bf16, i8: stored type of packed values (as they are)")
       ->type_name("T")
       ->group("What is written");
-  add_write_options(app, args->profile, args->index, args->shapes);
+  add_write_options(app, args->profile, args->index, args->keep_io_names, args->shapes);
   app.add_flag("--list-operators", args->list_operators,
                "print what each operator of ONNX and NNEF becomes, and do nothing else");
   app.add_flag("--no-verify", args->no_verify, "do not run the models or read OUT back")

@@ -20,6 +20,7 @@ struct Args {
   DataOptions data;
   std::string a, b, output, block, profile, index;
   std::vector<std::string> shapes;
+  bool keep_io_names = false;
 };
 
 Masks read_masks(const std::string& file) {
@@ -138,6 +139,7 @@ int apply(const Args& args) {
   job.output = args.output;
   job.write.profile = resolved_profile(args.output, args.profile);
   if (!args.index.empty()) job.write.index = args.index;
+  job.write.keep_io_names = args.keep_io_names;
   job.write.shapes = input_shapes(args.shapes);
   job.data = args.data;
   job.data_path = args.data.inputs;
@@ -180,7 +182,7 @@ std::function<int()> add(CLI::App& app) {
   CLI::App* apply_app =
       add_sub(app, *args, "apply", "drop what the masks drop, pack and write", "MODEL", "MASKS",
               true, "  espalier mask apply model.onnx masks.npz -o pruned.onnx");
-  add_write_options(*apply_app, args->profile, args->index, args->shapes);
+  add_write_options(*apply_app, args->profile, args->index, args->keep_io_names, args->shapes);
   add_data_options(*apply_app, args->data, "inputs that the result is verified with");
   subs.push_back({apply_app, [args] { return apply(*args); }});
   subs.push_back({add_sub(app, *args, "union", "keep what one of the two keeps", "A", "B", true,

@@ -36,7 +36,7 @@ struct Args {
   std::optional<size_t> min_weights;
   size_t calib_memory = CollectOptions().memory_bytes;
   bool no_refit = false, sequential = false, depthwise = false, keep_first_last = false,
-       dry_run = false, no_verify = false;
+       dry_run = false, no_verify = false, keep_io_names = false;
   std::string mask_in, mask_out, rewind, recipe, save_recipe, machine;
 };
 
@@ -301,6 +301,7 @@ int run(const Args& args) {
   job.write.profile = resolved_profile(args.output, options.profile);
   check_values_of(args.output, job.write.profile, options.values);
   if (!options.index.empty()) job.write.index = options.index;
+  job.write.keep_io_names = args.keep_io_names;
   job.write.shapes = input_shapes(args.shapes);
   job.data = args.data;
   job.data_path = run_data(args);
@@ -413,7 +414,7 @@ void add_how(CLI::App& app, Args& a) {
   };
   text("--values", a.values, "T",
        "f32, f16, bf16, i8: stored type of kept values (the weight's own)", "What is written");
-  add_write_options(app, a.profile, a.index, a.shapes);
+  add_write_options(app, a.profile, a.index, a.keep_io_names, a.shapes);
   app.add_flag("--no-verify", a.no_verify, "do not run the models or read OUT back")
       ->group("What is written");
   app.add_flag("--dry-run", a.dry_run, "everything but writing OUT")->group("What is written");
