@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Every way of spelling packed weights in ONNX, judged by stock peers: the full checker takes the file, onnxruntime computes from it what it
-computes from the dense file, tract runs the inline profile, and converting back gives the dense file's weights bit for bit.
+computes from the dense file, tract runs the inline profile, and converting back gives the dense file's weights bit for bit. Values of f16,
+bf16 and i8 likewise, pruned here or in training: equal to the model whose weights are what they decode to, i8 with numpy's own product.
 
 onnx_roundtrip_test.py ESPALIER [MODEL...]
 """
@@ -17,6 +18,8 @@ import peer  # noqa: E402
 
 MODELS = ("mlp_digits", "cnn_digits", "gru_digits", "bandgru_denoise", "silero_vad_16k_op15")
 BLOCKS = ("16x1", "5x3", "1x1")
+VALUES = ("f16", "bf16", "i8")
+VALUE_MODELS = ("mlp_digits", "cnn_digits", "bandgru_trained_16x1_90")  # the last one keeps the zeros that it was trained with
 # profile, index, whether onnx's full checker knows it
 SPELLINGS = (("function", "grid", True), ("function", "first-element", True), ("inline", "grid", True), ("inline", "first-element", True),
              ("sparse-value", "grid", True), ("sparse-initializer", "grid", False))
@@ -65,19 +68,69 @@ def check(program, name, block, folder):
     return faults
 
 
+def product_faults(packed, dense):
+    """Weights of i8 values in blocks on the grid of one part, whole blocks: what their parts stand for, against the decoded ones."""
+    found = {t.name: numpy_helper.to_array(t) for t in onnx.load(packed).graph.initializer}
+    decoded = {t.name: numpy_helper.to_array(t) for t in onnx.load(dense).graph.initializer}
+    faults, compared = [], 0
+    for name, scale in ((n[:-len("/scale")], s) for n, s in found.items() if n.endswith("/scale")):
+        parts, rows, _ = scale.shape
+        extra = [f"{name}/{part}" for part in ("extent", "diagonal") if f"{name}/{part}" in found]
+        if parts != 1 or extra or name not in decoded:
+            continue
+        values, grid, weight = found[f"{name}/values"], found[f"{name}/grid"], decoded[name]
+        tiles = np.zeros(grid, np.float32)
+        tiles[tuple(found[f"{name}/index"].astype(np.int64).T)] = values
+        matrix = tiles.transpose(0, 2, 1, 3).reshape(rows, -1) * scale[0]
+        as_stored = matrix.T if weight.ndim == 2 and weight.shape != matrix.shape else matrix
+        compared += 1
+        if as_stored.size != weight.size or (as_stored.reshape(weight.shape) != weight).any():
+            faults.append(f"{name}: values times scale are not the decoded weight")
+    return faults, compared
+
+
+def check_values(program, name, values, folder):
+    model = os.path.join(peer.SHARED, "models", name, "model.onnx")
+    path = lambda what: os.path.join(folder, what)  # noqa: E731
+    trained = "trained" in name
+    common = ["convert", model, "--no-verify"] if trained else ["prune", model, "--block", "16x1", "--sparsity", 0.8, "--method", "l2", "--no-verify"]
+    faults = []
+    for profile, index, checked in SPELLINGS[:4]:
+        spelled = path(f"{profile}-{index}.onnx")
+        say = lambda fault: faults.append(f"{name} {values} {profile} {index}: {fault}")  # noqa: E731,B023
+        peer.espalier(program, *common, "-o", spelled, "--profile", profile, "--index", index, "--values", values)
+        onnx.checker.check_model(spelled, full_check=True)
+        stored = {t.data_type for t in onnx.load(spelled).graph.initializer if t.name.endswith("/values")}
+        if stored != {{"f16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16, "i8": TensorProto.INT8}[values]}:
+            say(f"values are stored as types {stored}")
+        peer.espalier(program, "convert", spelled, path("decoded.onnx"), "--profile", "dense")
+        expected = outputs(path("decoded.onnx"), model)
+        difference = peer.relative_difference(outputs(spelled, model), expected)
+        if difference != 0:
+            say(f"onnxruntime's outputs differ by {difference:.2g} from those of the decoded file")
+        peer.espalier(program, "convert", spelled, path("again.onnx"), "--profile", profile, "--index", index, "--pack", "none")
+        if onnx.load(spelled) != onnx.load(path("again.onnx")):
+            say("read and written again, the file is another")
+        if values == "i8" and index == "grid":
+            wrong, compared = product_faults(spelled, path("decoded.onnx"))
+            for fault in wrong if compared else ["no weight of one part was compared"]:
+                say(fault)
+    return faults
+
+
 def check_tract(program, folder):
     """The inline profile needs no functions, so that tract runs it, exactly: it only moves numbers."""
     model = os.path.join(peer.SHARED, "models/mlp_digits/model.onnx")
     inline = os.path.join(folder, "inline.onnx")
     faults = []
-    for block in BLOCKS:
-        common = ["prune", model, "--block", block, "--sparsity", 0.8, "--method", "l2", "--no-verify"]
+    for block, values in [(block, "f32") for block in BLOCKS] + [("16x1", "f16"), ("16x1", "i8")]:
+        common = ["prune", model, "--block", block, "--sparsity", 0.8, "--method", "l2", "--no-verify", "--values", values]
         peer.espalier(program, *common, "-o", inline, "--profile", "inline")
         session = peer.session(inline)
         feed = peer.test_inputs(model, session)
         (x,), expected = feed.values(), session.run(None, feed)
         if (difference := peer.relative_difference([tract_output(inline, x)], expected)) > 1e-4:
-            faults.append(f"tract's output of the inline profile with {block} differs by {difference:.2g}")
+            faults.append(f"tract's output of the inline profile with {block} of {values} differs by {difference:.2g}")
     return faults
 
 
@@ -119,6 +172,9 @@ def main():
         for name in names or MODELS:
             for block in BLOCKS:
                 faults += check(program, name, block, folder)
+        for name in names or VALUE_MODELS:
+            for values in VALUES:
+                faults += check_values(program, name, values, folder)
     for fault in faults:
         print(fault)
     print(f"{len(faults)} faults")
