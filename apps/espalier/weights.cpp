@@ -64,13 +64,19 @@ Tensor as_stored(const SparseMatrix& packed, const Tensor& dense) {
 }
 
 // Elements that are not a positive zero.
-uint64_t nonzeros(const SparseMatrix& matrix) {
-  const Tensor dense = decode(matrix).aligned();
+uint64_t nonzeros(const Tensor& tensor) {
+  const Tensor dense = tensor.aligned();
   const auto count = [](auto bits) {
     return static_cast<uint64_t>(std::ranges::count_if(bits, [](auto b) { return b != 0; }));
   };
-  return bytes_of(dense.dtype()) == 2 ? count(dense.data<uint16_t>())
-                                      : count(dense.data<uint32_t>());
+  switch (bytes_of(dense.dtype())) {
+    case 2:
+      return count(dense.data<uint16_t>());
+    case 4:
+      return count(dense.data<uint32_t>());
+    default:
+      return count(dense.data<uint64_t>());
+  }
 }
 
 }  // namespace
@@ -95,10 +101,12 @@ Tensor dense_of(const Weight& weight) {
 
 uint64_t stored_bytes(const Weight& weight, std::string_view profile) {
   const uint64_t dense = byte_count(weight.dtype(), weight.shape());
-  if (!weight.is_sparse() || profile == "dense") return dense;
-  if (!profile.starts_with("sparse-")) return packed_bytes(weight.sparse());
-  const uint64_t each = bytes_of(weight.dtype()) + sizeof(int64_t);  // ONNX: a value and its place
-  return std::min(dense, each * nonzeros(weight.sparse()));
+  const bool tensors = profile.starts_with("sparse-") &&  // of ONNX
+                       (weight.is_sparse() || weight.dtype() == DType::kF64);
+  if (profile == "dense" || (!weight.is_sparse() && !tensors)) return dense;
+  if (!tensors) return packed_bytes(weight.sparse());
+  const uint64_t each = bytes_of(weight.dtype()) + sizeof(int64_t);  // a value and its place
+  return std::min(dense, each * nonzeros(dense_of(weight)));
 }
 
 bool equal_elements(const Tensor& a, const Tensor& b, bool zero_signs_free) {

@@ -32,7 +32,7 @@ class Lowering {
     const char origin = origin_of(weight);
     const bool sparse_tensor = origin == kSparseInitializerOrigin || origin == kSparseValueOrigin;
     if (options_.profile == "dense") return Spelling::kDense;
-    if (!weight.is_sparse()) return Spelling::kAsItIs;
+    if (!weight.is_sparse() && !sparse_f64(weight)) return Spelling::kAsItIs;
     if (options_.profile == "function") return Spelling::kFunction;
     if (options_.profile == "inline") return Spelling::kInline;
     if (options_.profile == "sparse-value") return Spelling::kSparseValue;
@@ -51,7 +51,7 @@ class Lowering {
     std::vector<ValueId> ids;
     for (const auto& [id, weight] : graph.weights) {
       if (weight.is_sparse() || origin_of(weight) == kSparseInitializerOrigin ||
-          origin_of(weight) == kSparseValueOrigin)
+          origin_of(weight) == kSparseValueOrigin || sparse_f64(weight))
         ids.push_back(id);
     }
     for (const ValueId id : ids) {
@@ -105,12 +105,27 @@ class Lowering {
     needs_.ir_version = std::max(needs_.ir_version, ir_version);
   }
 
-  // An int64 index for each value: worth it from about two thirds of zeros on, for f32.
+  static Tensor dense_of(const Weight& weight) {
+    return weight.is_sparse() ? espalier::decode(weight.sparse()) : weight.dense();
+  }
+
+  // An int64 index for each value.
+  static size_t sparse_bytes(const Weight& weight, size_t values) {
+    return values * (bytes_of(weight.dtype()) + sizeof(int64_t));
+  }
+
+  // Never packed in blocks, but sparse tensors hold any type: where asked for and smaller.
+  bool sparse_f64(const Weight& weight) const {
+    if (!options_.profile.starts_with("sparse-") || weight.dtype() != DType::kF64) return false;
+    if (weight.shape().size() < 2) return false;
+    return sparse_bytes(weight, count_nonzero(dense_of(weight))) < weight.dense().bytes().size();
+  }
+
+  // From about two thirds of zeros on, for f32.
   static bool shrinks(const Weight& weight, const std::string& name) {
-    const SparseMatrix& matrix = weight.sparse();
-    const size_t kept = count_nonzero(espalier::decode(matrix));
-    const size_t sparse = kept * (bytes_of(matrix.dtype) + sizeof(int64_t));
-    const size_t dense = byte_count(matrix.dtype, matrix.shape);
+    const size_t kept = count_nonzero(dense_of(weight));
+    const size_t sparse = sparse_bytes(weight, kept);
+    const size_t dense = byte_count(weight.dtype(), weight.shape());
     if (sparse < dense) return true;
     warn(
         fmt::format("{}: {} values with their indices take {} bytes, the dense weight {}: stored "

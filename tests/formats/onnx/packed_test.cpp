@@ -188,6 +188,30 @@ TEST_CASE("sparse tensors hold blocks of any shape without losing a bit") {
   }
 }
 
+TEST_CASE("f64 weights become sparse tensors on request, where that is smaller") {
+  std::vector<double> values(60, 0);
+  for (const bool many : {false, true}) {
+    for (size_t i = 0; i < 60; i += many ? 1 : 7) values[i] = 0.1 * static_cast<double>(i) - 1.5;
+    values[14] = -0.0;
+    Model model = model_of(matrix_of(kCases[0]));
+    const Tensor weight = Tensor::of<double>({6, 10}, values);
+    model.graph.weights.begin()->second = Weight{weight, {}};
+    for (Value& value : model.graph.values) value.dtype = DType::kF64, value.shape = Shape{6, 10};
+    for (const char* name : {"sparse-value", "sparse-initializer", "function"}) {
+      CAPTURE(many);
+      CAPTURE(name);
+      const auto proto = proto_of(model, profile(name, "grid"));
+      const bool dense = many || std::string(name) == "function";
+      CHECK(proto.graph().initializer_size() == (dense ? 1 : 0));
+      CHECK(proto.graph().sparse_initializer_size() ==
+            (!dense && std::string(name) == "sparse-initializer" ? 1 : 0));
+      if (std::string(name) != "sparse-initializer")
+        CHECK_NOTHROW(pb::checker::check_model(proto, true));
+      CHECK(same_bits(weight_named(read_proto(proto), "W").dense(), weight));
+    }
+  }
+}
+
 TEST_CASE("a weight in a subgraph is packed there") {
   const SparseMatrix matrix = matrix_of(kCases[0]);
   Model model = model_of(matrix);

@@ -267,6 +267,49 @@ TEST_CASE("f16 values: rounded, half as large, still an f32 weight") {
   }
 }
 
+TEST_CASE("values of bf16 and i8, asked for in prune or of what is packed already") {
+  ThreadPool pool(1);
+  for (const DType dtype : {DType::kF32, DType::kF16}) {
+    const Model model = mixed_model(4, dtype);
+    PruneOptions options = options_of({16, 1}, 0.5);
+    const PrunePlan plan = make_plan(model, options, pool);
+    for (const DType values : {DType::kBF16, DType::kI8}) {
+      PrunePlan narrow = plan;
+      narrow.options.values = name_of(values);
+      const Model packed = pack_weights(model, narrow, pool);
+      const Model later = with_packed_values(pack_weights(model, plan, pool), name_of(values));
+      for (const LayerPlan& layer : plan.layers) {
+        const SparseMatrix& matrix = weight_of(packed, layer.layer).sparse();
+        CHECK(matrix.values.dtype() == values);
+        CHECK(matrix.dtype == dtype);
+        CHECK(same_bits(matrix.values, weight_of(later, layer.layer).sparse().values));
+        CHECK((matrix.scale.count() != 0) == (values == DType::kI8));
+        const Tensor masked = dense_weight(apply_plan(model, plan, pool), layer.layer);
+        CHECK(same_bits(decode(matrix), decode(with_values(pack_blocks(masked, layer.layer.fold,
+                                                                       layer.mask, layer.diagonal),
+                                                           values))));
+      }
+      CHECK(same_bits(dense_weight(with_packed_values(packed, ""), plan.layers[0].layer),
+                      dense_weight(packed, plan.layers[0].layer)));
+    }
+  }
+}
+
+TEST_CASE("i8 pays its scale: what would not be smaller stays dense") {
+  ThreadPool pool(1);
+  for (const int64_t inputs : {1, 2, 8}) {
+    ModelBuilder b;
+    b.model.graph.outputs = {b.matmul("m", b.input("x"), random_tensor({inputs, 64}, 1))};
+    PruneOptions options = options_of({16, 1}, 0);
+    options.select.min_weights = 1;
+    options.values = "i8";
+    const PrunePlan plan = make_plan(b.model, options, pool);
+    const Weight& weight = weight_of(pack_weights(b.model, plan, pool), plan.layers[0].layer);
+    // Each output: 4 bytes an input as f32; 1 and a sixteenth of 4, and 4 of scale as i8.
+    CHECK(weight.is_sparse() == (inputs >= 2));
+  }
+}
+
 TEST_CASE("a value that does not fit into f16 is an error that names the weight") {
   ModelBuilder b;
   b.model.graph.outputs = {
