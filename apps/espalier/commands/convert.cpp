@@ -35,7 +35,11 @@ LayerResult row_of(const PackJob& job, const Layer& layer, const Args& args) {
   const bool diagonal = after.is_sparse() && after.sparse().has_diagonal();
   if (after.is_sparse() || is_float(after.dtype()))
     row.zeros = zero_share(after, layer.fold, diagonal);
-  if (!after.is_sparse()) row.left_out = why_dense(layer, after, args, row.zeros);
+  if (!after.is_sparse()) {
+    const bool sparse_tensor = after.dtype() == DType::kF64 && row.bytes_after < row.bytes_before;
+    row.left_out = sparse_tensor ? "not packed: a sparse tensor holds its f64"
+                                 : why_dense(layer, after, args, row.zeros);
+  }
   return row;
 }
 
