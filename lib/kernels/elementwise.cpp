@@ -1,5 +1,4 @@
-// Functions of every element by Highway; exp and tanh are those of hwy/contrib/math, held inside
-// the range they are made for.
+// Functions of every element by Highway.
 #include "lib/kernels/elementwise.h"
 
 #include <algorithm>
@@ -12,7 +11,7 @@
 #include <hwy/foreach_target.h>  // compiles this file once per instruction set
 #include <hwy/highway.h>
 // after highway.h
-#include <hwy/contrib/math/math-inl.h>
+#include "lib/kernels/activation-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace espalier::HWY_NAMESPACE {
@@ -22,19 +21,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-// hwy's results for a NaN are numbers.
 HWY_INLINE V keep_nan(V x, V y) { return hn::IfThenElse(hn::IsNaN(x), x, y); }
-
-HWY_INLINE V exp_of(D d, V x) {
-  // From 89 on the result is infinite, but hwy's exponent arithmetic overflows from about 180 on.
-  const V bounded = hn::Min(hn::Max(x, hn::Set(d, -150.0F)), hn::Set(d, 89.0F));
-  return keep_nan(x, hn::Exp(d, bounded));
-}
-
-HWY_INLINE V sigmoid_of(D d, V x) {
-  const V one = hn::Set(d, 1.0F);
-  return hn::Div(one, hn::Add(one, exp_of(d, hn::Neg(x))));
-}
 
 struct Exp {
   HWY_INLINE V operator()(D d, V x) const { return exp_of(d, x); }
@@ -43,11 +30,7 @@ struct Sigmoid {
   HWY_INLINE V operator()(D d, V x) const { return sigmoid_of(d, x); }
 };
 struct Tanh {
-  HWY_INLINE V operator()(D d, V x) const {
-    const V limit = hn::Set(d, 9.5F);  // tanh rounds to 1 from 9.02 on
-    const V bounded = hn::Min(hn::Max(x, hn::Neg(limit)), limit);
-    return keep_nan(x, hn::Tanh(d, bounded));
-  }
+  HWY_INLINE V operator()(D d, V x) const { return tanh_of(d, x); }
 };
 struct Relu {
   HWY_INLINE V operator()(D d, V x) const {
@@ -65,7 +48,7 @@ HWY_INLINE V erf_of(D d, V x) {
   far = fma(far, t, -6.34846687e-1F);
   far = fma(far, t, -1.28717512e-1F);
   far = hn::MulAdd(far, t, hn::Neg(t));
-  far = hn::CopySign(hn::Sub(hn::Set(d, 1.0F), hn::Exp(d, far)), x);
+  far = hn::CopySign(hn::Sub(hn::Set(d, 1.0F), exp_of(d, far)), x);
   V near = fma(hn::Set(d, -5.96761703e-4F), s, 4.99119423e-3F);
   near = fma(near, s, -2.67681349e-2F);
   near = fma(near, s, 1.12819925e-1F);
