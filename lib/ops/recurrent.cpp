@@ -267,4 +267,9 @@ const float* input_bias(const RunContext& run, const RecurrentExtents& e, size_t
   return f32_of(run, 3) + direction * 2 * e.gates * e.hidden;
 }
 
+const float* recurrent_bias(const RunContext& run, const RecurrentExtents& e, size_t direction) {
+  const float* given = input_bias(run, e, direction);
+  return given == nullptr ? nullptr : given + e.gates * e.hidden;
+}
+
 }  // namespace espalier

@@ -98,7 +98,10 @@ std::vector<WeightProducts::Piece> one_piece_per_direction(const Fold& fold, siz
 const float* project_inputs(RunContext& run, const RecurrentExtents& extents,
                             const SparseProduct& weight, const float* bias);
 
-/// Biases of a direction: B holds [Wb, Rb] per direction. Null where the node has none.
+/// Biases of a direction, of W x and of R h: B holds [Wb, Rb] per direction. Null where the node
+/// has none.
 const float* input_bias(const RunContext& run, const RecurrentExtents& extents, size_t direction);
+const float* recurrent_bias(const RunContext& run, const RecurrentExtents& extents,
+                            size_t direction);
 
 }  // namespace espalier

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "lib/kernels/elementwise.h"
+#include "lib/kernels/recurrent_cell.h"
 #include "lib/ops/fold.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/recurrent.h"
@@ -35,33 +36,43 @@ std::vector<WeightProducts::Piece> gates_and_candidate(const Fold& fold) {
   return pieces;
 }
 
-// The biases that W x takes: both of z and r, and of the candidate all that r does not multiply.
-const float* projected_bias(RunContext& run, const RecurrentExtents& e, size_t direction,
-                            bool reset_after) {
-  const float* given = input_bias(run, e, direction);
-  if (given == nullptr) return nullptr;
-  const size_t width = kGates * e.hidden, gates = reset_after ? 2 * e.hidden : width;
-  float* bias = run.scratch_f32(width);
-  std::copy_n(given, width, bias);
-  for (size_t i = 0; i < gates; ++i) bias[i] += given[width + i];
-  return bias;
-}
-
-// One sequence's gates from its parts; `recurrent` holds R h of z and r.
+// One sequence's step from its parts: x = W input + bias and s = R state + bias, gates as in W.
 struct Cell {
   const RecurrentAttributes& attributes;
   const Activation &gate, &candidate;
   size_t hidden;
+  bool fused;  // sigmoid and tanh, without a clip
 
-  // zr [2 * hidden] becomes z and r.
-  void gates(const float* projected, const float* recurrent, float* zr) const {
-    const std::span<float> both(zr, 2 * hidden);
-    add({projected, 2 * hidden}, {recurrent, 2 * hidden}, both);
+  // The reset gate multiplies s of the candidate; s is used up, h becomes the next state.
+  void reset_after(const float* x, float* s, float* h) const {
+    if (fused) return gru_cell(hidden, x, s, h);
+    activate_gates(x, s);
+    const std::span<float> n(s + 2 * hidden, hidden);
+    multiply({s + hidden, hidden}, n, n);
+    finish(x + 2 * hidden, n, s, h);
+  }
+  // s holds two gates: z takes the place of the first, reset = r h.
+  void gates(const float* x, float* s, const float* h, float* reset) const {
+    if (fused) return gru_gates(hidden, x, s, h, reset);
+    activate_gates(x, s);
+    multiply({s + hidden, hidden}, {h, hidden}, {reset, hidden});
+  }
+  // x and s are those of the candidate; s is used up, h becomes the next state.
+  void update(const float* x, float* s, const float* z, float* h) const {
+    if (fused) return gru_update(hidden, x, s, z, h);
+    finish(x, {s, hidden}, z, h);
+  }
+
+ private:
+  // s [2 * hidden] becomes z and r.
+  void activate_gates(const float* x, float* s) const {
+    const std::span<float> both(s, 2 * hidden);
+    add({x, 2 * hidden}, both, both);
     attributes.clip_values(both);
     gate.apply(both);
   }
-  // n [hidden] holds what goes into g; h becomes the next state.
-  void finish(const float* z, std::span<float> n, float* h) const {
+  void finish(const float* x, std::span<float> n, const float* z, float* h) const {
+    add({x, hidden}, n, n);
     attributes.clip_values(n);
     candidate.apply(n);
     blend(n, {h, hidden}, {z, hidden}, {h, hidden});
@@ -83,13 +94,15 @@ class GruRun {
     if (e.batch == 0) return;
     const auto input = input_.get(run), recurrent = recurrent_.get(run);
     for (size_t d = 0; d < e.directions; ++d) {
-      const float* bias = projected_bias(run, e, d, reset_after_);
-      const float* projected = project_inputs(run, e, *input->products[d], bias);
+      const float* projected = project_inputs(run, e, *input->products[d], input_bias(run, e, d));
       float* state = run.scratch_f32(e.batch * e.hidden);
       load_state(run, 5, e, d, state);
       const bool backwards = attributes_.reverse && (d == 1 || !attributes_.forward);
-      const Cell cell{attributes_, attributes_.activations[2 * d],
-                      attributes_.activations[2 * d + 1], e.hidden};
+      const Activation &gate = attributes_.activations[2 * d],
+                       &candidate = attributes_.activations[2 * d + 1];
+      const bool fused = attributes_.clip == 0 && gate.kind == Activation::Kind::kSigmoid &&
+                         candidate.kind == Activation::Kind::kTanh;
+      const Cell cell{attributes_, gate, candidate, e.hidden, fused};
       const std::array states{state};
       if (reset_after_) {
         run_reset_after(run, e, d, backwards, projected, *recurrent->products[d], cell, states, y);
@@ -107,21 +120,12 @@ class GruRun {
                        const float* projected, const SparseProduct& product, const Cell& cell,
                        std::span<float* const> states, float* y) const {
     const size_t h = e.hidden, width = kGates * h;
-    const float* given = input_bias(run, e, d);
-    const float* candidate_bias = given == nullptr ? nullptr : given + width + 2 * h;
+    const float* bias = recurrent_bias(run, e, d);
     float* recurrent = run.scratch_f32(e.batch * width);
-    float* zr = run.scratch_f32(2 * h);
     const auto advance = [&](const RecurrentStep& step) {
-      product.run(step.state, Features::kInner, e.batch, nullptr, recurrent, run.pool());
+      product.run(step.state, Features::kInner, e.batch, bias, recurrent, run.pool());
       for (size_t n = 0; n < e.batch; ++n) {
-        const float* x = step.projected[n];
-        float* rh = recurrent + n * width;
-        const std::span<float> candidate(rh + 2 * h, h);
-        cell.gates(x, rh, zr);
-        if (candidate_bias != nullptr) add(candidate, {candidate_bias, h}, candidate);
-        multiply({zr + h, h}, candidate, candidate);
-        add({x + 2 * h, h}, candidate, candidate);
-        cell.finish(zr, candidate, step.state + n * h);
+        cell.reset_after(step.projected[n], recurrent + n * width, step.state + n * h);
       }
     };
     run_direction(run, e, d, backwards, projected, states, y, std::ref(advance));
@@ -133,21 +137,20 @@ class GruRun {
                         const SparseProduct& candidate, const Cell& cell,
                         std::span<float* const> states, float* y) const {
     const size_t h = e.hidden;
+    const float* bias = recurrent_bias(run, e, d);
     float* recurrent = run.scratch_f32(e.batch * 2 * h);
     float* reset = run.scratch_f32(e.batch * h);
     float* sums = run.scratch_f32(e.batch * h);
     const auto advance = [&](const RecurrentStep& step) {
-      gates.run(step.state, Features::kInner, e.batch, nullptr, recurrent, run.pool());
+      gates.run(step.state, Features::kInner, e.batch, bias, recurrent, run.pool());
       for (size_t n = 0; n < e.batch; ++n) {
-        float* zr = recurrent + n * 2 * h;
-        cell.gates(step.projected[n], zr, zr);
-        multiply({zr + h, h}, {step.state + n * h, h}, {reset + n * h, h});
+        cell.gates(step.projected[n], recurrent + n * 2 * h, step.state + n * h, reset + n * h);
       }
-      candidate.run(reset, Features::kInner, e.batch, nullptr, sums, run.pool());
+      candidate.run(reset, Features::kInner, e.batch, bias == nullptr ? nullptr : bias + 2 * h,
+                    sums, run.pool());
       for (size_t n = 0; n < e.batch; ++n) {
-        const std::span<float> sum(sums + n * h, h);
-        add({step.projected[n] + 2 * h, h}, sum, sum);
-        cell.finish(recurrent + n * 2 * h, sum, step.state + n * h);
+        cell.update(step.projected[n] + 2 * h, sums + n * h, recurrent + n * 2 * h,
+                    step.state + n * h);
       }
     };
     run_direction(run, e, d, backwards, projected, states, y, std::ref(advance));

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "lib/kernels/elementwise.h"
+#include "lib/kernels/recurrent_cell.h"
 #include "lib/ops/fold.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/recurrent.h"
@@ -24,15 +25,6 @@ std::vector<WeightProducts::Piece> whole(const Fold& fold) {
   return one_piece_per_direction(fold, kGates);
 }
 
-const float* both_biases(RunContext& run, const RecurrentExtents& e, size_t direction) {
-  const float* given = input_bias(run, e, direction);
-  if (given == nullptr) return nullptr;
-  const size_t width = kGates * e.hidden;
-  float* bias = run.scratch_f32(width);
-  add({given, width}, {given + width, width}, {bias, width});
-  return bias;
-}
-
 const float* peepholes(const RunContext& run, const RecurrentExtents& e, size_t direction) {
   if (!run.has_input(7)) return nullptr;
   const Dims wanted{static_cast<int64_t>(e.directions), static_cast<int64_t>(3 * e.hidden)};
@@ -47,14 +39,17 @@ struct Cell {
   std::span<const Activation> activations;  // f, g, h
   const float* peephole;                    // i, o, f or null
   size_t hidden;
+  bool fused;  // sigmoid and tanh, without a clip
 
   void activate(std::span<float> values, const Activation& activation) const {
     attributes.clip_values(values);
     activation.apply(values);
   }
 
-  // sums [4 * hidden] holds R h; h and c become the next states. scratch [hidden].
+  // sums [4 * hidden] holds R h + bias and is used up; h and c become the next states.
+  // scratch [hidden].
   void advance(const float* projected, float* sums, float* h, float* c, float* scratch) const {
+    if (fused) return lstm_cell(hidden, projected, sums, peephole, h, c);
     const size_t n = hidden;
     const std::span<float> i(sums, n), o(sums + n, n), f(sums + 2 * n, n), g(sums + 3 * n, n);
     const std::span<float> state(h, n), cell(c, n), out(scratch, n);
@@ -103,17 +98,22 @@ class LstmRun {
     float* sums = run.scratch_f32(e.batch * width);
     float* scratch = run.scratch_f32(e.hidden);
     for (size_t d = 0; d < e.directions; ++d) {
-      const float* projected = project_inputs(run, e, *input->products[d], both_biases(run, e, d));
+      const float* projected = project_inputs(run, e, *input->products[d], input_bias(run, e, d));
+      const float* bias = recurrent_bias(run, e, d);
       float *h = run.scratch_f32(state_size), *c = run.scratch_f32(state_size);
       load_state(run, 5, e, d, h);
       load_state(run, 6, e, d, c);
       const bool backwards = attributes_.reverse && (d == 1 || !attributes_.forward);
-      const Cell cell{attributes_, std::span(attributes_.activations).subspan(3 * d, 3),
-                      peepholes(run, e, d), e.hidden};
+      const auto activations = std::span(attributes_.activations).subspan(3 * d, 3);
+      const bool fused = attributes_.clip == 0 &&
+                         activations[0].kind == Activation::Kind::kSigmoid &&
+                         activations[1].kind == Activation::Kind::kTanh &&
+                         activations[2].kind == Activation::Kind::kTanh;
+      const Cell cell{attributes_, activations, peepholes(run, e, d), e.hidden, fused};
       const SparseProduct& product = *recurrent->products[d];
       const std::array states{h, c};
       const auto advance = [&](const RecurrentStep& step) {
-        product.run(h, Features::kInner, e.batch, nullptr, sums, run.pool());
+        product.run(h, Features::kInner, e.batch, bias, sums, run.pool());
         for (size_t n = 0; n < e.batch; ++n) {
           cell.advance(step.projected[n], sums + n * width, h + n * e.hidden, c + n * e.hidden,
                        scratch);

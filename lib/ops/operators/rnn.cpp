@@ -34,9 +34,8 @@ class RnnRun {
     const auto input = input_.get(run), recurrent = recurrent_.get(run);
     const size_t h = e.hidden;
     for (size_t d = 0; d < e.directions; ++d) {
-      const float* given = input_bias(run, e, d);
-      const float* recurrent_bias = given == nullptr ? nullptr : given + h;
-      const float* projected = project_inputs(run, e, *input->products[d], given);
+      const float* bias = recurrent_bias(run, e, d);
+      const float* projected = project_inputs(run, e, *input->products[d], input_bias(run, e, d));
       float* state = run.scratch_f32(e.batch * h);
       float* sums = run.scratch_f32(e.batch * h);
       load_state(run, 5, e, d, state);
@@ -44,7 +43,7 @@ class RnnRun {
       const SparseProduct& product = *recurrent->products[d];
       const std::array states{state};
       const auto advance = [&](const RecurrentStep& step) {
-        product.run(state, Features::kInner, e.batch, recurrent_bias, sums, run.pool());
+        product.run(state, Features::kInner, e.batch, bias, sums, run.pool());
         for (size_t n = 0; n < e.batch; ++n) {
           const std::span<float> next(state + n * h, h);
           add({step.projected[n], h}, {sums + n * h, h}, next);
