@@ -217,86 +217,105 @@ HWY_INLINE int32_t tile_inputs(const uint16_t* HWY_RESTRICT col, size_t b,
                               uint32_t{x[c[3]]} << 24);
 }
 
-// One block row of R rows for kSamples samples.
+// The rows of a block row that lie inside its part, of which `lanes` holds the products.
+HWY_NOINLINE void finish_edge(const BlockRowPlace& place, const float* diagonal, const float* x,
+                              const float* bias, const float* lanes, float* y) {
+  for (size_t r = 0; r < place.valid; ++r) {
+    float result = lanes[r];
+    if (diagonal != nullptr) result = result + diagonal[place.output + r] * x[r];
+    if (bias != nullptr) result = result + bias[place.output + r];
+    y[r] = result;
+  }
+}
+
+// Block rows first .. last - 1, of R rows each, for samples `sample` .. sample + kSamples - 1. All
+// that the rows have in common is read before: a row has few blocks.
 template <bool kDot, size_t R, size_t C, size_t kSamples>
-HWY_INLINE void inner_row(const Int8InnerTask& t, size_t row, size_t sample) {
+void inner_group(const Int8InnerTask& t, size_t sample) {
   const hn::CappedTag<int32_t, R> d;
+  const hn::RebindToFloat<decltype(d)> df;
   using V = hn::Vec<decltype(d)>;
   constexpr size_t kL = hn::MaxLanes(d), kVectors = R / kL, kSums = kSamples * kVectors;
   constexpr size_t kChains = kSums >= 5 ? 1 : kSums >= 3 ? 2 : 4;
   const BlockRows& w = t.w->rows;
-  const size_t padded_k = w.padded_k();
-  const uint8_t* HWY_RESTRICT x = t.samples.bytes + sample * padded_k;
-  const int8_t* HWY_RESTRICT values = w.data_as<int8_t>();
-  const uint16_t* HWY_RESTRICT col = w.narrow_col.data();
-  V sum[kChains][kSamples][kVectors];
-  HWY_UNROLL(16)
-  for (size_t i = 0; i < kChains; ++i) {
+  const size_t padded_k = w.padded_k(), k = w.k, outputs = w.outputs(), last = t.last;
+  const uint8_t* const bytes = t.samples.bytes + sample * padded_k;
+  const float* const steps = t.samples.steps + sample;
+  const int8_t* const values = w.data_as<int8_t>();
+  const uint16_t* const col = w.narrow_col.data();
+  const uint32_t* const row_start = w.row_start.data();
+  const int32_t* const offset = t.w->offset.data();
+  const float* const scale = w.scale.data();
+  const BlockRowPlace* const places = w.places.data();
+  const float* const diagonal = w.diagonal.empty() ? nullptr : w.diagonal.data();
+  const float* const bias = t.bias;
+  const float* const x = t.x + sample * k;
+  float* const y = t.y + sample * outputs;
+  size_t b = row_start[t.first];
+  for (size_t row = t.first; row < last; ++row) {
+    const size_t end = row_start[row + 1];
+    V sum[kChains][kSamples][kVectors];
     HWY_UNROLL(16)
-    for (size_t s = 0; s < kSamples; ++s) {
+    for (size_t i = 0; i < kChains; ++i) {
       HWY_UNROLL(16)
-      for (size_t v = 0; v < kVectors; ++v)
-        sum[i][s][v] =
-            i == 0 && kUnsigned ? hn::LoadU(d, t.w->offset.data() + row * R + v * kL) : hn::Zero(d);
-    }
-  }
-  const auto add = [&](auto chain, size_t b) HWY_ATTR {
-    V weights[kVectors];
-    HWY_UNROLL(16)
-    for (size_t v = 0; v < kVectors; ++v)
-      weights[v] = hn::LoadU(d, reinterpret_cast<const int32_t*>(values + (b * R + v * kL) * 4));
-    HWY_UNROLL(16)
-    for (size_t s = 0; s < kSamples; ++s) {
-      const V inputs = hn::Set(d, tile_inputs<C>(col, b, x + s * padded_k));
-      HWY_UNROLL(16)
-      for (size_t v = 0; v < kVectors; ++v)
-        sum[chain][s][v] = dot4<kDot>(d, sum[chain][s][v], inputs, weights[v]);
-    }
-  };
-  size_t b = w.row_start[row];
-  const size_t end = w.row_start[row + 1];
-  for (; b + kChains <= end; b += kChains) {
-    add(std::integral_constant<size_t, 0>(), b);
-    if constexpr (kChains > 1) add(std::integral_constant<size_t, 1>(), b + 1);
-    if constexpr (kChains > 2) {
-      add(std::integral_constant<size_t, 2>(), b + 2);
-      add(std::integral_constant<size_t, 3>(), b + 3);
-    }
-  }
-  for (; b < end; ++b) add(std::integral_constant<size_t, 0>(), b);
-
-  const hn::RebindToFloat<decltype(d)> df;
-  const BlockRowPlace& place = w.places[row];
-  HWY_UNROLL(16)
-  for (size_t s = 0; s < kSamples; ++s) {
-    const auto step = hn::Set(df, t.samples.steps[sample + s]);
-    float* y = t.y + (sample + s) * w.outputs() + place.output;
-    const float* from = t.x + (sample + s) * w.k + place.row_in_part;
-    HWY_ALIGN float lanes[R];
-    HWY_UNROLL(16)
-    for (size_t v = 0; v < kVectors; ++v) {
-      HWY_UNROLL(16)
-      for (size_t i = 1; i < kChains; ++i) sum[0][s][v] = hn::Add(sum[0][s][v], sum[i][s][v]);
-      const size_t lane = v * kL;
-      auto result = hn::Mul(
-          hn::Mul(hn::ConvertTo(df, sum[0][s][v]), hn::LoadU(df, w.scale.data() + row * R + lane)),
-          step);
-      if (place.valid == R) {
-        if (!w.diagonal.empty())
-          result = hn::Add(result, hn::Mul(hn::LoadU(df, w.diagonal.data() + place.output + lane),
-                                           hn::LoadU(df, from + lane)));
-        if (t.bias != nullptr)
-          result = hn::Add(result, hn::LoadU(df, t.bias + place.output + lane));
-        hn::StoreU(result, df, y + lane);
-      } else {
-        hn::Store(result, df, lanes + lane);
+      for (size_t s = 0; s < kSamples; ++s) {
+        HWY_UNROLL(16)
+        for (size_t v = 0; v < kVectors; ++v)
+          sum[i][s][v] =
+              i == 0 && kUnsigned ? hn::LoadU(d, offset + row * R + v * kL) : hn::Zero(d);
       }
     }
-    for (size_t r = 0; place.valid < R && r < place.valid; ++r) {
-      float result = lanes[r];
-      if (!w.diagonal.empty()) result = result + w.diagonal[place.output + r] * from[r];
-      if (t.bias != nullptr) result = result + t.bias[place.output + r];
-      y[r] = result;
+    const auto add = [&](auto chain, size_t block) HWY_ATTR {
+      V weights[kVectors];
+      HWY_UNROLL(16)
+      for (size_t v = 0; v < kVectors; ++v)
+        weights[v] =
+            hn::LoadU(d, reinterpret_cast<const int32_t*>(values + (block * R + v * kL) * 4));
+      HWY_UNROLL(16)
+      for (size_t s = 0; s < kSamples; ++s) {
+        const V inputs = hn::Set(d, tile_inputs<C>(col, block, bytes + s * padded_k));
+        HWY_UNROLL(16)
+        for (size_t v = 0; v < kVectors; ++v)
+          sum[chain][s][v] = dot4<kDot>(d, sum[chain][s][v], inputs, weights[v]);
+      }
+    };
+    for (; b + kChains <= end; b += kChains) {
+      add(std::integral_constant<size_t, 0>(), b);
+      if constexpr (kChains > 1) add(std::integral_constant<size_t, 1>(), b + 1);
+      if constexpr (kChains > 2) {
+        add(std::integral_constant<size_t, 2>(), b + 2);
+        add(std::integral_constant<size_t, 3>(), b + 3);
+      }
+    }
+    for (; b < end; ++b) add(std::integral_constant<size_t, 0>(), b);
+
+    const BlockRowPlace& place = places[row];
+    const size_t output = place.output;
+    HWY_UNROLL(16)
+    for (size_t s = 0; s < kSamples; ++s) {
+      const auto step = hn::Set(df, steps[s]);
+      const float* from = x + s * k + place.row_in_part;
+      float* to = y + s * outputs + output;
+      HWY_ALIGN float lanes[R];
+      HWY_UNROLL(16)
+      for (size_t v = 0; v < kVectors; ++v) {
+        HWY_UNROLL(16)
+        for (size_t i = 1; i < kChains; ++i) sum[0][s][v] = hn::Add(sum[0][s][v], sum[i][s][v]);
+        const size_t lane = v * kL;
+        auto result = hn::Mul(hn::Mul(hn::ConvertTo(df, sum[0][s][v]),
+                                      hn::LoadU(df, scale + row * R + lane)),
+                              step);
+        if (HWY_LIKELY(place.valid == R)) {
+          if (diagonal != nullptr)
+            result = hn::Add(result, hn::Mul(hn::LoadU(df, diagonal + output + lane),
+                                             hn::LoadU(df, from + lane)));
+          if (bias != nullptr) result = hn::Add(result, hn::LoadU(df, bias + output + lane));
+          hn::StoreU(result, df, to + lane);
+        } else {
+          hn::Store(result, df, lanes + lane);
+        }
+      }
+      if (HWY_UNLIKELY(place.valid != R)) finish_edge(place, diagonal, from, bias, lanes, to);
     }
   }
 }
@@ -310,7 +329,7 @@ template <bool kDot, size_t R, size_t C, size_t kSamples>
 HWY_INLINE void inner_rows(const Int8InnerTask& t, size_t sample, size_t samples) {
   if constexpr (kSamples > 0) {
     if (samples != kSamples) return inner_rows<kDot, R, C, kSamples / 2>(t, sample, samples);
-    for (size_t row = t.first; row < t.last; ++row) inner_row<kDot, R, C, kSamples>(t, row, sample);
+    inner_group<kDot, R, C, kSamples>(t, sample);
   }
 }
 
@@ -612,9 +631,10 @@ struct InnerItems {
   void run(size_t item) const {
     const BlockRows& w = task.w->rows;
     const size_t last = first_row_of(w, item + 1, items);
-    const size_t step = std::max<size_t>(kStripOutputs / w.block.rows, 1);
+    const size_t first = first_row_of(w, item, items);
+    const size_t step = task.n == 1 ? last - first : kStripOutputs / w.block.rows;
     Int8InnerTask part = task;
-    for (size_t row = first_row_of(w, item, items); row < last; row += step) {
+    for (size_t row = first; row < last; row += step) {
       part.first = row;
       part.last = std::min(row + step, last);
       HWY_DYNAMIC_DISPATCH(int8_inner)(part, dot);
