@@ -11,6 +11,7 @@ inline constexpr size_t kTileSamples = 16;  ///< a multiple of every vector of i
 /// zeros fill up the last tile of a block row. narrow_col counts inputs, row_start tiles.
 struct Int8Rows {
   BlockRows rows;
+  size_t padded_k;              ///< of rows
   std::vector<int32_t> offset;  ///< per row of each block row: -128 * sum of its values
 };
 

@@ -102,6 +102,33 @@ HWY_INLINE int32_t four_bytes(const void* from) {
   return value;
 }
 
+// dot4() with the vector of values at w, and with the four values at w in each lane.
+template <bool kDot, class D, class V = hn::Vec<D>>
+HWY_INLINE V dot4_vector(D d, V sum, V x, const int8_t* w) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kDot) {
+    asm("vpdpbusd %2, %1, %0"
+        : "+v"(sum.raw)
+        : "v"(x.raw), "m"(*reinterpret_cast<const decltype(sum.raw)*>(w)));
+    return sum;
+  }
+#endif
+  return dot4<kDot>(d, sum, x, hn::LoadU(d, reinterpret_cast<const int32_t*>(w)));
+}
+
+template <bool kDot, class D, class V = hn::Vec<D>>
+HWY_INLINE V dot4_single(D d, V sum, V x, const int8_t* w) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kDot && hn::MaxLanes(d) == 16) {
+    asm("vpdpbusd %2%{1to16%}, %1, %0"
+        : "+v"(sum.raw)
+        : "v"(x.raw), "m"(*reinterpret_cast<const int8_t(*)[4]>(w)));
+    return sum;
+  }
+#endif
+  return dot4<kDot>(d, sum, x, hn::Set(d, four_bytes(w)));
+}
+
 // Vectors of 16 floats at most: what is rounded at a time.
 using DF = hn::CappedTag<float, kTileSamples>;
 using DI = hn::RebindToSigned<DF>;
@@ -123,13 +150,11 @@ Step step_of(int32_t bits) {
 
 // x / step rounded to the nearest integer, ties to even, in the lowest byte: a number that large
 // has no fraction left.
-constexpr float kRound = 12582912.0F;  // 1.5 * 2^23
+constexpr float kRound = 12582912.0F + kFlip;  // 1.5 * 2^23
 
 HWY_INLINE hn::Vec<DU> rounded(hn::Vec<DF> x, hn::Vec<DF> inverse) {
   const DF df;
-  const DU du;
-  return hn::Xor(hn::BitCast(du, hn::Add(hn::Mul(x, inverse), hn::Set(df, kRound))),
-                 hn::Set(du, kFlip));
+  return hn::BitCast(DU(), hn::Add(hn::Mul(x, inverse), hn::Set(df, kRound)));
 }
 
 HWY_INLINE hn::Vec<DI> magnitude_bits(hn::Vec<DF> x) { return hn::BitCast(DI(), hn::Abs(x)); }
@@ -153,7 +178,7 @@ void quantize_rows(const QuantizeRows& t) {
     for (f = 0; f + kLanes <= t.k; f += kLanes)
       hn::StoreU(hn::TruncateTo(d8, rounded(hn::LoadU(df, x + f), inverse)), d8, to + f);
     for (; f < t.k; ++f)
-      to[f] = static_cast<uint8_t>(std::bit_cast<uint32_t>(x[f] * step.inverse + kRound) ^ kFlip);
+      to[f] = static_cast<uint8_t>(std::bit_cast<uint32_t>(x[f] * step.inverse + kRound));
     std::fill(to + t.k, to + t.padded_k, static_cast<uint8_t>(kFlip));
   }
 }
@@ -207,53 +232,45 @@ void quantize_tile(const QuantizeTile& t) {
   }
 }
 
-// The four bytes of a sample that belong to tile b.
-template <size_t C>
-HWY_INLINE int32_t tile_inputs(const uint16_t* HWY_RESTRICT col, size_t b,
-                               const uint8_t* HWY_RESTRICT x) {
-  if constexpr (C > 1) return four_bytes(x + col[b]);
-  const uint16_t* c = col + 4 * b;
-  return static_cast<int32_t>(x[c[0]] | uint32_t{x[c[1]]} << 8 | uint32_t{x[c[2]]} << 16 |
-                              uint32_t{x[c[3]]} << 24);
+template <size_t kValue>
+using Index = std::integral_constant<size_t, kValue>;
+
+// The next kCount columns, kCount <= 4, by one load: column i is (columns >> 16 * i) & 0xFFFF.
+template <size_t kCount>
+HWY_INLINE uint64_t next_columns(const uint16_t* col) {
+  static_assert(std::endian::native == std::endian::little);
+  uint64_t columns = 0;
+  std::memcpy(&columns, col, kCount * sizeof(uint16_t));
+  return columns;
 }
 
-// The rows of a block row that lie inside its part, of which `lanes` holds the products.
-HWY_NOINLINE void finish_edge(const BlockRowPlace& place, const float* diagonal, const float* x,
-                              const float* bias, const float* lanes, float* y) {
-  for (size_t r = 0; r < place.valid; ++r) {
-    float result = lanes[r];
-    if (diagonal != nullptr) result = result + diagonal[place.output + r] * x[r];
-    if (bias != nullptr) result = result + bias[place.output + r];
-    y[r] = result;
-  }
+// A byte of each of four inputs.
+HWY_INLINE int32_t gather(const uint16_t* HWY_RESTRICT col, const uint8_t* HWY_RESTRICT x) {
+  return static_cast<int32_t>(x[col[0]] | uint32_t{x[col[1]]} << 8 | uint32_t{x[col[2]]} << 16 |
+                              uint32_t{x[col[3]]} << 24);
 }
 
-// Block rows first .. last - 1, of R rows each, for samples `sample` .. sample + kSamples - 1. All
-// that the rows have in common is read before: a row has few blocks.
+// Block rows first .. last - 1 of R rows each, whose outputs follow each other from y and bias on,
+// for kSamples samples. A block row has few blocks: what is left to do for each is little.
 template <bool kDot, size_t R, size_t C, size_t kSamples>
-void inner_group(const Int8InnerTask& t, size_t sample) {
+HWY_NOINLINE void inner_span(const Int8Rows& rows, size_t first, size_t last, Int8Samples samples,
+                             const float* bias, float* HWY_RESTRICT y, size_t y_stride) {
   const hn::CappedTag<int32_t, R> d;
   const hn::RebindToFloat<decltype(d)> df;
   using V = hn::Vec<decltype(d)>;
   constexpr size_t kL = hn::MaxLanes(d), kVectors = R / kL, kSums = kSamples * kVectors;
   constexpr size_t kChains = kSums >= 5 ? 1 : kSums >= 3 ? 2 : 4;
-  const BlockRows& w = t.w->rows;
-  const size_t padded_k = w.padded_k(), k = w.k, outputs = w.outputs(), last = t.last;
-  const uint8_t* const bytes = t.samples.bytes + sample * padded_k;
-  const float* const steps = t.samples.steps + sample;
-  const int8_t* const values = w.data_as<int8_t>();
-  const uint16_t* const col = w.narrow_col.data();
-  const uint32_t* const row_start = w.row_start.data();
-  const int32_t* const offset = t.w->offset.data();
-  const float* const scale = w.scale.data();
-  const BlockRowPlace* const places = w.places.data();
-  const float* const diagonal = w.diagonal.empty() ? nullptr : w.diagonal.data();
-  const float* const bias = t.bias;
-  const float* const x = t.x + sample * k;
-  float* const y = t.y + sample * outputs;
-  size_t b = row_start[t.first];
-  for (size_t row = t.first; row < last; ++row) {
-    const size_t end = row_start[row + 1];
+  constexpr size_t kCols = C > 1 ? 1 : 4;
+  const BlockRows& w = rows.rows;
+  const size_t padded_k = rows.padded_k;
+  const uint8_t* HWY_RESTRICT const x = samples.bytes;
+  const uint32_t* HWY_RESTRICT start = w.row_start.data() + first;
+  const uint32_t* const end = w.row_start.data() + last;
+  const int8_t* HWY_RESTRICT values = w.data_as<int8_t>() + *start * R * 4;
+  const uint16_t* HWY_RESTRICT col = w.narrow_col.data() + *start * kCols;
+  const int32_t* HWY_RESTRICT offset = rows.offset.data() + first * R;
+  const float* HWY_RESTRICT scale = w.scale.data() + first * R;
+  for (; start != end; ++start, offset += R, scale += R, y += R) {
     V sum[kChains][kSamples][kVectors];
     HWY_UNROLL(16)
     for (size_t i = 0; i < kChains; ++i) {
@@ -261,63 +278,103 @@ void inner_group(const Int8InnerTask& t, size_t sample) {
       for (size_t s = 0; s < kSamples; ++s) {
         HWY_UNROLL(16)
         for (size_t v = 0; v < kVectors; ++v)
-          sum[i][s][v] =
-              i == 0 && kUnsigned ? hn::LoadU(d, offset + row * R + v * kL) : hn::Zero(d);
+          sum[i][s][v] = i == 0 && kUnsigned ? hn::LoadU(d, offset + v * kL) : hn::Zero(d);
       }
     }
-    const auto add = [&](auto chain, size_t block) HWY_ATTR {
-      V weights[kVectors];
-      HWY_UNROLL(16)
-      for (size_t v = 0; v < kVectors; ++v)
-        weights[v] =
-            hn::LoadU(d, reinterpret_cast<const int32_t*>(values + (block * R + v * kL) * 4));
-      HWY_UNROLL(16)
-      for (size_t s = 0; s < kSamples; ++s) {
-        const V inputs = hn::Set(d, tile_inputs<C>(col, block, bytes + s * padded_k));
+    // The next kCount tiles, each to a chain of its own.
+    const auto add_next = [&](auto count) HWY_ATTR {
+      constexpr size_t kCount = decltype(count)::value;
+      const uint64_t columns = next_columns<kCount>(col);
+      const auto add = [&](auto i) HWY_ATTR {
         HWY_UNROLL(16)
-        for (size_t v = 0; v < kVectors; ++v)
-          sum[chain][s][v] = dot4<kDot>(d, sum[chain][s][v], inputs, weights[v]);
+        for (size_t s = 0; s < kSamples; ++s) {
+          const uint8_t* const from = x + s * padded_k;
+          const V inputs = hn::Set(d, C > 1 ? four_bytes(from + (columns >> 16 * i & 0xFFFF))
+                                            : gather(col + 4 * i, from));
+          HWY_UNROLL(16)
+          for (size_t v = 0; v < kVectors; ++v)
+            sum[i][s][v] =
+                dot4_vector<kDot>(d, sum[i][s][v], inputs, values + (i * R + v * kL) * 4);
+        }
+      };
+      add(Index<0>());
+      if constexpr (kCount > 1) add(Index<1>());
+      if constexpr (kCount > 2) {
+        add(Index<2>());
+        add(Index<3>());
       }
+      values += kCount * R * 4;
+      col += kCount * kCols;
     };
-    for (; b + kChains <= end; b += kChains) {
-      add(std::integral_constant<size_t, 0>(), b);
-      if constexpr (kChains > 1) add(std::integral_constant<size_t, 1>(), b + 1);
-      if constexpr (kChains > 2) {
-        add(std::integral_constant<size_t, 2>(), b + 2);
-        add(std::integral_constant<size_t, 3>(), b + 3);
-      }
+    size_t left = start[1] - start[0];
+    for (; left >= kChains; left -= kChains) add_next(Index<kChains>());
+    if constexpr (kChains > 2) {
+      if ((left & 2) != 0) add_next(Index<2>());
     }
-    for (; b < end; ++b) add(std::integral_constant<size_t, 0>(), b);
-
-    const BlockRowPlace& place = places[row];
-    const size_t output = place.output;
+    if constexpr (kChains > 1) {
+      if ((left & 1) != 0) add_next(Index<1>());
+    }
     HWY_UNROLL(16)
     for (size_t s = 0; s < kSamples; ++s) {
-      const auto step = hn::Set(df, steps[s]);
-      const float* from = x + s * k + place.row_in_part;
-      float* to = y + s * outputs + output;
-      HWY_ALIGN float lanes[R];
+      const auto step = hn::Set(df, samples.steps[s]);
       HWY_UNROLL(16)
       for (size_t v = 0; v < kVectors; ++v) {
-        HWY_UNROLL(16)
-        for (size_t i = 1; i < kChains; ++i) sum[0][s][v] = hn::Add(sum[0][s][v], sum[i][s][v]);
-        const size_t lane = v * kL;
-        auto result = hn::Mul(hn::Mul(hn::ConvertTo(df, sum[0][s][v]),
-                                      hn::LoadU(df, scale + row * R + lane)),
-                              step);
-        if (HWY_LIKELY(place.valid == R)) {
-          if (diagonal != nullptr)
-            result = hn::Add(result, hn::Mul(hn::LoadU(df, diagonal + output + lane),
-                                             hn::LoadU(df, from + lane)));
-          if (bias != nullptr) result = hn::Add(result, hn::LoadU(df, bias + output + lane));
-          hn::StoreU(result, df, to + lane);
-        } else {
-          hn::Store(result, df, lanes + lane);
+        if constexpr (kChains > 2) {
+          sum[0][s][v] = hn::Add(sum[0][s][v], sum[1][s][v]);
+          sum[1][s][v] = hn::Add(sum[2][s][v], sum[3][s][v]);
         }
+        if constexpr (kChains > 1) sum[0][s][v] = hn::Add(sum[0][s][v], sum[1][s][v]);
+        auto result =
+            hn::Mul(hn::Mul(hn::ConvertTo(df, sum[0][s][v]), hn::LoadU(df, scale + v * kL)), step);
+        if (bias != nullptr) result = hn::Add(result, hn::LoadU(df, bias + v * kL));
+        hn::StoreU(result, df, y + s * y_stride + v * kL);
       }
-      if (HWY_UNLIKELY(place.valid != R)) finish_edge(place, diagonal, from, bias, lanes, to);
     }
+    if (bias != nullptr) bias += R;
   }
+}
+
+// Adds the diagonal's products of block rows first .. last - 1.
+void add_diagonal(const BlockRows& w, size_t first, size_t last, const float* HWY_RESTRICT x,
+                  float* HWY_RESTRICT y) {
+  const BlockRowPlace& end = w.places[last - 1];
+  size_t input = w.places[first].row_in_part;
+  for (size_t output = w.places[first].output; output < end.output + end.valid; input = 0) {
+    const size_t count = std::min(w.rows - input, end.output + end.valid - output);
+    const float* HWY_RESTRICT const diagonal = w.diagonal.data() + output;
+    for (size_t i = 0; i < count; ++i) y[output + i] += diagonal[i] * x[input + i];
+    output += count;
+  }
+}
+
+// kSamples samples from `sample` on: spans of whole block rows, and the last ones of parts that end
+// inside them.
+template <bool kDot, size_t R, size_t C, size_t kSamples>
+void inner_group(const Int8InnerTask& t, size_t sample) {
+  const BlockRows& w = t.w->rows;
+  const Int8Samples samples{t.samples.bytes + sample * t.w->padded_k, t.samples.steps + sample};
+  float* const y = t.y + sample * w.outputs();
+  const bool edges = w.rows % R != 0;
+  for (size_t row = t.first; row < t.last;) {
+    const size_t output = w.places[row].output, valid = w.places[row].valid;
+    const float* const bias = t.bias == nullptr ? nullptr : t.bias + output;
+    if (valid == R) {
+      const size_t edge = round_up(row + 1, w.grid_rows) - 1;
+      const size_t stop = edges ? std::min(t.last, edge) : t.last;
+      inner_span<kDot, R, C, kSamples>(*t.w, row, stop, samples, bias, y + output, w.outputs());
+      row = stop;
+      continue;
+    }
+    float lanes[kSamples * R];
+    inner_span<kDot, R, C, kSamples>(*t.w, row, row + 1, samples, nullptr, lanes, R);
+    for (size_t s = 0; s < kSamples; ++s) {
+      for (size_t r = 0; r < valid; ++r)
+        y[s * w.outputs() + output + r] = lanes[s * R + r] + (bias == nullptr ? 0.0F : bias[r]);
+    }
+    ++row;
+  }
+  for (size_t s = 0; s < kSamples && !w.diagonal.empty(); ++s)
+    add_diagonal(w, t.first, t.last, t.x + (sample + s) * w.k, y + s * w.outputs());
 }
 
 // Samples whose sums fit into the registers, a power of two.
@@ -420,10 +477,9 @@ HWY_INLINE void outer_rows(const Int8OuterTask& t, size_t row, size_t r, size_t 
     const int8_t* HWY_RESTRICT from = values + (b * R * kFours + q) * 4;
     HWY_UNROLL(16)
     for (size_t j = 0; j < kRows; ++j) {
-      const V weight = hn::Set(d, four_bytes(from + j * kFours * 4));
       HWY_UNROLL(16)
       for (size_t v = 0; v < kVectors; ++v)
-        sum[chain][j][v] = dot4<kDot>(d, sum[chain][j][v], x[v], weight);
+        sum[chain][j][v] = dot4_single<kDot>(d, sum[chain][j][v], x[v], from + j * kFours * 4);
     }
   };
   using Zero = std::integral_constant<size_t, 0>;
@@ -461,11 +517,11 @@ HWY_INLINE void outer_rows(const Int8OuterTask& t, size_t row, size_t r, size_t 
       auto result =
           hn::Mul(hn::Mul(hn::ConvertTo(df, sum[0][j][v]), hn::Set(df, w.scale[row * R + r + j])),
                   hn::LoadU(df, t.samples.steps + lane));
+      if (t.bias != nullptr) result = hn::Add(result, hn::Set(df, t.bias[output]));
       if (!w.diagonal.empty())
         result = hn::Add(
             result, hn::Mul(hn::Set(df, w.diagonal[output]),
                             hn::LoadU(df, t.x + (place.row_in_part + r + j) * t.x_stride + lane)));
-      if (t.bias != nullptr) result = hn::Add(result, hn::Set(df, t.bias[output]));
       float* y = t.y + output * t.y_stride + lane;
       if (lane + kL <= t.n) {
         hn::StoreU(result, df, y);
@@ -590,6 +646,7 @@ Int8Rows order_int8(const SparseMatrix& weight) {
   Int8Rows result;
   BlockRows& w = result.rows;
   w = order_blocks(weight, false);
+  result.padded_k = w.padded_k();
   const BlockShape block = w.block;
   const size_t area = block.area(), tile = block.cols == 1 ? 4 : 1;  // blocks of a tile
   const std::vector<uint32_t> row_start = std::exchange(w.row_start, {0});
@@ -738,9 +795,9 @@ class Int8Product final : public SparseProduct {
   void run_inner(const float* x, size_t n, const float* bias, float* y, ThreadPool& pool,
                  float* steps) const {
     const BlockRows& w = rows_.rows;
-    const Int8Samples samples{bytes(n * w.padded_k()), steps};
+    const Int8Samples samples{bytes(n * rows_.padded_k), steps};
     steps_ = steps;
-    HWY_DYNAMIC_DISPATCH(quantize_rows)(QuantizeRows{x, n, w.k, w.padded_k(), samples});
+    HWY_DYNAMIC_DISPATCH(quantize_rows)(QuantizeRows{x, n, w.k, rows_.padded_k, samples});
     const size_t shares = items(n, pool);
     for_each_item(pool, shares,
                   InnerItems{{&rows_, 0, 0, n, samples, x, bias, y}, shares, dot_instructions()});
@@ -760,7 +817,7 @@ class Int8Product final : public SparseProduct {
   void run_outer(const float* x, Features features, size_t n, const float* bias, float* y,
                  ThreadPool& pool) const {
     const BlockRows& w = rows_.rows;
-    const size_t count = ceil_div(n, kTileSamples), tile_bytes = w.padded_k() * kTileSamples;
+    const size_t count = ceil_div(n, kTileSamples), tile_bytes = rows_.padded_k * kTileSamples;
     const bool apart = features == Features::kOuter;
     float* const steps = floats_.floats(count * kTileSamples * (w.k + 1));
     float* const copied = steps + count * kTileSamples;
@@ -772,7 +829,7 @@ class Int8Product final : public SparseProduct {
       (QuantizeTile{tiles.at(tile),
                     tiles.stride(tile),
                     w.k,
-                    w.padded_k(),
+                    rows_.padded_k,
                     w.block.cols > 1,
                     {samples.bytes + tile * tile_bytes, steps + tile * kTileSamples}});
     }
