@@ -9,8 +9,16 @@ target_include_directories(espalier_headers SYSTEM INTERFACE ${ESPALIER_ARM_HEAD
 target_compile_definitions(espalier_headers INTERFACE FMT_HEADER_ONLY SPDLOG_HEADER_ONLY SPDLOG_FMT_EXTERNAL)
 add_library(espalier_hwy INTERFACE)
 target_link_libraries(espalier_hwy INTERFACE ${ESPALIER_ARM_ROOT}/usr/lib/${ESPALIER_TRIPLET}/libhwy.so)
-# Vectors of SVE have no size, so that they cannot be members of the structs that hold sums (docs/limits.md): NEON serves there.
-target_compile_definitions(espalier_hwy INTERFACE "HWY_DISABLED_TARGETS=(HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128)")
+# Sums are held in structs, where a vector of SVE must have a size (lib/kernels/held_vector-inl.h): the machine's SVE of 256 bits or
+# SVE2 of 128. Vectors of another length are left to NEON, at run time.
+if(ESPALIER_SVE_BITS)
+  set(sve_targets SVE SVE2 SVE_256 SVE2_128)
+  list(FILTER sve_targets EXCLUDE REGEX "_${ESPALIER_SVE_BITS}$")
+  list(TRANSFORM sve_targets PREPEND HWY_)
+  list(JOIN sve_targets | disabled)
+  target_compile_options(espalier_hwy INTERFACE -msve-vector-bits=${ESPALIER_SVE_BITS})
+  target_compile_definitions(espalier_hwy INTERFACE "HWY_DISABLED_TARGETS=(${disabled})")
+endif()
 
 espalier_module(base lib/base LINK espalier_headers PRIVATE Threads::Threads)
 espalier_module(tensor lib/tensor LINK espalier_base)

@@ -12,6 +12,8 @@
 #endif
 
 #include <hwy/highway.h>
+// after highway.h
+#include "lib/kernels/held_vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace espalier::HWY_NAMESPACE {
@@ -30,13 +32,13 @@ HWY_INLINE V clamp_of(D d, V x, float low, float high) {
 }
 
 // e^x = 2 half (1 + r slope).
-template <class V>
+template <class D>
 struct ExpParts {
-  V half, r, slope;
+  Held<D> half, r, slope;
 };
 
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE ExpParts<V> exp_parts(D d, V x) {
+HWY_INLINE ExpParts<D> exp_parts(D d, V x) {
   const hn::Rebind<uint32_t, D> bits;
   const V rounding = hn::Set(d, 12582912.0F + 126);  // 1.5 * 2^23: the last bit is worth 1
   const V sum = hn::MulAdd(x, hn::Set(d, 1.44269504F), rounding);

@@ -20,6 +20,7 @@
 #include <algorithm>
 
 #include "lib/kernels/block_product.h"
+#include "lib/kernels/held_vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace espalier::HWY_NAMESPACE {
@@ -54,7 +55,7 @@ struct InnerSums {
   static constexpr size_t kLanes = hn::MaxLanes(d), kVectors = R / kLanes;
   static constexpr size_t kSums = kSamples * kVectors;
   static constexpr size_t kChains = kSums >= 5 ? 1 : kSums >= 3 ? 2 : 4;
-  hn::Vec<RowTag<R>> sum[kChains][kSamples][kVectors];
+  Held<RowTag<R>> sum[kChains][kSamples][kVectors];
 
   HWY_INLINE void clear() {
     HWY_UNROLL(16)
@@ -70,7 +71,7 @@ struct InnerSums {
   // One column of a block.
   template <size_t kChain>
   HWY_INLINE void add(const T* HWY_RESTRICT column, const float* HWY_RESTRICT x, size_t x_sample) {
-    hn::Vec<RowTag<R>> weights[kVectors];
+    Held<RowTag<R>> weights[kVectors];
     HWY_UNROLL(16)
     for (size_t v = 0; v < kVectors; ++v) weights[v] = load_weights(d, column + v * kLanes);
     HWY_UNROLL(16)
@@ -307,7 +308,7 @@ constexpr size_t kRowsAtOnce = kVectorRegisters == 32 ? (R < 16 ? R : 16) : 4;
 template <size_t kRows, bool kWhole>
 struct OuterSums {
   static constexpr SampleTag d{};
-  hn::Vec<SampleTag> sum[kRows][kSampleVectors];
+  Held<SampleTag> sum[kRows][kSampleVectors];
 
   HWY_INLINE void start(const float* bias, size_t valid) {
     HWY_UNROLL(16)
@@ -320,7 +321,7 @@ struct OuterSums {
   }
 
   HWY_INLINE void add(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT x) {
-    hn::Vec<SampleTag> value[kSampleVectors];
+    Held<SampleTag> value[kSampleVectors];
     HWY_UNROLL(16)
     for (size_t v = 0; v < kSampleVectors; ++v) value[v] = hn::LoadU(d, x + v * kSampleLanes);
     HWY_UNROLL(16)

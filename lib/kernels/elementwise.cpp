@@ -12,6 +12,7 @@
 #include <hwy/highway.h>
 // after highway.h
 #include "lib/kernels/activation-inl.h"
+#include "lib/kernels/held_vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace espalier::HWY_NAMESPACE {
@@ -233,7 +234,7 @@ float max_run(const float* x, size_t count) {
 
 float sum_run(const float* x, size_t count) {
   const D d;
-  V sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+  Held<D> sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
   for (; i + 4 * lanes <= count; i += 4 * lanes)
@@ -250,7 +251,7 @@ float sum_run(const float* x, size_t count) {
 template <class F>
 float sum_by(const float* x, size_t count, float padding, F f) {
   const D d;
-  V sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+  Held<D> sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
   for (; i + 4 * lanes <= count; i += 4 * lanes)

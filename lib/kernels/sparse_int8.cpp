@@ -27,6 +27,8 @@
 #define HWY_TARGET_INCLUDE "lib/kernels/sparse_int8.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once per instruction set
 #include <hwy/highway.h>
+// after highway.h
+#include "lib/kernels/held_vector-inl.h"
 
 #if HWY_ARCH_ARM_A64
 #include <sys/auxv.h>
@@ -46,14 +48,17 @@ constexpr bool kMayDot = HWY_TARGET == HWY_AVX3 || (HWY_ARCH_ARM_A64 && HWY_TARG
 
 // sum + x[0] w[0] + .. + x[3] w[3] in each lane of 32 bits.
 template <bool kDot, class D, class V = hn::Vec<D>>
-HWY_INLINE V dot4(D d, V sum, V x, V w) {
+HWY_INLINE V dot4(D d, hn::Vec<D> sum, hn::Vec<D> x, hn::Vec<D> w) {
 #if HWY_TARGET == HWY_AVX3
   if constexpr (kDot) {  // an instruction by name: Highway's section does not switch it on
     asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(w.raw));
     return sum;
   }
 #endif
-#if HWY_TARGET == HWY_NEON
+#if HWY_HAVE_SCALABLE
+  static_cast<void>(d);
+  return svdot_s32(sum, svreinterpret_s8_s32(x), svreinterpret_s8_s32(w));
+#elif HWY_TARGET == HWY_NEON
 #if HWY_ARCH_ARM_A64
   if constexpr (kDot) {
     // GNU as 2.40 takes no ".arch_extension dotprod".
@@ -104,7 +109,7 @@ HWY_INLINE int32_t four_bytes(const void* from) {
 
 // dot4() with the vector of values at w, and with the four values at w in each lane.
 template <bool kDot, class D, class V = hn::Vec<D>>
-HWY_INLINE V dot4_vector(D d, V sum, V x, const int8_t* w) {
+HWY_INLINE V dot4_vector(D d, hn::Vec<D> sum, hn::Vec<D> x, const int8_t* w) {
 #if HWY_TARGET == HWY_AVX3
   if constexpr (kDot) {
     asm("vpdpbusd %2, %1, %0"
@@ -117,7 +122,7 @@ HWY_INLINE V dot4_vector(D d, V sum, V x, const int8_t* w) {
 }
 
 template <bool kDot, class D, class V = hn::Vec<D>>
-HWY_INLINE V dot4_single(D d, V sum, V x, const int8_t* w) {
+HWY_INLINE V dot4_single(D d, hn::Vec<D> sum, hn::Vec<D> x, const int8_t* w) {
 #if HWY_TARGET == HWY_AVX3
   if constexpr (kDot && hn::MaxLanes(d) == 16) {
     asm("vpdpbusd %2%{1to16%}, %1, %0"
@@ -271,7 +276,7 @@ HWY_NOINLINE void inner_span(const Int8Rows& rows, size_t first, size_t last, In
   const int32_t* HWY_RESTRICT offset = rows.offset.data() + first * R;
   const float* HWY_RESTRICT scale = w.scale.data() + first * R;
   for (; start != end; ++start, offset += R, scale += R, y += R) {
-    V sum[kChains][kSamples][kVectors];
+    Held<decltype(d)> sum[kChains][kSamples][kVectors];
     HWY_UNROLL(16)
     for (size_t i = 0; i < kChains; ++i) {
       HWY_UNROLL(16)
@@ -405,7 +410,7 @@ void inner_block(const Int8InnerTask& t) {
 // Vectors first .. first + kVectors - 1 of 16 samples x 4 bytes of tile b's inputs.
 template <size_t C, size_t kVectors, class D>
 HWY_INLINE void tile_samples(D d, const uint16_t* HWY_RESTRICT col, size_t b, size_t q,
-                             const uint8_t* HWY_RESTRICT panel, size_t first, hn::Vec<D>* x) {
+                             const uint8_t* HWY_RESTRICT panel, size_t first, Held<D>* x) {
   constexpr size_t kL = hn::MaxLanes(d);
   if constexpr (C > 1) {
     const auto* from = reinterpret_cast<const int32_t*>(panel) + (col[b] / 4 + q) * kTileSamples;
@@ -423,7 +428,7 @@ HWY_INLINE void tile_samples(D d, const uint16_t* HWY_RESTRICT col, size_t b, si
     const auto low1 = hn::BitCast(d16, hn::InterleaveLower(d8, f, g));
     const auto high0 = hn::BitCast(d16, hn::InterleaveUpper(d8, a, e));
     const auto high1 = hn::BitCast(d16, hn::InterleaveUpper(d8, f, g));
-    const hn::Vec<decltype(d32)> parts[4] = {
+    const Held<decltype(d32)> parts[4] = {
         hn::BitCast(d32, hn::InterleaveLower(d16, low0, low1)),
         hn::BitCast(d32, hn::InterleaveUpper(d16, low0, low1)),
         hn::BitCast(d32, hn::InterleaveLower(d16, high0, high1)),
@@ -455,13 +460,12 @@ HWY_INLINE void tile_samples(D d, const uint16_t* HWY_RESTRICT col, size_t b, si
 template <bool kDot, size_t R, size_t C, size_t kRows, size_t kVectors>
 HWY_INLINE void outer_rows(const Int8OuterTask& t, size_t row, size_t r, size_t first) {
   const hn::CappedTag<int32_t, kTileSamples> d;
-  using V = hn::Vec<decltype(d)>;
   constexpr size_t kL = hn::MaxLanes(d), kFours = C > 1 ? C / 4 : 1;
   constexpr size_t kChains = kRows * kVectors >= 8 ? 1 : kRows * kVectors >= 4 ? 2 : 4;
   const BlockRows& w = t.w->rows;
   const int8_t* HWY_RESTRICT values = w.data_as<int8_t>() + r * kFours * 4;
   const uint16_t* HWY_RESTRICT col = w.narrow_col.data();
-  V sum[kChains][kRows][kVectors];
+  Held<decltype(d)> sum[kChains][kRows][kVectors];
   HWY_UNROLL(16)
   for (size_t i = 0; i < kChains; ++i) {
     HWY_UNROLL(16)
@@ -472,7 +476,7 @@ HWY_INLINE void outer_rows(const Int8OuterTask& t, size_t row, size_t r, size_t 
     }
   }
   const auto add = [&](auto chain, size_t b, size_t q) HWY_ATTR {
-    V x[kVectors];
+    Held<decltype(d)> x[kVectors];
     tile_samples<C, kVectors>(d, col, b, q, t.samples.bytes, first, x);
     const int8_t* HWY_RESTRICT from = values + (b * R * kFours + q) * 4;
     HWY_UNROLL(16)
@@ -586,7 +590,7 @@ template <bool kDot>
 size_t int8_rounds(size_t rounds, int32_t* result) {
   const hn::CappedTag<int32_t, kTileSamples> d;
   constexpr size_t kChains = 12;
-  hn::Vec<decltype(d)> sum[kChains];
+  Held<decltype(d)> sum[kChains];
   const auto x = hn::Set(d, result[0]), w = hn::Set(d, result[1]);
   HWY_UNROLL(16)
   for (size_t i = 0; i < kChains; ++i) sum[i] = hn::Set(d, static_cast<int32_t>(i));
@@ -594,9 +598,10 @@ size_t int8_rounds(size_t rounds, int32_t* result) {
     HWY_UNROLL(16)
     for (size_t i = 0; i < kChains; ++i) sum[i] = dot4<kDot>(d, sum[i], x, w);
   }
+  hn::Vec<decltype(d)> all = sum[0];
   HWY_UNROLL(16)
-  for (size_t i = 1; i < kChains; ++i) sum[0] = hn::Add(sum[0], sum[i]);
-  result[2] = hn::GetLane(sum[0]);
+  for (size_t i = 1; i < kChains; ++i) all = hn::Add(all, sum[i]);
+  result[2] = hn::GetLane(all);
   return rounds * kChains * hn::MaxLanes(d) * 8;
 }
 

@@ -16,6 +16,8 @@
 #define HWY_TARGET_INCLUDE "lib/kernels/sparse_rows.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once per instruction set
 #include <hwy/highway.h>
+// after foreach_target.h
+#include "lib/kernels/held_vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace espalier::HWY_NAMESPACE {
@@ -42,7 +44,7 @@ HWY_INLINE void dots(const DotsTask& t, const Column* HWY_RESTRICT columns, size
   constexpr size_t kLanes = hn::MaxLanes(d), kVectors = kWide / kLanes;
   // One sum waits for its multiply-add, so that few sums need a second chain.
   constexpr size_t kChains = kRows * kSamples * kVectors >= 6 ? 1 : 2;
-  hn::Vec<decltype(d)> sum[kChains][kRows][kSamples];
+  Held<decltype(d)> sum[kChains][kRows][kSamples];
   HWY_UNROLL(16)
   for (size_t i = 0; i < kChains; ++i) {
     HWY_UNROLL(16)
@@ -59,7 +61,7 @@ HWY_INLINE void dots(const DotsTask& t, const Column* HWY_RESTRICT columns, size
                          constexpr size_t kChain = decltype(chain)::value;
                          HWY_UNROLL(16)
                          for (size_t v = 0; v < kVectors; ++v) {
-                           hn::Vec<decltype(d)> weight[kRows];
+                           Held<decltype(d)> weight[kRows];
                            HWY_UNROLL(16)
                            for (size_t j = 0; j < kRows; ++j)
                              weight[j] = hn::LoadU(d, from + j * cols + v * kLanes);
@@ -96,8 +98,9 @@ HWY_INLINE void dots(const DotsTask& t, const Column* HWY_RESTRICT columns, size
     }
     HWY_UNROLL(16)
     for (size_t j = 0; j < kRows; ++j) {
-      if (r + j < place.valid)
-        finish_output(t, place, r + j, sample + s, hn::GetLane(hn::SumOfLanes(d, sum[0][j][s])));
+      if (r + j >= place.valid) continue;
+      const hn::Vec<decltype(d)> all = sum[0][j][s];
+      finish_output(t, place, r + j, sample + s, hn::GetLane(hn::SumOfLanes(d, all)));
     }
   }
 }
@@ -179,7 +182,7 @@ struct Tile {
   using D = hn::CappedTag<float, kLanes>;
   static constexpr D d{};
   static constexpr size_t kChains = kRows * kVectors >= 8 ? 1 : kRows * kVectors >= 4 ? 2 : 4;
-  hn::Vec<D> sum[kChains][kRows][kVectors];
+  Held<D> sum[kChains][kRows][kVectors];
 
   HWY_INLINE void clear_chains() {
     HWY_UNROLL(16)
@@ -211,7 +214,7 @@ struct Tile {
   template <size_t kChain>
   HWY_INLINE void add(const float* HWY_RESTRICT weights, size_t stride,
                       const float* HWY_RESTRICT x) {
-    hn::Vec<D> samples[kVectors];
+    Held<D> samples[kVectors];
     if constexpr (kRows > 1) {
       HWY_UNROLL(16)
       for (size_t v = 0; v < kVectors; ++v) samples[v] = hn::LoadU(d, x + v * kLanes);

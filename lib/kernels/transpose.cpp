@@ -4,6 +4,8 @@
 #define HWY_TARGET_INCLUDE "lib/kernels/transpose.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once per instruction set
 #include <hwy/highway.h>
+// after foreach_target.h
+#include "lib/kernels/held_vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace espalier::HWY_NAMESPACE {
@@ -32,7 +34,7 @@ using D = hn::CappedTag<float, 8>;
 constexpr size_t kSide = HWY_MAX(size_t{4}, hn::MaxLanes(D()));
 
 // Four rows of which each 128 bits are turned round: column i of them in 128 bits of turned[i].
-HWY_INLINE void turn_four(D d, const float* from, size_t stride, hn::Vec<D>* HWY_RESTRICT turned) {
+HWY_INLINE void turn_four(D d, const float* from, size_t stride, Held<D>* HWY_RESTRICT turned) {
   const auto r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + stride),
              r2 = hn::LoadU(d, from + 2 * stride), r3 = hn::LoadU(d, from + 3 * stride);
   const auto low02 = hn::InterleaveLower(d, r0, r2), low13 = hn::InterleaveLower(d, r1, r3),
@@ -47,11 +49,11 @@ HWY_INLINE void tile(const Matrices& m, size_t r, size_t c) {
   const D d;
   const float* from = m.from + r * m.from_stride + c;
   float* to = m.to + c * m.to_stride + r;
-  hn::Vec<D> upper[4];
+  Held<D> upper[4];
   turn_four(d, from, m.from_stride, upper);
 #if HWY_MAX_BYTES > 16
   if constexpr (kSide == 8) {
-    hn::Vec<D> lower[4];
+    Held<D> lower[4];
     turn_four(d, from + 4 * m.from_stride, m.from_stride, lower);
     HWY_UNROLL(4)
     for (size_t i = 0; i < 4; ++i) {
