@@ -428,11 +428,10 @@ HWY_INLINE void tile_samples(D d, const uint16_t* HWY_RESTRICT col, size_t b, si
     const auto low1 = hn::BitCast(d16, hn::InterleaveLower(d8, f, g));
     const auto high0 = hn::BitCast(d16, hn::InterleaveUpper(d8, a, e));
     const auto high1 = hn::BitCast(d16, hn::InterleaveUpper(d8, f, g));
-    const Held<decltype(d32)> parts[4] = {
-        hn::BitCast(d32, hn::InterleaveLower(d16, low0, low1)),
-        hn::BitCast(d32, hn::InterleaveUpper(d16, low0, low1)),
-        hn::BitCast(d32, hn::InterleaveLower(d16, high0, high1)),
-        hn::BitCast(d32, hn::InterleaveUpper(d16, high0, high1))};
+    const Held<decltype(d32)> parts[4] = {hn::BitCast(d32, hn::InterleaveLower(d16, low0, low1)),
+                                          hn::BitCast(d32, hn::InterleaveUpper(d16, low0, low1)),
+                                          hn::BitCast(d32, hn::InterleaveLower(d16, high0, high1)),
+                                          hn::BitCast(d32, hn::InterleaveUpper(d16, high0, high1))};
     HWY_UNROLL(16)
     for (size_t v = 0; v < kVectors; ++v) {
       if constexpr (kL == 4) {
