@@ -133,8 +133,7 @@ constexpr std::array kTranslators = {
     Translator{"tract_core_scatter_elements", scatter_elements, "ScatterElements Cast"},
     Translator{"tract_core_trilu", trilu, "Trilu Cast Reshape"},
     Translator{"tract_core_one_hot", one_hot, "Where Equal Unsqueeze Cast"},
-    Translator{"tract_transformers_scaled_masked_softmax", masked_softmax,
-               "Softmax Mul Add Where"},
+    Translator{"tract_transformers_scaled_masked_softmax", masked_softmax, "Softmax Mul Add Where"},
 };
 
 }  // namespace
