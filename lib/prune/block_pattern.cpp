@@ -177,6 +177,10 @@ BlockShape largest_pattern(const Zeros& zeros, const Judge& judge, const Fold& f
 }
 
 size_t nonzeros(const Tensor& tensor) {
+  if (tensor.dtype() == DType::kI8) {
+    const Bytes bytes = tensor.bytes();
+    return bytes.size() - static_cast<size_t>(std::ranges::count(bytes, std::byte{0}));
+  }
   size_t count = 0;
   for_each_element(tensor, [&](size_t, bool zero) { count += zero ? 0 : 1; });
   return count;

@@ -100,6 +100,10 @@ TEST_CASE("a packed weight shows its blocks and the same zeros as the dense one"
       CHECK(share > 0.5);
       CHECK(zero_share({packed, {}}, fold, skip) == share);
     }
+    // Small values are 0 steps of i8: no fewer zeros, and not as many as there are blocks.
+    const double steps = zero_share({with_values(packed, DType::kI8), {}}, fold, false);
+    CHECK(steps >= zero_share({packed, {}}, fold, false));
+    CHECK(steps < 0.8);
   }
 }
 
