@@ -324,6 +324,11 @@ struct OuterSums {
     Held<SampleTag> value[kSampleVectors];
     HWY_UNROLL(16)
     for (size_t v = 0; v < kSampleVectors; ++v) value[v] = hn::LoadU(d, x + v * kSampleLanes);
+    multiply(weights, value);
+  }
+
+  HWY_INLINE void multiply(const float* HWY_RESTRICT weights,
+                           const Held<SampleTag>* HWY_RESTRICT value) {
     HWY_UNROLL(16)
     for (size_t r = 0; r < kRows; ++r) {
       const auto weight = hn::Set(d, weights[r]);
@@ -344,6 +349,17 @@ struct OuterSums {
         const auto value = hn::LoadU(d, x + r * x_stride + v * kSampleLanes);
         sum[r][v] = hn::MulAdd(weight, value, sum[r][v]);
       }
+    }
+  }
+
+  // The whole tile of each valid row.
+  HWY_INLINE void store_rows(float* y, size_t y_stride, size_t valid) const {
+    HWY_UNROLL(16)
+    for (size_t r = 0; r < kRows; ++r) {
+      if (!kWhole && r >= valid) continue;
+      HWY_UNROLL(16)
+      for (size_t v = 0; v < kSampleVectors; ++v)
+        hn::StoreU(sum[r][v], d, y + r * y_stride + v * kSampleLanes);
     }
   }
 
@@ -401,6 +417,81 @@ HWY_INLINE void outer_columns(const OuterTask& t, const Column* HWY_RESTRICT col
       }
     }
   }
+}
+
+// Loads a tile of registers of a panel that lies in kRuns runs, samples from `sample` on.
+template <size_t kRuns>
+struct RunLoads {
+  static constexpr SampleTag d{};
+  static constexpr size_t kRun = kPanelSamples / kRuns, kEach = HWY_MIN(kRun, kSampleLanes);
+  static constexpr size_t kPieces = kSampleLanes / kEach;
+  const float* from[kSampleVectors][kPieces];
+
+  HWY_INLINE void start(std::span<const float* const> runs, size_t sample) {
+    HWY_UNROLL(16)
+    for (size_t v = 0; v < kSampleVectors; ++v) {
+      HWY_UNROLL(16)
+      for (size_t i = 0; i < kPieces; ++i) {
+        const size_t first = sample + v * kSampleLanes + i * kEach;
+        from[v][i] = runs[first / kRun] + first % kRun;
+      }
+    }
+  }
+
+  HWY_INLINE hn::Vec<SampleTag> load(size_t v, size_t offset) const {
+#if HWY_MAX_BYTES > 16
+    if constexpr (kPieces == 2) {
+      const hn::Half<SampleTag> half;
+      return hn::Combine(d, hn::LoadU(half, from[v][1] + offset),
+                         hn::LoadU(half, from[v][0] + offset));
+    }
+#endif
+#if HWY_MAX_BYTES > 32
+    if constexpr (kPieces == 4) {
+      const hn::Half<SampleTag> half;
+      const hn::Half<decltype(half)> quarter;
+      return hn::Combine(d,
+                         hn::Combine(half, hn::LoadU(quarter, from[v][3] + offset),
+                                     hn::LoadU(quarter, from[v][2] + offset)),
+                         hn::Combine(half, hn::LoadU(quarter, from[v][1] + offset),
+                                     hn::LoadU(quarter, from[v][0] + offset)));
+    }
+#endif
+    return hn::LoadU(d, from[v][0] + offset);
+  }
+};
+
+template <size_t R, size_t C, size_t kRuns>
+HWY_INLINE void panel_runs(const PanelTask& t) {
+  constexpr size_t kRows = kRowsAtOnce<R>, kTile = kSampleLanes * kSampleVectors;
+  const float* HWY_RESTRICT values = t.w->data();
+  for (size_t sample = 0; sample < kPanelSamples; sample += kTile) {
+    RunLoads<kRuns> loads;
+    loads.start(t.runs, sample);
+    for (size_t row = t.first; row < t.last; ++row) {
+      const BlockRowPlace& place = t.w->places[row];
+      const size_t begin = t.w->row_start[row] * C, end = t.w->row_start[row + 1] * C;
+      for (size_t r = 0; r < place.valid; r += kRows) {
+        OuterSums<kRows, false> sums;
+        const size_t output = place.output + r;
+        sums.start(t.bias == nullptr ? nullptr : t.bias + output, place.valid - r);
+        for (size_t column = begin; column < end; ++column) {
+          Held<SampleTag> x[kSampleVectors];
+          HWY_UNROLL(16)
+          for (size_t v = 0; v < kSampleVectors; ++v) x[v] = loads.load(v, t.offsets[column]);
+          sums.multiply(values + column * R + r, x);
+        }
+        sums.store_rows(t.y + output * t.y_stride + sample, t.y_stride, place.valid - r);
+      }
+    }
+  }
+}
+
+template <size_t R, size_t C>
+HWY_INLINE void block_panel(const PanelTask& t) {
+  if (t.runs.size() == 1) return panel_runs<R, C, 1>(t);
+  if (t.runs.size() == 2) return panel_runs<R, C, 2>(t);
+  panel_runs<R, C, 4>(t);
 }
 
 template <size_t R, size_t C>

@@ -163,6 +163,37 @@ struct OuterRows {
   }
 };
 
+class BlockPanels final : public PanelProduct {
+ public:
+  BlockPanels(const BlockRows& w, const BlockKernel& kernel,
+              const std::function<uint32_t(size_t input)>& offset)
+      : w_(w), kernel_(kernel) {
+    const size_t blocks = w.row_start.back();
+    offsets_.reserve(blocks * w.block.cols);
+    for (size_t b = 0; b < blocks; ++b)
+      for (size_t c = 0; c < w.block.cols; ++c) offsets_.push_back(offset(w.column(b) + c));
+  }
+
+  void run(std::span<const float* const> runs, size_t item, size_t items, const float* bias,
+           float* y, size_t y_stride) const override {
+    kernel_.panel({&w_, first_row_of(w_, item, items), first_row_of(w_, item + 1, items),
+                   offsets_.data(), runs, bias, y, y_stride});
+  }
+
+  std::pair<size_t, size_t> outputs(size_t item, size_t items) const override {
+    return {output_of(first_row_of(w_, item, items)), output_of(first_row_of(w_, item + 1, items))};
+  }
+
+ private:
+  size_t output_of(size_t row) const {
+    return row == w_.block_rows() ? w_.outputs() : w_.places[row].output;
+  }
+
+  const BlockRows& w_;
+  BlockKernel kernel_;
+  std::vector<uint32_t> offsets_;  // of each column of each block
+};
+
 class BlockProduct final : public SparseProduct {
  public:
   BlockProduct(const SparseMatrix& weight, const BlockKernel& kernel)
@@ -185,6 +216,12 @@ class BlockProduct final : public SparseProduct {
     } else {
       run_outer({&kernel_, &w_, {x, y, n, features}, bias}, pool);
     }
+  }
+
+  std::unique_ptr<const PanelProduct> in_place(
+      const std::function<uint32_t(size_t input)>& offset) const override {
+    if (w_.values.dtype() != DType::kF32 || !w_.diagonal.empty()) return nullptr;
+    return std::make_unique<BlockPanels>(w_, kernel_, offset);
   }
 
   std::string_view kernel() const override { return kernel_.name; }

@@ -7,9 +7,6 @@
 
 namespace espalier {
 
-/// Samples of one X panel of BlockKernel::outer: a multiple of every vector length.
-inline constexpr size_t kPanelSamples = 16;
-
 /// Block rows first .. last - 1 of Y = W X + bias with the rows of a block in the lanes. Feature f
 /// of sample s is x[s * x_sample + f * x_feature], f up to w.padded_k() - 1, and output o of it is
 /// y[s * y_sample + o * y_output]. One stride of x is 1, and y has that of the same axis.
@@ -40,11 +37,24 @@ struct OuterTask {
   size_t y_stride;
 };
 
-/// The two loops of a block kernel, by the instruction set in use.
+/// As OuterTask, with a panel that is read where it lies (PanelProduct): column c of block b from
+/// offsets[b * block.cols + c] behind each of 1, 2 or 4 runs.
+struct PanelTask {
+  const BlockRows* w;
+  size_t first, last;
+  const uint32_t* offsets;
+  std::span<const float* const> runs;
+  const float* bias;
+  float* y;
+  size_t y_stride;
+};
+
+/// The loops of a block kernel, by the instruction set in use.
 struct BlockKernel {
   std::string_view name;
   void (*inner)(const InnerTask& task);
   void (*outer)(const OuterTask& task);
+  void (*panel)(const PanelTask& task);
 };
 
 /// Cuts the work among threads, pads and packs X, and calls the loops of `kernel`.

@@ -35,6 +35,8 @@ struct BlockRows {
   const T* data_as() const {
     return reinterpret_cast<const T*>(values.bytes().data());
   }
+  /// First input of block `b`.
+  size_t column(size_t b) const { return wide_col.empty() ? narrow_col[b] : wide_col[b]; }
   size_t outputs() const { return parts * rows; }
   size_t block_rows() const { return parts * grid_rows; }
   /// Inputs up to the end of the last block: x is read that far.

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "lib/kernels/im2col.h"
+#include "lib/kernels/conv_product.h"
 #include "lib/sparse/pack.h"
 
 namespace espalier {
@@ -15,7 +15,10 @@ struct Shares {
   double at(size_t n) const { return n == 1 ? one : n < 16 ? few : many; }
 };
 
-constexpr size_t kLanes = 16;  // multiply-adds of the peak that pass while one element is moved
+constexpr size_t kLanes = 16;
+// Multiply-adds of the peak that pass while a float is laid out, a line of them is begun, or a
+// float is copied to a column.
+constexpr double kPerLaidOut = 4, kPerLine = 100, kPerCopied = 5;
 
 Shares dense_shares() { return {0.40, 0.90, 1.0}; }
 
@@ -36,6 +39,20 @@ double dense_work(const SparseMatrix& weight) {
 double packed_time(const SparseMatrix& weight, size_t n) {
   const double stored = static_cast<double>(weight.values.count());
   return stored * static_cast<double>(n) / packed_shares(weight.block).at(n);
+}
+
+// Kernels that read what they multiply where it lies.
+bool reads_in_place(const SparseMatrix& weight) {
+  const auto [rows, cols] = weight.block;
+  return (rows == 16 || rows == 8) && (cols == 1 || cols == 4) && weight.dtype == DType::kF32;
+}
+
+// Time of a packed convolution: products, and what it moves.
+double packed_time(const SparseMatrix& weight, const ConvWork& work) {
+  const double stored = static_cast<double>(weight.values.count());
+  return stored * static_cast<double>(work.samples) / packed_shares(weight.block).at(work.at_once) +
+         kPerLaidOut * static_cast<double>(work.laid_out) +
+         kPerLine * static_cast<double>(work.lines) + kPerCopied * static_cast<double>(work.copied);
 }
 
 class PackedOrDense final : public SparseProduct {
@@ -86,17 +103,16 @@ bool packed_is_quicker(const SparseMatrix& weight, size_t n) {
          dense_work(weight) * static_cast<double>(n) / dense_shares().at(n);
 }
 
-bool packed_is_quicker(const SparseMatrix& weight, const ConvShape& shape, size_t height,
-                       size_t width) {
-  const size_t places = im2col_columns(shape, height, width);
-  if (im2col_is_identity(shape)) return packed_is_quicker(weight, places);
-  const double unrolled = static_cast<double>(im2col_rows(shape) * shape.groups * places);
+bool packed_is_quicker(const SparseMatrix& weight, const ConvShape& shape, size_t batch,
+                       size_t height, size_t width) {
+  const size_t image = im2col_columns(shape, height, width), places = batch * image;
+  if (im2col_is_identity(shape)) return packed_is_quicker(weight, image);
+  const ConvWork work = conv_work(shape, height, width, batch, reads_in_place(weight));
   // Direct convolutions fill their registers with places of a line and with whole blocks of
   // channels in and out.
   const double channels = static_cast<double>(shape.channels_in / shape.groups);
-  const double share = std::min(1.0, channels / kLanes) * (places >= 64 ? 0.85 : 0.6);
-  return packed_time(weight, places) + kLanes * unrolled <=
-         dense_work(weight) * static_cast<double>(places) / share;
+  const double share = std::min(1.0, channels / kLanes) * (image >= 16 ? 1.2 : 0.75);
+  return packed_time(weight, work) <= dense_work(weight) * static_cast<double>(places) / share;
 }
 
 std::unique_ptr<const SparseProduct> packed_or_dense(std::unique_ptr<const SparseProduct> packed,

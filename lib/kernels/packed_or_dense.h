@@ -12,10 +12,10 @@ namespace espalier {
 /// The same on every machine, so that results do not depend on a clock.
 bool packed_is_quicker(const SparseMatrix& weight, size_t n);
 
-/// The same for a convolution over images of that size by the packed filter `weight` of one of its
-/// groups, against the whole dense convolution: an image is unrolled first.
-bool packed_is_quicker(const SparseMatrix& weight, const ConvShape& shape, size_t height,
-                       size_t width);
+/// The same for a convolution over `batch` images of that size by the packed filters `weight` of
+/// its groups: as ConvProduct computes it, against the dense convolution.
+bool packed_is_quicker(const SparseMatrix& weight, const ConvShape& shape, size_t batch,
+                       size_t height, size_t width);
 
 /// Set once a packed weight runs dense because that is quicker.
 using RanDense = std::shared_ptr<bool>;

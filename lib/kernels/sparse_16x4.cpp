@@ -13,6 +13,7 @@ namespace espalier::HWY_NAMESPACE {
 
 void inner_16x4(const InnerTask& task) { block_inner<16, 4>(task); }
 void outer_16x4(const OuterTask& task) { block_outer<16, 4>(task); }
+void panel_16x4(const PanelTask& task) { block_panel<16, 4>(task); }
 
 }  // namespace espalier::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -23,6 +24,7 @@ namespace {
 
 HWY_EXPORT(inner_16x4);
 HWY_EXPORT(outer_16x4);
+HWY_EXPORT(panel_16x4);
 
 constexpr BlockKernel kLoops{
     .name = "16x4",
@@ -34,6 +36,11 @@ constexpr BlockKernel kLoops{
     .outer =
         [](const OuterTask& task) {
           HWY_DYNAMIC_DISPATCH(outer_16x4)
+          (task);
+        },
+    .panel =
+        [](const PanelTask& task) {
+          HWY_DYNAMIC_DISPATCH(panel_16x4)
           (task);
         },
 };

@@ -13,6 +13,7 @@ namespace espalier::HWY_NAMESPACE {
 
 void inner_8x1(const InnerTask& task) { block_inner<8, 1>(task); }
 void outer_8x1(const OuterTask& task) { block_outer<8, 1>(task); }
+void panel_8x1(const PanelTask& task) { block_panel<8, 1>(task); }
 
 }  // namespace espalier::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -23,6 +24,7 @@ namespace {
 
 HWY_EXPORT(inner_8x1);
 HWY_EXPORT(outer_8x1);
+HWY_EXPORT(panel_8x1);
 
 constexpr BlockKernel kLoops{
     .name = "8x1",
@@ -34,6 +36,11 @@ constexpr BlockKernel kLoops{
     .outer =
         [](const OuterTask& task) {
           HWY_DYNAMIC_DISPATCH(outer_8x1)
+          (task);
+        },
+    .panel =
+        [](const PanelTask& task) {
+          HWY_DYNAMIC_DISPATCH(panel_8x1)
           (task);
         },
 };

@@ -465,10 +465,11 @@ class RowsProduct final : public SparseProduct {
       task.bias = bias;
       PanelItems panel{task,     cuts_for(width), samples, items, y + first * y_sample,
                        y_sample, y_output,        nullptr};
-      const size_t panel_size = w_.padded_k() * width;
+      const bool as_it_lies = !inner && n == width && w_.padded_k() == w_.k;
+      const size_t panel_size = as_it_lies ? 0 : w_.padded_k() * width;
       float* const space = scratch_.floats(panel_size + items * panel.strip_size());
-      pack(inner ? x + first * w_.k : x + first, inner, n, samples, width, space);
-      panel.task.panel = space;
+      if (!as_it_lies) pack(inner ? x + first * w_.k : x + first, inner, n, samples, width, space);
+      panel.task.panel = as_it_lies ? x : space;
       panel.strips = space + panel_size;
       for_each_item(pool, items, panel);
     }
@@ -495,7 +496,7 @@ class RowsProduct final : public SparseProduct {
     for (size_t row = 0; row < rows; ++row) {
       uint32_t b = w_.row_start[row];
       for (size_t cut = 0; cut <= cuts; ++cut) {
-        while (b < w_.row_start[row + 1] && (cut == cuts || column(b) < cut * cut_)) ++b;
+        while (b < w_.row_start[row + 1] && (cut == cuts || w_.column(b) < cut * cut_)) ++b;
         cuts_[cut * rows + row] = b;
       }
     }
@@ -506,8 +507,6 @@ class RowsProduct final : public SparseProduct {
     if (w_.padded_k() * width <= kCutInputs * kMaxPanel) return {w_.row_start.data(), 1, 1};
     return {cuts_.data(), cuts_.size() / w_.block_rows() - 1, w_.block_rows()};
   }
-
-  size_t column(size_t b) const { return w_.wide_col.empty() ? w_.narrow_col[b] : w_.wide_col[b]; }
 
   static size_t width_for(size_t samples) {
     return samples <= 4 ? 4 : samples <= 8 ? 8 : round_up(samples, kPanelStep);

@@ -3,6 +3,7 @@
 #include <span>
 #include <utility>
 
+#include "lib/kernels/conv_product.h"
 #include "lib/kernels/dense_conv.h"
 #include "lib/kernels/elementwise.h"
 #include "lib/kernels/im2col.h"
@@ -124,9 +125,8 @@ class DenseInstead {
     flag_ = context.may_run_dense(1);
   }
 
-  bool is_quicker(const ConvShape& shape, size_t height, size_t width) const {
-    if (flag_ == nullptr) return false;
-    return !packed_is_quicker(weight_, shape, height, width);
+  bool is_quicker(const ConvShape& shape, size_t batch, size_t height, size_t width) const {
+    return flag_ != nullptr && !packed_is_quicker(weight_, shape, batch, height, width);
   }
 
   void run(const ConvShape& shape, const float* x, const Dims& dims, const float* bias, float* y,
@@ -147,42 +147,82 @@ class DenseInstead {
   std::shared_ptr<const DenseConv> conv_;
 };
 
-// As products of matrices: packed weights, and 1x1 windows, which need no im2col.
-Run prepare_products(const PrepareContext& context) {
-  return [attributes = Attributes(context.node), constant_bias = context.constant(2) != nullptr,
-          weight = WeightProducts(context, 1, part_by_part, /*choose=*/false),
-          dense = DenseInstead(context)](RunContext& run) mutable {
-    const Dims& x = run.input(0).dims;
-    const Dims& w = run.input(1).dims;
-    const ConvShape shape = attributes.shape(attributes.shape(w), x, w.rank());
+// Windows of one column over images of one column are windows of one line over images of one line,
+// whose places are neighbours.
+void lay_down(ConvShape& shape, size_t& height, size_t& width) {
+  if (width != 1 || shape.kernel[1] != 1 || shape.pad_begin[1] != 0 || shape.pad_end[1] != 0)
+    return;
+  shape.stride[1] = 1;
+  std::swap(height, width);
+  for (auto* extents :
+       {&shape.kernel, &shape.stride, &shape.dilation, &shape.pad_begin, &shape.pad_end})
+    std::swap((*extents)[0], (*extents)[1]);
+}
+
+// As products of matrices: packed weights, and 1x1 windows, which are multiplied where they lie.
+class ProductsRun {
+ public:
+  explicit ProductsRun(const PrepareContext& context)
+      : attributes_(context.node),
+        constant_bias_(context.constant(2) != nullptr),
+        weight_(context, 1, part_by_part, /*choose=*/false),
+        dense_(context) {}
+
+  void operator()(RunContext& run) {
+    const Dims &x = run.input(0).dims, &w = run.input(1).dims;
+    const ConvShape shape = attributes_.shape(attributes_.shape(w), x, w.rank());
     check_bias(run, shape);
     const float* images = f32_of(run, 0);
     const float* bias = run.has_input(2) ? f32_of(run, 2) : nullptr;
     const Dims dims = output_dims(x, shape);
     float* y = f32_output(run, 0, dims);
     if (checked_count(dims) == 0) return;
+    prepare(shape, x, run);
+    if (runs_dense_) return dense_.run(shape, images, x, bias, y, run.pool());
+    if (conv_ == nullptr) return multiply_images(shape, images, x, bias, y, run);
+    conv_->run(images, bias, y, run.scratch_f32(conv_->scratch(run.pool().threads())), run.pool());
+  }
+
+ private:
+  void prepare(const ConvShape& shape, const Dims& x, const RunContext& run) {
+    if (x == images_ && shape == shape_) return;
+    auto [height, width] = image_extents(x);
+    ConvShape lying = shape;
+    lay_down(lying, height, width);
+    runs_dense_ = (constant_bias_ || !run.has_input(2)) &&
+                  dense_.is_quicker(lying, static_cast<size_t>(x[0]), height, width);
+    conv_ = nullptr;
+    if (!runs_dense_ && !im2col_is_identity(shape))
+      conv_ = std::make_shared<ConvProduct>(lying, height, width, static_cast<size_t>(x[0]),
+                                            weight_.get(run)->products);
+    shape_ = shape;
+    images_ = x;
+  }
+
+  void multiply_images(const ConvShape& shape, const float* images, const Dims& x,
+                       const float* bias, float* y, RunContext& run) const {
     const auto [height, width] = image_extents(x);
-    if ((bias == nullptr || constant_bias) && dense.is_quicker(shape, height, width))
-      return dense.run(shape, images, x, bias, y, run.pool());
-    const size_t rows = im2col_rows(shape), columns = im2col_columns(shape, height, width);
-    const bool copied = !im2col_is_identity(shape);
-    float* unrolled = copied ? run.scratch_f32(rows * columns + kIm2colSlack) : nullptr;
-    float* scratch = copied ? run.scratch_f32(im2col_scratch(shape, height, width)) : nullptr;
-    const size_t group_inputs = shape.channels_in / shape.groups * height * width;
-    const size_t group_outputs = shape.channels_out / shape.groups;
-    const auto made = weight.get(run);
-    for (size_t image = 0; image < static_cast<size_t>(x[0]); ++image) {
-      for (size_t group = 0; group < shape.groups; ++group) {
-        const size_t piece = image * shape.groups + group;
-        const float* from = images + piece * group_inputs;
-        if (copied) im2col(shape, height, width, from, unrolled, scratch);
-        made->products[group]->run(copied ? unrolled : from, Features::kOuter, columns,
-                                   bias == nullptr ? nullptr : bias + group * group_outputs,
-                                   y + piece * group_outputs * columns, run.pool());
-      }
+    const size_t places = height * width, outputs = shape.channels_out / shape.groups;
+    const size_t inputs = shape.channels_in / shape.groups;
+    const auto made = weight_.get(run);
+    for (size_t piece = 0; piece < static_cast<size_t>(x[0]) * shape.groups; ++piece) {
+      const size_t group = piece % shape.groups;
+      made->products[group]->run(images + piece * inputs * places, Features::kOuter, places,
+                                 bias == nullptr ? nullptr : bias + group * outputs,
+                                 y + piece * outputs * places, run.pool());
     }
-  };
-}
+  }
+
+  Attributes attributes_;
+  bool constant_bias_;
+  WeightProducts weight_;
+  DenseInstead dense_;
+  // For images of the last shape:
+  Dims images_;
+  ConvShape shape_;
+  bool runs_dense_ = false;
+  std::shared_ptr<const ConvProduct> conv_;
+};
 
 // Prepared once where weight, bias and pads are known, else again whenever they change.
 class DenseRun {
@@ -267,7 +307,8 @@ Run prepare(const PrepareContext& context) {
   if (weight == nullptr) return DenseRun(context);
   const bool product =
       weight->is_sparse() || context.watched(1) || is_plain_product(context, weight->shape());
-  return product ? prepare_products(context) : DenseRun(context);
+  if (product) return ProductsRun(context);
+  return DenseRun(context);
 }
 
 }  // namespace

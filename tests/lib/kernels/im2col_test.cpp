@@ -2,58 +2,89 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/lib/kernels/conv_case.h"
 #include "tests/lib/kernels/sparse_case.h"
 
 namespace espalier {
 namespace {
 
-// Straight from the definition: what output place (row, col) sees through tap (kh, kw).
-std::vector<float> naive(const ConvShape& shape, size_t height, size_t width,
-                         const std::vector<float>& image) {
-  std::vector<float> columns;
-  const size_t rows = shape.output_extent(0, height), cols = shape.output_extent(1, width);
-  for (size_t channel = 0; channel < shape.channels_in / shape.groups; ++channel)
-    for (size_t kh = 0; kh < shape.kernel[0]; ++kh)
-      for (size_t kw = 0; kw < shape.kernel[1]; ++kw)
-        for (size_t row = 0; row < rows; ++row)
-          for (size_t col = 0; col < cols; ++col) {
-            const size_t y = row * shape.stride[0] + kh * shape.dilation[0];
-            const size_t x = col * shape.stride[1] + kw * shape.dilation[1];
-            const bool inside = y >= shape.pad_begin[0] && y - shape.pad_begin[0] < height &&
-                                x >= shape.pad_begin[1] && x - shape.pad_begin[1] < width;
-            columns.push_back(inside ? image[(channel * height + y - shape.pad_begin[0]) * width +
-                                             x - shape.pad_begin[1]]
-                                     : 0.0F);
-          }
-  return columns;
+// Every place of every tile sees through every tap what the definition says, and no place is left
+// out or seen twice.
+void check_layout(const ConvShape& shape, const Images& of, size_t most) {
+  const Im2col layout(shape, of.height, of.width, of.batch, most);
+  const size_t rows = shape.output_extent(0, of.height), cols = shape.output_extent(1, of.width);
+  const std::vector<float> x = random_values(of.count(shape.channels_in), 1);
+  std::vector<float> patches(layout.floats(), NAN);
+  std::vector<int> seen(of.batch * rows * cols);
+  bool equal = true;
+  size_t runs = 0;
+  for (size_t t = 0; t < layout.tiles(); ++t) {
+    const Tile tile = layout.tile(t);
+    std::ranges::fill(patches, NAN);
+    layout.fill(tile, x.data(), patches.data());
+    for (size_t i = 0; i < tile.images; ++i)
+      for (size_t r = 0; r < tile.rows; ++r)
+        for (size_t c = 0; c < tile.cols; ++c) {
+          const Place place{tile.image + i, tile.row + r, tile.col + c};
+          ++seen[(place.image * rows + place.row) * cols + place.col];
+          for (size_t input = 0; input < im2col_rows(shape); ++input)
+            equal = equal && patches[layout.place(i, r, c) + layout.offset(input)] ==
+                                 seen_by(shape, of, x, 0, input, place);
+          equal = equal && patches[layout.place(i, r, c) + layout.offset(im2col_rows(shape))] == 0;
+        }
+    const size_t of_line = ceil_div(tile.cols, layout.run());
+    runs += ceil_div(tile.images * tile.rows * of_line, kPanelSamples / layout.run());
+  }
+  CHECK(equal);
+  CHECK(seen == std::vector<int>(seen.size(), 1));
+  CHECK(layout.panels() == runs);
 }
-
-const ConvShape kShapes[] = {
-    {.channels_in = 3},
-    {.channels_in = 2, .kernel = {3, 3}, .pad_begin = {1, 1}, .pad_end = {1, 1}},
-    {.channels_in = 2, .kernel = {3, 2}, .stride = {2, 3}, .pad_begin = {0, 2}, .pad_end = {3, 0}},
-    {.channels_in = 4, .groups = 2, .kernel = {2, 3}, .dilation = {3, 2}, .pad_begin = {4, 1}},
-    {.channels_in = 1, .kernel = {1, 5}, .stride = {1, 2}, .pad_end = {0, 4}},
-    {.channels_in = 1, .kernel = {2, 2}, .pad_begin = {9, 9}, .pad_end = {9, 9}},  // far outside
-};
 
 }  // namespace
 
-TEST_CASE("im2col lays out what each output place sees") {
-  for (const ConvShape& shape : kShapes) {
-    for (const auto& [height, width] : {std::pair<size_t, size_t>{1, 1}, {1, 9}, {7, 5}, {8, 11}}) {
-      const std::vector<float> image =
-          random_values(shape.channels_in / shape.groups * height * width, 1);
-      const std::vector<float> expected = naive(shape, height, width, image);
-      REQUIRE(expected.size() == im2col_rows(shape) * im2col_columns(shape, height, width));
-      std::vector<float> columns(expected.size() + kIm2colSlack, NAN);
-      std::vector<float> scratch(im2col_scratch(shape, height, width), NAN);
-      im2col(shape, height, width, image.data(), columns.data(), scratch.data());
-      columns.resize(expected.size());
-      CHECK(columns == expected);
-      if (im2col_is_identity(shape)) CHECK(columns == image);
+TEST_CASE("a tile's patches hold what each output place sees through each tap") {
+  for (const ConvShape& shape : kConvShapes) {
+    for (const Images& images : kImages) {
+      for (const size_t most : {1, 400, 1 << 20}) {
+        CAPTURE(&shape - kConvShapes);
+        CAPTURE(images.height);
+        CAPTURE(images.width);
+        CAPTURE(images.batch);
+        CAPTURE(most);
+        check_layout(shape, images, most);
+      }
     }
   }
+}
+
+TEST_CASE("tiles hold as much as they may") {
+  const ConvShape shape{
+      .channels_in = 32, .kernel = {3, 3}, .pad_begin = {1, 1}, .pad_end = {1, 1}};
+  for (const size_t side : {16, 100, 3000}) {
+    const size_t most = 40000;
+    const Im2col layout(shape, side, side, 1, most);
+    CHECK(layout.floats() <= most);
+    CHECK(layout.tiles() * most < 6 * 32 * side * side + most);
+  }
+}
+
+TEST_CASE("long gaps between taps take no memory") {
+  const size_t far = size_t{1} << 40;
+  const ConvShape shape{
+      .kernel = {2, 2}, .dilation = {far, far}, .pad_begin = {far, far}, .pad_end = {0, 0}};
+  CHECK(Im2col(shape, 9, 9, 1, 1 << 20).floats() < 4000);
+}
+
+TEST_CASE("lines are cut into runs that fill panels") {
+  const auto layout = [](size_t height, size_t width, size_t batch) {
+    return Im2col({}, height, width, batch, 1 << 20);
+  };
+  CHECK(layout(40, 48, 1).run() == 16);
+  CHECK(layout(8, 8, 1).run() == 8);
+  CHECK(layout(8, 8, 1).panels() == 4);
+  CHECK(layout(4, 4, 1).run() == 4);
+  CHECK(layout(4, 4, 1).panels() == 1);
+  CHECK(layout(1, 4, 12).panels() == 3);  // images share panels
 }
 
 }  // namespace espalier

@@ -24,7 +24,7 @@ TEST_CASE("packed is chosen where it was measured to be quicker") {
   CHECK(packed_is_quicker(sparse({1, 1}, 0.2), 64));       // 5x at 90 % zeros
 }
 
-TEST_CASE("a convolution is packed where unrolling the image does not cost what it saves") {
+TEST_CASE("a convolution is packed where moving what it multiplies does not cost what it saves") {
   const ConvShape shape{.channels_in = 64,
                         .channels_out = 64,
                         .kernel = {3, 3},
@@ -33,11 +33,14 @@ TEST_CASE("a convolution is packed where unrolling the image does not cost what 
   const auto filter = [](double density) {
     return random_sparse({1, 64, 576}, {16, 1}, density, /*diagonal=*/false);
   };
-  CHECK(packed_is_quicker(filter(0.1), shape, 16, 16));
-  CHECK_FALSE(packed_is_quicker(filter(0.9), shape, 16, 16));
-  ConvShape first = shape;  // one output block row: each place is unrolled for 16 outputs alone
+  CHECK(packed_is_quicker(filter(0.1), shape, 1, 16, 16));
+  CHECK_FALSE(packed_is_quicker(filter(0.9), shape, 1, 16, 16));
+  const SparseMatrix few = random_sparse({1, 16, 576}, {16, 1}, 0.65, /*diagonal=*/false);
+  ConvShape first = shape;
   first.channels_out = 16;
-  CHECK_FALSE(packed_is_quicker(random_sparse({1, 16, 576}, {16, 1}, 0.3, false), first, 16, 16));
+  CHECK(packed_is_quicker(few, first, 1, 16, 16));
+  first.stride = {16, 16};  // of what is laid out, a window alone is multiplied
+  CHECK_FALSE(packed_is_quicker(few, first, 1, 16, 16));
 }
 
 TEST_CASE("whichever way it runs, the product is that of the weight, and the flag says so") {
