@@ -69,7 +69,7 @@ TEST_CASE("tiles hold as much as they may") {
 }
 
 TEST_CASE("long gaps between taps take no memory") {
-  const size_t far = size_t{1} << 40;
+  const size_t far = size_t{1} << 28;
   const ConvShape shape{
       .kernel = {2, 2}, .dilation = {far, far}, .pad_begin = {far, far}, .pad_end = {0, 0}};
   CHECK(Im2col(shape, 9, 9, 1, 1 << 20).floats() < 4000);
