@@ -364,19 +364,16 @@ struct OuterSums {
   }
 
   HWY_INLINE void store(float* y, size_t y_stride, size_t valid, size_t samples) const {
+    if constexpr (kWhole) return store_rows(y, y_stride, valid);
     HWY_UNROLL(16)
     for (size_t r = 0; r < kRows; ++r) {
       HWY_UNROLL(16)
       for (size_t v = 0; v < kSampleVectors; ++v) {
         const size_t first = v * kSampleLanes;
-        float* to = y + r * y_stride + first;
-        if constexpr (kWhole) {
-          hn::StoreU(sum[r][v], d, to);
-        } else if (r < valid && first < samples) {
-          HWY_ALIGN float lanes[kSampleLanes];
-          hn::Store(sum[r][v], d, lanes);
-          std::copy_n(lanes, std::min(kSampleLanes, samples - first), to);
-        }
+        if (r >= valid || first >= samples) continue;
+        HWY_ALIGN float lanes[kSampleLanes];
+        hn::Store(sum[r][v], d, lanes);
+        std::copy_n(lanes, std::min(kSampleLanes, samples - first), y + r * y_stride + first);
       }
     }
   }

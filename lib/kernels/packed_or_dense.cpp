@@ -41,10 +41,12 @@ double packed_time(const SparseMatrix& weight, size_t n) {
   return stored * static_cast<double>(n) / packed_shares(weight.block).at(n);
 }
 
-// Kernels that read what they multiply where it lies.
+// Whether the weight's kernel has SparseProduct::in_place(): those for one block shape, in f32.
 bool reads_in_place(const SparseMatrix& weight) {
-  const auto [rows, cols] = weight.block;
-  return (rows == 16 || rows == 8) && (cols == 1 || cols == 4) && weight.dtype == DType::kF32;
+  return weight.values.dtype() == DType::kF32 && !weight.has_diagonal() &&
+         std::ranges::any_of(sparse_kernels(), [&](const SparseKernel* kernel) {
+           return kernel->block == weight.block;
+         });
 }
 
 // Time of a packed convolution: products, and what it moves.

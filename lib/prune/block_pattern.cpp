@@ -13,7 +13,8 @@ namespace {
 
 constexpr uint32_t kLongest = 64;  // side of a block that is looked for
 
-// Calls visit(index, is_zero) for each element in the order of memory; both zeros count.
+// Calls visit(index, is_zero) for each element, which has_float_bits(), in the order of memory;
+// both zeros count.
 template <typename Visit>
 void for_each_element(const Tensor& dense, const Visit& visit) {
   with_bits_of(dense.dtype(), [&]<typename T>(T) {
@@ -177,9 +178,9 @@ BlockShape largest_pattern(const Zeros& zeros, const Judge& judge, const Fold& f
 }
 
 size_t nonzeros(const Tensor& tensor) {
-  if (tensor.dtype() == DType::kI8) {
-    const Bytes bytes = tensor.bytes();
-    return bytes.size() - static_cast<size_t>(std::ranges::count(bytes, std::byte{0}));
+  if (!has_float_bits(tensor)) {
+    const std::vector<float> values = to_f32(tensor);
+    return values.size() - static_cast<size_t>(std::ranges::count(values, 0.0F));
   }
   size_t count = 0;
   for_each_element(tensor, [&](size_t, bool zero) { count += zero ? 0 : 1; });
@@ -214,12 +215,8 @@ double zero_share(const Weight& weight, const Fold& fold, bool skip_diagonal) {
     if (matrix.has_diagonal()) return share(nonzeros(matrix.values));
   }
   const Tensor dense = weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
-  if (!has_float_bits(dense)) {
-    const std::vector<float> values = to_f32(dense);
-    return share(
-        static_cast<size_t>(std::ranges::count_if(values, [](float v) { return v != 0; })));
-  }
   size_t kept = nonzeros(dense);
+  if (!has_float_bits(dense)) return share(kept);
   for (size_t i = 0; i < diagonal; ++i) {
     const size_t at = fold.offset(i / fold.rows, i % fold.rows, i % fold.rows);
     with_bits_of(dense.dtype(), [&]<typename T>(T) {

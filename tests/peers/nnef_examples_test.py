@@ -64,14 +64,13 @@ def main(program):
                         found = run(path, inputs)
                     difference = peer.relative_difference([found], [expected])
                 except Exception as error:  # noqa: BLE001
-                    difference, text = np.inf, " ".join(str(error).split("Stack backtrace")[0].split())[-400:]
+                    difference, text = np.inf, peer.one_line(error, 400)
                 else:
                     text = f"differs by {difference:.1e}"
             if not difference <= TOLERANCE:
                 faults += 1
                 print(f"FAIL {name} as {target}: {text}")
-    print(f"{count - faults} passed, {faults} failed")
-    return 1 if faults or not count else 0
+    return peer.verdict(count, faults)
 
 
 if __name__ == "__main__":

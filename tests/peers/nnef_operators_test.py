@@ -272,12 +272,11 @@ def main(program, wanted):
             try:
                 fault = check(program, case, folder, table)
             except Exception as error:  # noqa: BLE001
-                fault = f"{type(error).__name__} " + " ".join(str(error).split("Stack backtrace")[0].split())[-400:]
+                fault = f"{type(error).__name__} " + peer.one_line(error, 400)
         if fault:
             faults += 1
             print(f"FAIL {case.name}: {fault}", flush=True)
-    print(f"{count - faults} passed, {faults} failed")
-    return 1 if faults or not count else 0
+    return peer.verdict(count, faults)
 
 
 if __name__ == "__main__":

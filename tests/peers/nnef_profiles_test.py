@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The profiles of sparse NNEF, each judged by those who it is for. Models of ../shared/models are pruned once as NNEF of the profile and once as
-dense ONNX, and onnxruntime says what both must compute:
+packed ONNX, and onnxruntime says what both must compute:
 
     portable            the Khronos package parses it, infers its shapes (no intermediate passes 4 MiB) and its Session runs it; stock tract runs it
     operator, tract     stock tract runs it, an old one too; the product is one operator where the profile says so
@@ -90,21 +90,27 @@ def feeds_of(model, source):
     return [feed for feed in feeds if all(feed[name].shape == value.shape for name, value in feeds[0].items())]
 
 
-def text_of(path):
-    if os.path.isdir(path):
-        with open(os.path.join(path, "graph.nnef"), encoding="utf-8") as file:
-            return file.read()
-    with tarfile.open(path) as archive:
-        return archive.extractfile("graph.nnef").read().decode()
-
-
 def unpacked(path):
-    """A folder for the Khronos package, which reads no archives."""
+    """A folder: the Khronos package reads no archives."""
     if os.path.isdir(path):
         return path
     with tarfile.open(path) as archive:
         archive.extractall(path + ".d", filter="data")
     return path + ".d"
+
+
+def text_of(path):
+    with open(os.path.join(unpacked(path), "graph.nnef"), encoding="utf-8") as file:
+        return file.read()
+
+
+def fragments_of(path):
+    return re.findall(r"^fragment (\w+)", text_of(path), re.M)
+
+
+def shapes_of(feeds):
+    """Options that bind every extent of the inputs."""
+    return [f"--shape={name}:{','.join(map(str, value.shape))}" for name, value in feeds[0].items()]
 
 
 def want(condition, what):
@@ -120,16 +126,13 @@ def near(found, expected, what, tolerance=TOLERANCE):
 def parsed(path):
     """The graph as the Khronos package has it, operators of the file expanded, shapes inferred."""
     import nnef
-    standard = {"conv", "matmul", "linear", "softmax", "relu", "max_pool", "avg_pool", "box", "copy"}
-    fragments = set(re.findall(r"^fragment (\w+)", text_of(path), re.M))
-    graph = nnef.load_graph(unpacked(path), lowered=sorted(fragments - standard))
+    graph = nnef.load_graph(unpacked(path), lowered=fragments_of(path))
     nnef.infer_shapes(graph)
     return graph
 
 
 def khronos_runs(path, feeds, expected):
-    fragments = re.findall(r"^fragment (\w+)", text_of(path), re.M)
-    near([peer.khronos_outputs(unpacked(path), list(feed.values()), fragments) for feed in feeds], expected, "Khronos Session")
+    near([peer.khronos_outputs(unpacked(path), list(feed.values()), fragments_of(path)) for feed in feeds], expected, "Khronos Session")
 
 
 def check_portable(path, feeds, expected, runs):
@@ -178,8 +181,7 @@ def check(program, model, way, profile, index, ending, folder):
     source = source_of(model, folder)
     feeds = feeds_of(model, source)
     path, onnx_path, again = (os.path.join(folder, name) for name in (f"model{ending}", "packed.onnx", "again.onnx"))
-    shapes = [f"--shape={name}:{','.join(map(str, value.shape))}" for name, value in feeds[0].items()]
-    prune = ["prune", source, "-q", "--no-verify", "--method", "l2", *WAYS[way], *shapes]
+    prune = ["prune", source, "-q", "--no-verify", "--method", "l2", *WAYS[way], *shapes_of(feeds)]
     peer.espalier(program, *prune, onnx_path)
     options = ["--profile", profile, "--index", index, "--keep-io-names"]
     if profile == "dense":
@@ -216,10 +218,9 @@ def check(program, model, way, profile, index, ending, folder):
 
 def check_same_bytes(program, model, profile, ending, folder):
     source = source_of(model, folder)
-    shapes = [f"--shape={name}:{','.join(map(str, value.shape))}" for name, value in feeds_of(model, source)[0].items()]
     paths = [os.path.join(folder, f"{i}{ending}") for i in "ab"]
     for path in paths:
-        peer.espalier(program, "prune", source, path, "-q", "--method", "l2", "--deterministic", "--profile", profile, *WAYS["16x1 70 %"], *shapes)
+        peer.espalier(program, "prune", source, path, "-q", "--method", "l2", "--deterministic", "--profile", profile, *WAYS["16x1 70 %"], *shapes_of(feeds_of(model, source)))
     done = subprocess.run(["diff", "-r", *paths], capture_output=True, text=True)
     want(done.returncode == 0, done.stdout)
 
@@ -227,8 +228,8 @@ def check_same_bytes(program, model, profile, ending, folder):
 def check_refused(program, model, profile, options, text, folder):
     source = source_of(model, folder)
     target = os.path.join(folder, "model.nnef.tgz")
-    shapes = [f"--shape={name}:{','.join(map(str, value.shape))}" for name, value in feeds_of(model, source)[0].items()]
-    printed = peer.espalier(program, "prune", source, target, "-q", "--method", "l2", "--profile", profile, *WAYS["16x1 70 %"], *shapes, *options, expect=1).stderr
+    printed = peer.espalier(program, "prune", source, target, "-q", "--method", "l2", "--profile", profile, *WAYS["16x1 70 %"],
+                            *shapes_of(feeds_of(model, source)), *options, expect=1).stderr
     want(text in printed and printed.count("\n") == 1, f"refused with: {printed.strip()}")
     want(not os.path.exists(target), "refused, but a file is there")
 
@@ -272,9 +273,8 @@ def main(program, wanted):
                 test(folder)
             except Exception as error:  # noqa: BLE001
                 faults += 1
-                print(f"FAIL {name}: {' '.join(str(error).split('Stack backtrace')[0].split())[-500:]}", flush=True)
-    print(f"{count - faults} passed, {faults} failed")
-    return 1 if faults or not count else 0
+                print(f"FAIL {name}: {peer.one_line(error, 500)}", flush=True)
+    return peer.verdict(count, faults)
 
 
 if __name__ == "__main__":

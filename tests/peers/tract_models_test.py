@@ -65,13 +65,12 @@ def main(program, models):
                     in_tract, again, size = check(program, model, way, folder)
                 except Exception as error:  # noqa: BLE001
                     faults += 1
-                    print(f"{model:28} {way:14} FAIL {' '.join(str(error).split('Stack backtrace')[0].split())[-500:]}")
+                    print(f"{model:28} {way:14} FAIL {peer.one_line(error, 500)}")
                     continue
             bad = not (in_tract <= TOLERANCE and again <= TOLERANCE)
             faults += bad
             print(f"{model:28} {way:14} {size:9}  {in_tract:8.1e} {again:9.1e}{'  FAIL' if bad else ''}", flush=True)
-    print(f"{count - faults} passed, {faults} failed")
-    return 1 if faults or not count else 0
+    return peer.verdict(count, faults)
 
 
 if __name__ == "__main__":

@@ -417,14 +417,13 @@ def main(program, wanted):
             try:
                 fault = check(program, case, folder, table)
             except Exception as error:  # noqa: BLE001
-                fault = " ".join(str(error).split("Stack backtrace")[0].split())[-700:]
+                fault = peer.one_line(error, 700)
             if os.path.exists(os.path.join(folder, "out.nnef.tar")):
                 os.remove(os.path.join(folder, "out.nnef.tar"))
             if fault:
                 faults += 1
                 print(f"FAIL {case.name}: {fault}")
-    print(f"{count - faults} passed, {faults} failed")
-    return 1 if faults or not count else 0
+    return peer.verdict(count, faults)
 
 
 if __name__ == "__main__":

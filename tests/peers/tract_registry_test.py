@@ -102,12 +102,11 @@ def main(program, wanted):
         try:
             fault = check(program, name, body, inputs)
         except Exception as error:  # noqa: BLE001
-            fault = " ".join(str(error).split("Stack backtrace")[0].split())[-400:]
+            fault = peer.one_line(error, 400)
         if fault:
             faults += 1
             print(f"FAIL {name}: {fault}")
-    print(f"{count - faults} passed, {faults} failed")
-    return 1 if faults or not count else 0
+    return peer.verdict(count, faults)
 
 
 if __name__ == "__main__":

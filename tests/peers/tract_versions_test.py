@@ -37,8 +37,7 @@ def main(program, models):
                         cells.append(fault)
                     faults += bool(fault)
             print(f"{model:28} {way:14} {' '.join(cells)}", flush=True)
-    print(f"{count - faults} passed, {faults} failed")
-    return 1 if faults or not count else 0
+    return peer.verdict(count, faults)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,17 @@ def espalier(program, *arguments, expect=0):
     return done
 
 
+def one_line(error, most):
+    """The end of an error's text, without the backtrace that tract adds."""
+    return " ".join(str(error).split("Stack backtrace")[0].split())[-most:]
+
+
+def verdict(count, faults):
+    """Prints how many cases of a test passed; gives its exit status. A test of no cases fails."""
+    print(f"{count - faults} passed, {faults} failed")
+    return 1 if faults or not count else 0
+
+
 def tract_outputs(version, model, feeds):
     """Outputs of an NNEF model in a tract of scripts/setup --peers: "" is that of the venv, "0.22.4" and the like one in a folder of its own."""
     environment = dict(os.environ)

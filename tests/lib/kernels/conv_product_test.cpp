@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "lib/sparse/pack.h"
@@ -45,10 +47,10 @@ std::vector<float> naive(const Case& c, const float* bias) {
   return y;
 }
 
-std::vector<float> run(const Case& c, const float* bias, size_t threads) {
+std::vector<float> run(const Case& c, const float* bias, size_t threads, bool exact = true) {
   std::vector<std::shared_ptr<const SparseProduct>> products;
   for (size_t group = 0; group < c.shape.groups; ++group)
-    products.push_back(prepare_sparse_parts(c.filters, group, 1, /*plain=*/false, /*exact=*/true));
+    products.push_back(prepare_sparse_parts(c.filters, group, 1, /*plain=*/false, exact));
   const ConvProduct conv(c.shape, c.images.height, c.images.width, c.images.batch, products);
   ThreadPool pool(threads);
   std::vector<float> scratch(conv.scratch(threads), NAN);
@@ -117,6 +119,24 @@ TEST_CASE("narrow values are convolved like the wide ones they stand for") {
     c.filters = with_values(c.filters, dtype);
     CHECK(max_difference(run(c, c.bias.data(), 1), naive(c, c.bias.data())) < 1e-5F);
   }
+}
+
+TEST_CASE("i8 values are convolved with rounded inputs, within the bound of sparse_int8.h") {
+  Case c = random_case(kConvShapes[1], {2, 8, 8}, {16, 1}, 0.5);
+  c.filters = with_values(c.filters, DType::kI8);
+  const std::vector<float> w = to_f32(decode(c.filters));
+  const size_t k = im2col_rows(c.shape);
+  float weights = 0, inputs = 0;  // the largest sum of an output, the largest input
+  for (size_t o = 0; o < c.shape.channels_out; ++o) {
+    float sum = 0;
+    for (size_t i = 0; i < k; ++i) sum += std::abs(w[o * k + i]);
+    weights = std::max(weights, sum);
+  }
+  for (const float x : c.x) inputs = std::max(inputs, std::abs(x));
+  const float found =
+      max_difference(run(c, c.bias.data(), 1, /*exact=*/false), naive(c, c.bias.data()));
+  CHECK(found <= inputs / 127 * 0.501F * weights + 1e-5F);
+  CHECK(found > 1e-5F);  // they were rounded
 }
 
 TEST_CASE("infinities and NaN go where the window sees them, and nowhere else") {
