@@ -100,29 +100,60 @@ const std::string& Call::text(std::string_view name) const {
 }
 
 std::vector<int64_t> Call::integers(std::string_view name) const {
-  std::vector<std::string> names;
-  std::vector<int64_t> result = dimensions(name, names);
-  const auto free = [](const std::string& text) { return !text.empty(); };
-  if (std::ranges::any_of(names, free)) throw NotTranslated{};
+  std::vector<int64_t> result;
+  for (const Extent& extent : extents(name)) {
+    if (!extent.is_known()) throw NotTranslated{};
+    result.push_back(extent.value);
+  }
   return result;
 }
 
-std::vector<int64_t> Call::dimensions(std::string_view name,
-                                      std::vector<std::string>& names) const {
+std::vector<Extent> Call::extents(std::string_view name) const {
+  std::vector<Extent> result;
+  const auto add_tensor = [&](const TensorRef& tensor) {
+    const std::optional<Shape> shape = graph.shape(tensor);
+    if (!shape || shape->size() > 1) throw NotTranslated{};
+    const int64_t count = shape->empty() ? 1 : shape->front();
+    if (count < 0) throw NotTranslated{};
+    reading.budget.spend(static_cast<size_t>(count));
+    if (tensor.constant != nullptr && tensor.constant->dense() != nullptr) {
+      if (is_float(tensor.constant->dtype())) {
+        fail(fmt::format("{} holds {}, integers are wanted", name,
+                         name_of(tensor.constant->dtype())));
+      }
+      for (const int64_t value : to_i64(*tensor.constant->dense())) result.push_back({value});
+      return;
+    }
+    for (int64_t i = 0; i < count; ++i) result.push_back({-1, "", tensor, i});
+  };
   const EvalValue& list = argument(name);
-  if (list.kind == Kind::tensor) throw NotTranslated{};
+  if (list.kind == Kind::tensor) {
+    add_tensor(list.tensor);
+    return result;
+  }
   if (!list.is_list()) {
     fail(fmt::format("{} is {}, an array of integers is wanted", name, describe(list.kind)));
   }
-  std::vector<int64_t> result;
-  reading.budget.spend(list.items->size());
-  for (const EvalValue& item : *list.items) {
-    if (item.kind == Kind::tensor) throw NotTranslated{};
-    if (item.kind != Kind::integer && item.kind != Kind::dimension) {
+  std::vector<const EvalValue*> todo;
+  const auto spread = [&](const EvalValue& array) {
+    reading.budget.spend(array.items->size());
+    for (size_t i = array.items->size(); i-- > 0;) todo.push_back(&(*array.items)[i]);
+  };
+  spread(list);
+  while (!todo.empty()) {
+    const EvalValue& item = *todo.back();
+    todo.pop_back();
+    if (item.kind == Kind::integer) {
+      result.push_back({item.integer});
+    } else if (item.kind == Kind::dimension) {
+      result.push_back({-1, item.text});
+    } else if (item.kind == Kind::tensor) {
+      add_tensor(item.tensor);
+    } else if (item.kind == Kind::array) {
+      spread(item);
+    } else {
       fail(fmt::format("{} holds {}, an integer is wanted", name, describe(item.kind)));
     }
-    result.push_back(item.kind == Kind::integer ? item.integer : -1);
-    names.push_back(item.kind == Kind::integer ? "" : item.text);
   }
   return result;
 }

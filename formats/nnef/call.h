@@ -39,6 +39,19 @@ struct Reading {
   const Fragment* fragment(std::string_view name) const;
 };
 
+/// An integer among an operator's arguments: known, a formula over the symbols of inputs, or one
+/// element of a tensor of integers that the graph computes.
+struct Extent {
+  int64_t value = -1;  ///< where it is known
+  std::string formula;
+  TensorRef tensor;   ///< of shape [] or [n]
+  int64_t place = 0;  ///< in `tensor`
+
+  bool is_known() const {
+    return formula.empty() && tensor.id == kNoValue && tensor.constant == nullptr;
+  }
+};
+
 /// An invocation with its arguments bound to the parameters of its declaration, fallbacks
 /// included. Accessors take a parameter's name; a name that the declaration lacks is a bug.
 /// Errors  Fault::kFormat with line:column where an argument is of another kind;
@@ -67,8 +80,8 @@ class Call {
   bool logical(std::string_view name) const;
   const std::string& text(std::string_view name) const;
   std::vector<int64_t> integers(std::string_view name) const;
-  /// Free dimensions are -1 here, their texts in `names` (as long as the result).
-  std::vector<int64_t> dimensions(std::string_view name, std::vector<std::string>& names) const;
+  /// Integers of which some may be free: an array, arrays within it spread out, or a tensor [n].
+  std::vector<Extent> extents(std::string_view name) const;
   /// [(a, b), ...]
   std::vector<std::pair<int64_t, int64_t>> pairs(std::string_view name) const;
 
@@ -119,12 +132,12 @@ void align_ranks(const Call& call, std::vector<TensorRef>& tensors);
 std::optional<Shape> broadcast_shape(const GraphBuilder& graph,
                                      const std::vector<TensorRef>& tensors);
 
-/// Integers as an ONNX operator takes them (a shape, places); those with a name (see
-/// Call::dimensions) are computed while the graph runs. NotTranslated where a name is no formula
-/// over the symbols of inputs.
+/// Integers as an ONNX operator takes them (a shape, places); those that are not known are computed
+/// while the graph runs. NotTranslated where a formula names symbols of no input.
 TensorRef extents_tensor(const Call& call, std::string_view what,
-                         const std::vector<int64_t>& extents,
-                         const std::vector<std::string>& names);
+                         const std::vector<Extent>& extents);
+/// `tensor`, of whatever integers or floats, as i64.
+TensorRef as_i64(const Call& call, const TensorRef& tensor);
 
 /// `tensor` with its axes in the order of `axes`; a constant is turned around where it lies. Two
 /// transposes in a row become one or none.

@@ -112,8 +112,10 @@ constexpr std::array kBinary = {
     OperatorName{"||", "or"},
 };
 
+// What may stand where a tensor is wanted; whether an array holds numbers shows when it becomes one.
 bool is_tensor_literal(const EvalValue& value) {
-  return value.kind == ValueKind::tensor || value.is_number() || value.kind == ValueKind::logical;
+  return value.kind == ValueKind::tensor || value.is_number() ||
+         value.kind == ValueKind::logical || value.kind == ValueKind::array;
 }
 
 // integer('12'), scalar('-0.5')
@@ -146,15 +148,12 @@ size_t target_count(const Expr* target) {
 
 }  // namespace
 
-Evaluator::Evaluator(Reading& reading) : reading_(reading) {
+Evaluator::Evaluator(Reading& reading)
+    : reading_(reading), is_tract_(is_tract_dialect(reading.document)) {
   if (!reading_.fragments.empty()) return;  // a reading inside another
   for (const Fragment& fragment : reading.document.fragments) {
     if (!reading_.fragments.emplace(fragment.name, &fragment).second) {
       fail_at(fragment.at, fmt::format("fragment {} is defined twice", printable(fragment.name)));
-    }
-    const bool ours = find_standard_operator(fragment.name) != nullptr;
-    if (ours && fragment.body && !fragment.name.starts_with("tract_")) {
-      fail_at(fragment.at, fmt::format("fragment {} redefines an operator of NNEF", fragment.name));
     }
   }
   for (const Quantization& entry : reading.document.quantization) {
@@ -186,7 +185,7 @@ void Evaluator::assign(const Expr& target, const EvalValue& value, Scope& scope)
     }
     const bool is_annotated = scope.fragment == nullptr && quantization_.contains(target.text);
     const EvalValue assigned = is_annotated ? quantized(target.text, value) : value;
-    if (!scope.names.emplace(target.text, assigned).second) {
+    if (!scope.names.insert_or_assign(target.text, assigned).second && !is_tract_) {
       fail_at(target.at, fmt::format("{} is assigned twice", printable(target.text)));
     }
     if (assigned.kind != ValueKind::tensor) return;
@@ -260,10 +259,11 @@ EvalValue Evaluator::number(const Expr& expr) const {
   return EvalValue::of_scalar(std::strtod(expr.text.c_str(), nullptr));
 }
 
-EvalValue Evaluator::identifier(const Expr& expr, const Scope& scope) const {
+EvalValue Evaluator::identifier(const Expr& expr, const Scope& scope) {
   const auto found = scope.names.find(expr.text);
   if (found != scope.names.end()) return found->second;
-  if (symbols_.contains(expr.text) || scope.takes_new_symbols) {
+  if (scope.takes_new_symbols) symbols_.insert(expr.text);
+  if (symbols_.contains(expr.text)) {
     return EvalValue::of_dimension(expr.text);
   }
   if (expr.text == "inf") return EvalValue::of_scalar(std::numeric_limits<double>::infinity());

@@ -40,7 +40,7 @@ class Evaluator {
 
   EvalValue eval(const Expr& expr, Scope& scope, const Expr* target = nullptr);
   EvalValue number(const Expr& expr) const;
-  EvalValue identifier(const Expr& expr, const Scope& scope) const;
+  EvalValue identifier(const Expr& expr, const Scope& scope);
   EvalValue list(const Expr& expr, Scope& scope);
   EvalValue unary(const Expr& expr, Scope& scope);
   EvalValue binary(const Expr& expr, Scope& scope);
@@ -69,6 +69,7 @@ class Evaluator {
   std::string kept_text() const;
 
   Reading& reading_;
+  bool is_tract_;
   std::set<std::string> symbols_;
   std::set<std::string> kept_fragments_;
   std::map<std::string_view, const Quantization*> quantization_;  ///< by tensor

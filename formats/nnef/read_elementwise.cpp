@@ -1,10 +1,12 @@
 // Operators that work element by element; NNEF aligns shapes at the front.
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "formats/nnef/call.h"
 #include "formats/nnef/data_type.h"
 #include "formats/nnef/sparse_variable.h"
+#include "lib/base/checked_math.h"
 
 namespace espalier::nnef {
 namespace {
@@ -33,6 +35,32 @@ TensorRef elementwise(const Call& call, std::string op, std::vector<TensorRef> i
   return call.graph.node(std::move(op), inputs, {dtype, std::move(shape)});
 }
 
+// Arithmetic of integers that are known (extents out of a shape_of); nothing for all else, and where
+// the result passes 64 bits.
+std::optional<EvalValue> known_integers(std::string_view op, const std::vector<TensorRef>& inputs) {
+  std::vector<std::vector<int64_t>> values;
+  for (const TensorRef& input : inputs) {
+    const Tensor* dense = input.constant == nullptr ? nullptr : input.constant->dense();
+    const bool fits =
+        dense != nullptr && dense->dtype() == DType::kI64 && dense->shape() == inputs[0].constant->shape;
+    if (!fits || dense->count() > 8) return std::nullopt;
+    values.push_back(to_i64(*dense));
+  }
+  std::vector<int64_t> result;
+  for (size_t i = 0; i < values[0].size(); ++i) {
+    const int64_t a = values[0][i], b = values[1][i];
+    std::optional<int64_t> one;
+    if (op == "Add") one = checked_add(a, b);
+    if (op == "Sub" && b != std::numeric_limits<int64_t>::min()) one = checked_add(a, -b);
+    if (op == "Mul") one = checked_mul(a, b);
+    if (op == "Div" && a >= 0 && b > 0) one = a / b;
+    if (!one) return std::nullopt;
+    result.push_back(*one);
+  }
+  return tensor({kNoValue, make_constant("integers", Tensor::of<int64_t>(inputs[0].constant->shape,
+                                                                         result))});
+}
+
 template <const char* op>
 EvalValue unary(const Call& call) {
   return tensor(elementwise(call, op, {call.tensor("x", DType::kF32)}));
@@ -40,7 +68,9 @@ EvalValue unary(const Call& call) {
 
 template <const char* op>
 EvalValue binary(const Call& call) {
-  return tensor(elementwise(call, op, operands(call, {"x", "y"})));
+  const std::vector<TensorRef> inputs = operands(call, {"x", "y"});
+  if (auto known = known_integers(op, inputs)) return *std::move(known);
+  return tensor(elementwise(call, op, inputs));
 }
 
 template <const char* op>
@@ -51,12 +81,14 @@ EvalValue comparison(const Call& call) {
 EvalValue add(const Call& call) {
   const std::vector<TensorRef> inputs = operands(call, {"x", "y"});
   if (auto packed = add_packed(inputs[0], inputs[1])) return *std::move(packed);
+  if (auto known = known_integers("Add", inputs)) return *std::move(known);
   return tensor(elementwise(call, "Add", inputs));
 }
 
 EvalValue mul(const Call& call) {
   const std::vector<TensorRef> inputs = operands(call, {"x", "y"});
   if (auto packed = scale_packed(inputs[0], inputs[1])) return *std::move(packed);
+  if (auto known = known_integers("Mul", inputs)) return *std::move(known);
   for (const size_t mask : {size_t{1}, size_t{0}}) {
     if (auto masked = mask_constant(inputs[mask], inputs[1 - mask])) return *std::move(masked);
   }
@@ -196,7 +228,11 @@ EvalValue cast(const Call& call) {
 }
 
 EvalValue tract_cast(const Call& call) {
-  const DType dtype = tract_type(call, call.text("to"));
+  const std::string& to = call.text("to");
+  // The type of the result is what graph.quant says of it.
+  if (to.empty() && !call.reading.document.quantization.empty()) return tensor(call.tensor("input"));
+  if (to.empty()) call.fail("the type to cast to is missing");
+  const DType dtype = tract_type(call, to);
   if (call.is_literal("input")) return tensor(call.tensor("input", dtype));
   return cast_to(call, call.tensor("input"), dtype);
 }

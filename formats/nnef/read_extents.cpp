@@ -1,8 +1,9 @@
-// Extents that depend on free dimensions, as tensors: their text is a formula over the symbols.
+// Extents that are not known while reading, as tensors: formulas over symbols, elements of tensors.
 #include <algorithm>
 #include <charconv>
 
 #include "formats/nnef/call.h"
+#include "formats/nnef/data_type.h"
 
 namespace espalier::nnef {
 namespace {
@@ -105,17 +106,60 @@ class Formula {
 
 }  // namespace
 
-TensorRef extents_tensor(const Call& call, std::string_view what,
-                         const std::vector<int64_t>& extents,
-                         const std::vector<std::string>& names) {
-  const auto is_free = [](const std::string& name) { return !name.empty(); };
-  if (std::ranges::none_of(names, is_free)) return call.graph.integers(what, extents);
-  std::vector<TensorRef> parts;
+TensorRef as_i64(const Call& call, const TensorRef& tensor) {
+  if (call.graph.dtype(tensor) == DType::kI64) return tensor;
+  return call.graph.node("Cast", {tensor}, {DType::kI64, call.graph.shape(tensor)},
+                         {attribute("to", onnx_type(DType::kI64))});
+}
+
+namespace {
+
+// The tensor that `extents` are, one by one.
+std::optional<TensorRef> whole_tensor(const Call& call, const std::vector<Extent>& extents) {
+  if (extents.empty() || extents[0].tensor.id == kNoValue) return std::nullopt;
+  const Shape whole = {static_cast<int64_t>(extents.size())};
+  const TensorRef& tensor = extents[0].tensor;
   for (size_t i = 0; i < extents.size(); ++i) {
-    call.reading.budget.spend(names[i].size());
-    parts.push_back(names[i].empty() ? call.graph.integers("extent", {extents[i]})
-                                     : Formula(call, names[i]).value());
+    const bool fits =
+        extents[i].tensor.id == tensor.id && extents[i].place == static_cast<int64_t>(i);
+    if (!fits) return std::nullopt;
   }
+  if (call.graph.shape(tensor) != whole) return std::nullopt;
+  return tensor;
+}
+
+// One extent as a tensor [1].
+TensorRef extent_tensor(const Call& call, const Extent& extent) {
+  if (extent.is_known()) return call.graph.integers("extent", {extent.value});
+  if (!extent.formula.empty()) {
+    call.reading.budget.spend(extent.formula.size());
+    return Formula(call, extent.formula).value();
+  }
+  const TensorRef integers = as_i64(call, extent.tensor);
+  const Shape shape = call.shape(integers);
+  if (shape == Shape{1}) return integers;
+  if (shape.empty()) {
+    return call.graph.node("Unsqueeze", {integers, call.graph.integers("axes", {0})},
+                           {DType::kI64, Shape{1}});
+  }
+  return call.graph.node("Gather", {integers, call.graph.integers("place", {extent.place})},
+                         {DType::kI64, Shape{1}}, {attribute("axis", int64_t{0})});
+}
+
+}  // namespace
+
+TensorRef extents_tensor(const Call& call, std::string_view what,
+                         const std::vector<Extent>& extents) {
+  if (std::ranges::all_of(extents, &Extent::is_known)) {
+    std::vector<int64_t> values;
+    for (const Extent& extent : extents) values.push_back(extent.value);
+    return call.graph.integers(what, values);
+  }
+  if (const std::optional<TensorRef> whole = whole_tensor(call, extents)) {
+    return as_i64(call, *whole);
+  }
+  std::vector<TensorRef> parts;
+  for (const Extent& extent : extents) parts.push_back(extent_tensor(call, extent));
   if (parts.size() == 1) return parts[0];
   return call.graph.node("Concat", parts, {DType::kI64, Shape{static_cast<int64_t>(parts.size())}},
                          {attribute("axis", int64_t{0})});

@@ -248,7 +248,51 @@ EvalValue multilinear_upsample(const Call& call) {
                          attribute("coordinate_transformation_mode", coordinates)});
 }
 
+// By factors or to sizes along every axis, known or computed by the graph.
+EvalValue tract_resize(const Call& call) {
+  const TensorRef input = call.tensor("input", DType::kF32);
+  const auto is_given = [&](std::string_view name) {
+    return call.argument(name).kind != EvalValue::Kind::logical;
+  };
+  if (is_given("scales") == is_given("sizes")) call.fail("either scales or sizes is wanted");
+  const bool by_scales = is_given("scales");
+  const TensorRef by = call.tensor(by_scales ? "scales" : "sizes", DType::kF32);
+  Shape to = call.shape(input);
+  if (call.shape(by) != Shape{static_cast<int64_t>(to.size())}) {
+    call.fail(fmt::format("{} for {} axes are wanted", by_scales ? "scales" : "sizes", to.size()));
+  }
+  TensorRef wanted = by;
+  if (by.constant != nullptr && by.constant->dense() != nullptr) {
+    const std::vector<float> numbers = to_f32(*by.constant->dense());
+    std::vector<int64_t> sizes;
+    for (size_t i = 0; i < to.size(); ++i) {
+      const double size =
+          by_scales ? std::floor(static_cast<double>(to[i]) * numbers[i]) : numbers[i];
+      if (!(numbers[i] > 0) || !(std::abs(size) <= INT32_MAX)) {
+        call.fail(fmt::format("{} of axis {}", numbers[i], i));
+      }
+      to[i] = by_scales && to[i] < 0 ? -1 : static_cast<int64_t>(size);
+      sizes.push_back(to[i]);
+    }
+    if (!by_scales) wanted = call.graph.integers("sizes", sizes);
+  } else {
+    std::ranges::fill(to, -1);
+    if (!by_scales) wanted = as_i64(call, by);
+  }
+  std::vector<TensorRef> inputs = {input, {}, by_scales ? wanted : TensorRef{}};
+  if (!by_scales) inputs.push_back(wanted);
+  std::vector<Attribute> attributes = {
+      attribute("mode", call.text("interpolator")),
+      attribute("coordinate_transformation_mode", call.text("coord_transformer"))};
+  if (call.text("interpolator") == "nearest") {
+    attributes.push_back(attribute("nearest_mode", call.text("nearest_mode")));
+  }
+  return EvalValue::of_tensor(
+      call.graph.node("Resize", inputs, {call.graph.dtype(input), to}, std::move(attributes)));
+}
+
 constexpr std::array kTranslators = {
+    Translator{"tract_core_resize", tract_resize, "Resize"},
     Translator{"max_pool", max_pool, "MaxPool Pad"},
     Translator{"box", box, "AveragePool Mul Transpose Unsqueeze Squeeze"},
     Translator{"debox", debox, "ConvTranspose"},

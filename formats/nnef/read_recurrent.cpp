@@ -1,4 +1,4 @@
-// tract_core_gru_seq, and tract_core_scan whose body is one step of an LSTM or RNN.
+// tract_core_gru_seq, and tract_core_scan whose body is one step of a GRU, LSTM or RNN.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -134,7 +134,7 @@ std::vector<TensorRef> make_recurrent(const Call& call, const Recurrence& cell) 
 std::span<const Translator> recurrent_translators() {
   static constexpr std::array kTranslators = {
       Translator{"tract_core_gru_seq", gru_seq, "GRU Transpose Unsqueeze Squeeze Reshape"},
-      Translator{"tract_core_scan", read_scan, "LSTM RNN Transpose Unsqueeze Squeeze Reshape"},
+      Translator{"tract_core_scan", read_scan, "GRU LSTM RNN Transpose Unsqueeze Squeeze Reshape"},
   };
   return kTranslators;
 }

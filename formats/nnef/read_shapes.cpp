@@ -37,16 +37,23 @@ std::optional<TensorRef> undone(const GraphBuilder& graph, const TensorRef& tens
 EvalValue reshape(const Call& call) {
   const TensorRef input = call.tensor("input");
   const int64_t start = call.integer("axis_start"), given_count = call.integer("axis_count");
-  std::vector<std::string> names;
-  std::vector<int64_t> target = call.dimensions("shape", names);
+  const std::vector<Extent> target = call.extents("shape");
   const std::optional<Shape> from = call.graph.shape(input);
   if (start < 0 || given_count < -1) call.fail("axis_start or axis_count is negative");
   if (!from) {
     // A target that says everything needs no shape of the input.
-    const bool whole = start == 0 && given_count == -1 &&
-                       std::ranges::all_of(target, [](int64_t extent) { return extent > 0; });
+    const bool whole =
+        start == 0 && given_count == -1 && std::ranges::all_of(target, [](const Extent& extent) {
+          return !extent.is_known() || extent.value > 0;
+        });
     if (!whole) throw NotTranslated{};
-    return tensor(reshape(call.graph, input, target));
+    Shape to;
+    for (const Extent& extent : target) to.push_back(extent.value);
+    if (std::ranges::all_of(target, &Extent::is_known)) {
+      return tensor(reshape(call.graph, input, to));
+    }
+    return tensor(call.graph.node("Reshape", {input, extents_tensor(call, "shape", target)},
+                                  {call.graph.dtype(input), to}));
   }
   const auto rank = static_cast<int64_t>(from->size());
   const int64_t count = given_count == -1 ? rank - start : given_count;
@@ -54,36 +61,37 @@ EvalValue reshape(const Call& call) {
     call.fail(fmt::format("axes {} to {} of a tensor of rank {}", start, start + count, rank));
   }
   // What ONNX is told: 0 copies the extent at the same place, -1 is inferred, once.
-  std::vector<int64_t> told(static_cast<size_t>(start), 0);
+  std::vector<Extent> told(static_cast<size_t>(start), Extent{0});
   Shape to(from->begin(), from->begin() + start);
   int64_t inferred = 0;
   for (size_t i = 0; i < target.size(); ++i) {
     const size_t place = i + static_cast<size_t>(start);
-    if (target[i] < -1) call.fail(fmt::format("extent {} in the shape", target[i]));
-    if (target[i] == 0 && names[i].empty()) {
+    if (target[i].value < -1) call.fail(fmt::format("extent {} in the shape", target[i].value));
+    if (target[i].value == 0) {
       if (static_cast<int64_t>(i) >= count) call.fail("shape copies an axis that is not there");
-      told.push_back(0);
+      told.push_back({0});
       to.push_back((*from)[place]);
     } else {
-      inferred += target[i] == -1 ? 1 : 0;
+      inferred += target[i].value == -1 ? 1 : 0;
       told.push_back(target[i]);
-      to.push_back(target[i]);
+      to.push_back(target[i].value);
     }
   }
   for (int64_t i = start + count; i < rank; ++i) {
     const int64_t extent = (*from)[static_cast<size_t>(i)];
     const bool same_place = static_cast<int64_t>(target.size()) == count;
     inferred += extent < 0 && !same_place ? 1 : 0;
-    told.push_back(extent < 0 && same_place ? 0 : extent);
+    told.push_back({extent < 0 && same_place ? 0 : extent});
     to.push_back(extent);
   }
   if (inferred > 1) {
-    names.insert(names.begin(), static_cast<size_t>(start), "");
-    names.resize(told.size());
-    for (size_t i = 0; i < told.size(); ++i) {
-      if (told[i] < 0 && names[i].empty()) throw NotTranslated{};
+    // ONNX infers one as well, beside those that are computed.
+    if (std::ranges::count_if(told, [](const Extent& extent) {
+          return extent.is_known() && extent.value < 0;
+        }) > 1) {
+      throw NotTranslated{};
     }
-    return tensor(call.graph.node("Reshape", {input, extents_tensor(call, "shape", told, names)},
+    return tensor(call.graph.node("Reshape", {input, extents_tensor(call, "shape", told)},
                                   {call.graph.dtype(input), to}));
   }
 
@@ -104,7 +112,10 @@ EvalValue reshape(const Call& call) {
     if (inferred != 0) std::ranges::replace(to, -1, static_cast<int64_t>(elements / rest));
     return tensor(reshape(call.graph, input, to));
   }
-  return tensor(call.graph.node("Reshape", {input, call.graph.integers("shape", told)},
+  // One that is free is as well inferred.
+  std::vector<int64_t> values;
+  for (const Extent& extent : told) values.push_back(extent.value);
+  return tensor(call.graph.node("Reshape", {input, call.graph.integers("shape", values)},
                                 {call.graph.dtype(input), to}));
 }
 
@@ -281,34 +292,53 @@ int64_t sliced_extent(int64_t extent, int64_t begin, int64_t end, int64_t stride
   return length <= 0 ? 0 : (length + stride - 1) / stride;
 }
 
+// `count` extents from `begin` on of a shape_of, where all of them are known.
+std::optional<EvalValue> known_extents(const Call& call, const TensorRef& shape, int64_t begin,
+                                       int64_t count) {
+  const Node* node = call.graph.producer(shape);
+  if (node == nullptr || node->op != "Shape" || !node->domain.empty()) return std::nullopt;
+  const std::optional<Shape> whole = call.graph.shape(call.graph.tensor(node->inputs[0]));
+  if (!whole) return std::nullopt;
+  const int64_t from = begin < 0 ? begin + static_cast<int64_t>(whole->size()) : begin;
+  if (from < 0 || from + count > static_cast<int64_t>(whole->size())) return std::nullopt;
+  const std::vector<int64_t> part(whole->begin() + from, whole->begin() + from + count);
+  if (std::ranges::any_of(part, [](int64_t extent) { return extent < 0; })) return std::nullopt;
+  call.graph.allow_drop(shape);
+  return tensor(call.graph.integers("extents", part));
+}
+
 EvalValue slice(const Call& call) {
   const TensorRef input = call.tensor("input");
   std::optional<Shape> shape = call.graph.shape(input);
   const std::vector<int64_t> axes =
       shape ? call.axes("axes", shape->size()) : call.integers("axes");
-  std::vector<std::string> begin_names, end_names;
-  const std::vector<int64_t> begin = call.dimensions("begin", begin_names);
-  std::vector<int64_t> end = call.dimensions("end", end_names), stride = call.integers("stride");
+  const std::vector<Extent> begin = call.extents("begin");
+  std::vector<Extent> end = call.extents("end");
+  std::vector<int64_t> stride = call.integers("stride");
   if (stride.empty()) stride.assign(axes.size(), 1);
   if (begin.size() != axes.size() || end.size() != axes.size() || stride.size() != axes.size()) {
     call.fail("axes, begin, end and stride differ in length");
   }
   for (size_t i = 0; i < axes.size(); ++i) {
     if (stride[i] < 1) throw NotTranslated{};
-    if (end[i] == 0) end[i] = std::numeric_limits<int64_t>::max();  // to the end
+    if (end[i].value == 0) end[i].value = std::numeric_limits<int64_t>::max();  // to the end
     if (!shape) continue;
     int64_t& extent = (*shape)[static_cast<size_t>(axes[i])];
-    const bool is_free = !begin_names[i].empty() || !end_names[i].empty();
-    extent = is_free ? -1 : sliced_extent(extent, begin[i], end[i], stride[i]);
+    const bool is_known = begin[i].is_known() && end[i].is_known();
+    extent = is_known ? sliced_extent(extent, begin[i].value, end[i].value, stride[i]) : -1;
   }
   const bool rows = shape && axes.size() == 1 && axes[0] == 0 && stride[0] == 1;
+  if (rows && (*shape)[0] > 0) {
+    if (auto known = known_extents(call, input, begin[0].value, (*shape)[0])) return *known;
+  }
   if (input.constant != nullptr && rows && (*shape)[0] > 0) {
     const int64_t extent = input.constant->shape[0];
-    const int64_t from = begin[0] < 0 ? std::max<int64_t>(begin[0] + extent, 0) : begin[0];
+    const int64_t from =
+        begin[0].value < 0 ? std::max<int64_t>(begin[0].value + extent, 0) : begin[0].value;
     return tensor({kNoValue, first_axis_slice(input.constant, from, from + (*shape)[0])});
   }
-  std::vector<TensorRef> inputs = {input, extents_tensor(call, "begin", begin, begin_names),
-                                   extents_tensor(call, "end", end, end_names),
+  std::vector<TensorRef> inputs = {input, extents_tensor(call, "begin", begin),
+                                   extents_tensor(call, "end", end),
                                    call.graph.integers("axes", axes)};
   const bool strided = std::ranges::any_of(stride, [](int64_t step) { return step != 1; });
   if (strided) inputs.push_back(call.graph.integers("stride", stride));
@@ -347,18 +377,26 @@ EvalValue pad(const Call& call) {
 
 EvalValue tile(const Call& call) {
   const TensorRef input = call.tensor("input");
-  const std::vector<int64_t> repeats = call.integers("repeats");
+  const std::vector<Extent> repeats = call.extents("repeats");
   std::optional<Shape> shape = call.graph.shape(input);
   if (shape) {
     if (repeats.size() != shape->size()) call.fail("as many repeats as axes are wanted");
     for (size_t i = 0; i < repeats.size(); ++i) {
-      if (repeats[i] < 0 || repeats[i] > INT32_MAX) call.fail("repeats out of range");
+      const int64_t times = repeats[i].value;
+      if (repeats[i].is_known() && (times < 0 || times > INT32_MAX)) {
+        call.fail("repeats out of range");
+      }
       int64_t& extent = (*shape)[i];
-      if (extent >= 0) extent = checked_mul(extent, repeats[i]).value_or(-1);
+      extent = extent < 0 || times < 0 ? -1 : checked_mul(extent, times).value_or(-1);
     }
   }
-  return tensor(call.graph.node("Tile", {input, call.graph.integers("repeats", repeats)},
+  return tensor(call.graph.node("Tile", {input, extents_tensor(call, "repeats", repeats)},
                                 {call.graph.dtype(input), shape}));
+}
+
+// Indices as ONNX takes them: tract takes floats, too.
+TensorRef index_tensor(const Call& call, const TensorRef& indices) {
+  return call.graph.dtype(indices) == DType::kI32 ? indices : as_i64(call, indices);
 }
 
 EvalValue gather(const Call& call) {
@@ -372,26 +410,20 @@ EvalValue gather(const Call& call) {
     to->erase(to->begin() + axis);
     to->insert(to->begin() + axis, places->begin(), places->end());
   }
-  TensorRef index = indices;
-  const DType dtype = call.graph.dtype(indices);
-  if (dtype != DType::kI64 && dtype != DType::kI32) {
-    index =
-        call.graph.node("Cast", {indices}, {DType::kI64, places}, {attribute("to", int64_t{7})});
-  }
-  return tensor(call.graph.node("Gather", {input, index}, {call.graph.dtype(input), to},
-                                {attribute("axis", axis)}));
+  return tensor(call.graph.node("Gather", {input, index_tensor(call, indices)},
+                                {call.graph.dtype(input), to}, {attribute("axis", axis)}));
 }
 
 EvalValue gather_elements(const Call& call) {
   const TensorRef input = call.tensor("input"), indices = call.tensor("indices", DType::kI64);
-  return tensor(call.graph.node("GatherElements", {input, indices},
+  return tensor(call.graph.node("GatherElements", {input, index_tensor(call, indices)},
                                 {call.graph.dtype(input), call.graph.shape(indices)},
                                 {attribute("axis", call.integer("axis"))}));
 }
 
 EvalValue gather_nd(const Call& call) {
   const TensorRef input = call.tensor("input"), indices = call.tensor("indices", DType::kI64);
-  return tensor(call.graph.node("GatherND", {input, indices}, {call.graph.dtype(input), {}},
+  return tensor(call.graph.node("GatherND", {input, as_i64(call, indices)}, {call.graph.dtype(input), {}},
                                 {attribute("batch_dims", call.integer("batch_dims"))}));
 }
 
@@ -402,7 +434,8 @@ EvalValue scatter_nd(const Call& call) {
   std::vector<Attribute> attributes;
   if (reduction != "none") attributes.push_back(attribute("reduction", reduction));
   return tensor(call.graph.node(
-      "ScatterND", {input, call.tensor("indices", DType::kI64), call.tensor("updates", dtype)},
+      "ScatterND",
+      {input, as_i64(call, call.tensor("indices", DType::kI64)), call.tensor("updates", dtype)},
       {dtype, call.graph.shape(input)}, std::move(attributes)));
 }
 
@@ -411,19 +444,20 @@ EvalValue broadcast(const Call& call) {
   if (call.is_literal("input") && call.graph.dtype(input) == DType::kI64) {
     input = call.tensor("input", DType::kF32);
   }
-  std::vector<std::string> names;
-  const std::vector<int64_t> shape = call.dimensions("shape", names);
+  const std::vector<Extent> extents = call.extents("shape");
   const std::optional<Shape> from = call.graph.shape(input);
   const size_t rank = call.rank(input);
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] < 0 && names[i].empty()) call.fail(fmt::format("extent {}", shape[i]));
+  Shape shape;
+  for (const Extent& extent : extents) {
+    if (extent.is_known() && extent.value < 0) call.fail(fmt::format("extent {}", extent.value));
+    shape.push_back(extent.value);
   }
   // ONNX aligns at the end, tract at the front; of equal rank, or a scalar, both are the same.
   if (rank != 0 && rank != shape.size()) throw NotTranslated{};
-  if (from == shape) return tensor(input);
+  if (from == shape && std::ranges::all_of(extents, &Extent::is_known)) return tensor(input);
   const OutputInfo output{call.graph.dtype(input), shape};
   return tensor(
-      call.graph.node("Expand", {input, extents_tensor(call, "shape", shape, names)}, output));
+      call.graph.node("Expand", {input, extents_tensor(call, "shape", extents)}, output));
 }
 
 EvalValue shape_of(const Call& call) {
@@ -431,6 +465,12 @@ EvalValue shape_of(const Call& call) {
   const std::optional<size_t> rank = call.graph.rank(input);
   std::optional<Shape> shape;
   if (rank) shape = Shape{static_cast<int64_t>(*rank)};
+  if (const std::optional<Shape> extents = call.graph.shape(input)) {
+    const auto is_known = [](int64_t extent) { return extent >= 0; };
+    if (std::ranges::all_of(*extents, is_known)) {
+      return tensor(call.graph.integers("shape", *extents));
+    }
+  }
   return tensor(call.graph.node("Shape", {input}, {DType::kI64, shape}));
 }
 

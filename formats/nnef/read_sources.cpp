@@ -19,22 +19,25 @@ DType item_type(const Call& call) {
   call.fail(fmt::format("tensors of {} are not supported", printable(name)));
 }
 
-Shape checked_shape(const Call& call, const std::vector<int64_t>& extents,
-                    const std::vector<std::string>& names) {
-  for (size_t i = 0; i < extents.size(); ++i) {
-    if (extents[i] < 0 && names[i].empty()) {
-      call.fail(fmt::format("extent {} is negative", extents[i]));
-    }
+void check_known(const Call& call, const Extent& extent) {
+  if (extent.is_known() && extent.value < 0) {
+    call.fail(fmt::format("extent {} is negative", extent.value));
   }
-  return extents;
 }
 
 EvalValue make_input(const Call& call, DType dtype) {
   std::vector<std::string> names;
-  const std::vector<int64_t> extents = call.dimensions("shape", names);
-  Shape shape = checked_shape(call, extents, names);
+  Shape shape;
   bool any = false;
-  for (const std::string& name : names) any = any || !name.empty();
+  for (Extent& extent : call.extents("shape")) {
+    check_known(call, extent);
+    if (!extent.is_known() && extent.formula.empty()) {
+      call.fail("shape depends on another tensor");
+    }
+    any = any || !extent.formula.empty();
+    shape.push_back(extent.value);
+    names.push_back(std::move(extent.formula));
+  }
   if (!any) names.clear();
   return EvalValue::of_tensor(
       {call.graph.input("", dtype, std::move(shape), std::move(names)), nullptr});
@@ -63,8 +66,8 @@ EvalValue variable(const Call& call) {
 // One value for each item, or one for all.
 EvalValue constant(const Call& call) {
   const std::vector<int64_t> shape = call.integers("shape");
-  std::vector<std::string> no_names(shape.size());
-  const size_t count = element_count(checked_shape(call, shape, no_names));
+  for (const int64_t extent : shape) check_known(call, {extent});
+  const size_t count = element_count(shape);
   const DType dtype = item_type(call);
   const EvalValue& given = call.argument("value");
   const ConstantPtr literal = literal_constant(given, dtype);

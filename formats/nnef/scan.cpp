@@ -1,7 +1,12 @@
 // The body of a scan is run in a graph of its own, and what comes out of it is compared with the
-// formula of a step:
-//   LSTM  h', c' = epilogue(x + h R^T [+ b], c)        RNN  h' = a(x + h R^T [+ b])
-// where x = X W^T [+ b] was computed before the loop, for all steps at once.
+// formula of a step. With s = x + h R^T [+ b], where x = X W^T [+ b] was computed before the loop for
+// all steps at once:
+//   RNN   h' = a(s)
+//   LSTM  h', c' = epilogue(s, c)                       all gates in one product, as tract writes it
+//         c' = sigmoid(s_f) c + sigmoid(s_i) tanh(s_g), h' = sigmoid(s_o) tanh(c')
+//   GRU   h' = epilogue(x + b, h R^T + b, h)
+//         h' = (1 - z) n + z h, z = sigmoid(s_z), n = tanh(x_n + sigmoid(s_r) (h R_n^T + b))
+// The second form of each has a product for each gate, as torch_to_nnef writes it.
 #include "formats/nnef/scan.h"
 
 #include <fmt/format.h>
@@ -42,9 +47,16 @@ std::vector<std::vector<EvalValue>> tuples(const Call& call, std::string_view na
   std::vector<std::vector<EvalValue>> result;
   for (const EvalValue& item : *list.items) {
     bool fits = item.is_list() && item.items->size() == kinds.size();
-    for (size_t i = 0; fits && i < kinds.size(); ++i) fits = (*item.items)[i].kind == kinds[i];
+    std::vector<EvalValue> values = fits ? *item.items : std::vector<EvalValue>{};
+    for (size_t i = 0; fits && i < kinds.size(); ++i) {
+      // A tensor may stand there as numbers.
+      if (kinds[i] == Kind::tensor && values[i].kind != Kind::tensor) {
+        values[i] = EvalValue::of_tensor(call.as_tensor(values[i], name, DType::kF32));
+      }
+      fits = values[i].kind == kinds[i];
+    }
     if (!fits) call.fail(fmt::format("{} holds something else than its tuples", name));
-    result.push_back(*item.items);
+    result.push_back(std::move(values));
   }
   return result;
 }
@@ -109,8 +121,11 @@ bool is_recurrent_product(const GraphBuilder& graph, const TensorRef& tensor, Va
 // The lists of the invocation, sorted out.
 struct Scan {
   const Fragment* body = nullptr;
-  TensorRef x;
-  size_t x_place = 0;
+  struct Scanned {
+    TensorRef tensor;
+    size_t parameter;
+  };
+  std::vector<Scanned> scanned;
   bool reverse = false;
   struct State {
     TensorRef initial;
@@ -139,14 +154,16 @@ Scan scan_of(const Call& call) {
   const auto& results = scan.body->results;
   const auto scanned =
       tuples(call, "scan", {Kind::string, Kind::tensor, Kind::integer, Kind::integer});
-  if (scanned.size() != 1 || call.integer("skip") != 0 || call.logical("reset_every_turn") ||
+  if (scanned.empty() || call.integer("skip") != 0 || call.logical("reset_every_turn") ||
       call.logical("external_state")) {
     throw NotTranslated{};
   }
   const int64_t step = scanned[0][3].integer;
-  if (scanned[0][2].integer != 0 || (step != 1 && step != -1)) throw NotTranslated{};
-  scan.x = scanned[0][1].tensor;
-  scan.x_place = place_of(call, parameters, scanned[0][0].text);
+  for (const auto& one : scanned) {
+    const bool fits = one[2].integer == 0 && one[3].integer == step && (step == 1 || step == -1);
+    if (!fits) throw NotTranslated{};
+    scan.scanned.push_back({one[1].tensor, place_of(call, parameters, one[0].text)});
+  }
   scan.reverse = step == -1;
   for (const auto& state : tuples(call, "state", {Kind::string, Kind::tensor, Kind::string})) {
     scan.states.push_back({state[1].tensor, place_of(call, parameters, state[0].text),
@@ -161,87 +178,207 @@ Scan scan_of(const Call& call) {
     if (full && (output[2].integer != 0 || output[3].integer != step)) throw NotTranslated{};
     scan.outputs.push_back({place_of(call, results, output[0].text), full});
   }
-  const size_t wanted = 1 + scan.states.size() + scan.constants.size();
+  const size_t wanted = scan.scanned.size() + scan.states.size() + scan.constants.size();
   if (parameters.size() != wanted) throw NotTranslated{};
   return scan;
 }
 
-// What the body computes, in terms of its parameters.
-struct Step {
-  std::string op;          // LSTM, RNN
-  std::string activation;  // of an RNN
-  TensorRef r;
-  std::optional<TensorRef> bias;
+// x + h R^T + biases, of a gate or of all gates at once; parts that are not there are missing.
+struct Sum {
+  std::optional<size_t> x;  // its place among the scanned tensors
+  std::optional<TensorRef> r;
+  std::vector<TensorRef> biases;
 };
 
-Step step_of(const Call& call, const Scan& scan) {
-  GraphBuilder graph;
-  Reading inner{call.reading.document, call.reading.load, graph, {}, call.reading.fragments};
-  std::vector<TensorRef> inputs(scan.body->parameters.size());
-  const auto input = [&](size_t place, const TensorRef& outer, bool one_step) {
-    Shape shape = call.shape(outer);
-    if (one_step && !shape.empty()) shape[0] = 1;
-    inputs[place] = {graph.input("", call.graph.dtype(outer), shape, {}), nullptr};
-  };
-  input(scan.x_place, scan.x, true);
-  for (const Scan::State& state : scan.states) input(state.parameter, state.initial, false);
-  for (const Scan::Constant& constant : scan.constants) {
-    input(constant.parameter, constant.value, false);
-  }
-  const std::vector<TensorRef> results = Evaluator(inner).results_of(*scan.body, inputs);
-  if (scan.states.empty() || scan.states.size() > 2) throw NotTranslated{};
+// What the body computes, in terms of what the scan is given.
+struct Step {
+  std::string op;           // LSTM, GRU, RNN
+  std::string activation;   // of an RNN
+  std::vector<Sum> gates;   // one of all gates together, or one for each in ONNX's order
+  std::optional<Sum> held;  // of a GRU: h R^T + b of the last gate (of all gates), apart from x
+  size_t h = 0;             // place of the state that is the output
+};
 
-  Step step;
-  const auto id_of = [&](const Scan::State& state) { return inputs[state.parameter].id; };
-  const auto result_of = [&](const Scan::State& state) {
-    return bare(graph, results[state.result]);
-  };
-  const Scan::State& h = scan.states[0];
-  TensorRef sum;
-  if (scan.states.size() == 2) {
-    const Node* cell = producer_of(graph, result_of(h), "tract_core_lstm_epilogue", "nnef");
-    const bool fits = cell != nullptr && cell->inputs.size() == 2 && cell->outputs.size() == 2 &&
-                      cell->outputs[0] == result_of(h).id &&
-                      cell->outputs[1] == result_of(scan.states[1]).id &&
-                      bare(graph, {cell->inputs[1], nullptr}).id == id_of(scan.states[1]);
-    if (!fits) throw NotTranslated{};
-    step.op = "LSTM";
-    sum = {cell->inputs[0], nullptr};
-  } else {
-    step.op = "RNN";
+// The body as a graph of its own, whose inputs are its parameters.
+class Body {
+ public:
+  Body(const Call& call, const Scan& scan) : scan_(scan), inputs_(scan.body->parameters.size()) {
+    Reading inner{call.reading.document, call.reading.load, graph_, {}, call.reading.fragments};
+    const auto input = [&](size_t place, const TensorRef& outer, bool one_step) {
+      Shape shape = call.shape(outer);
+      if (one_step && !shape.empty()) shape[0] = 1;
+      inputs_[place] = {graph_.input("", call.graph.dtype(outer), shape, {}), nullptr};
+    };
+    for (const Scan::Scanned& one : scan.scanned) input(one.parameter, one.tensor, true);
+    for (const Scan::State& state : scan.states) input(state.parameter, state.initial, false);
+    for (const Scan::Constant& one : scan.constants) input(one.parameter, one.value, false);
+    results_ = Evaluator(inner).results_of(*scan.body, inputs_);
+  }
+
+  Step step() {
+    const size_t states = scan_.states.size();
+    std::optional<Step> result;
+    for (size_t h = 0; h < states && !result; ++h) {
+      h_ = inputs_[scan_.states[h].parameter].id;
+      const TensorRef next = bare(graph_, results_[scan_.states[h].result]);
+      if (states == 1) {
+        result = gru(next);
+        if (!result) result = rnn(next);
+      } else if (states == 2) {
+        result = lstm(next, scan_.states[1 - h]);
+      }
+      if (result) result->h = h;
+    }
+    if (!result) throw NotTranslated{};
+    return *std::move(result);
+  }
+
+ private:
+  TensorRef operand(const Node& node, size_t i) const {
+    return bare(graph_, {node.inputs[i], nullptr});
+  }
+  const Node* made_by(const TensorRef& tensor, std::string_view op, std::string_view domain = "") {
+    return producer_of(graph_, bare(graph_, tensor), op, domain);
+  }
+  // The other operand of `op` with `one` among its two.
+  std::optional<TensorRef> other(const TensorRef& tensor, std::string_view op, ValueId one) {
+    const Node* node = made_by(tensor, op);
+    for (size_t i = 0; node != nullptr && i < 2; ++i) {
+      if (operand(*node, i).id == one) return operand(*node, 1 - i);
+    }
+    return std::nullopt;
+  }
+  // 1 - z
+  bool is_complement(const TensorRef& tensor, ValueId z) {
+    const Node* node = made_by(tensor, "Sub");
+    if (node == nullptr || operand(*node, 1).id != z) return false;
+    const TensorRef one = graph_.tensor(node->inputs[0]);
+    const Tensor* value = one.constant == nullptr ? nullptr : one.constant->dense();
+    return value != nullptr && value->count() == 1 && is_float(value->dtype()) &&
+           to_f32(*value)[0] == 1;
+  }
+
+  std::optional<Sum> sum(const TensorRef& tensor) {
+    Sum sum;
+    for (const TensorRef& part : summands(graph_, tensor)) {
+      bool found = false;
+      for (size_t i = 0; i < scan_.scanned.size() && !found; ++i) {
+        found = part.id == inputs_[scan_.scanned[i].parameter].id && !sum.x;
+        if (found) sum.x = i;
+      }
+      for (const Scan::Constant& constant : scan_.constants) {
+        const ValueId id = inputs_[constant.parameter].id;
+        if (found) break;
+        if (part.id == id) {
+          sum.biases.push_back(constant.value);
+          found = true;
+        } else if (!sum.r && is_recurrent_product(graph_, part, h_, id)) {
+          sum.r = constant.value;
+          found = true;
+        }
+      }
+      if (!found) return std::nullopt;
+    }
+    return sum;
+  }
+  // a(x + h R^T + biases)
+  std::optional<Sum> gate(const TensorRef& tensor, std::string_view activation) {
+    const Node* node = made_by(tensor, activation);
+    if (node == nullptr) return std::nullopt;
+    std::optional<Sum> result = sum({node->inputs[0], nullptr});
+    if (!result || !result->x || !result->r) return std::nullopt;
+    return result;
+  }
+
+  std::optional<Step> rnn(const TensorRef& next) {
     for (const std::string_view activation : {"Tanh", "Sigmoid", "Relu"}) {
-      if (const Node* node = producer_of(graph, result_of(h), activation)) {
-        step.activation = activation;
-        sum = {node->inputs[0], nullptr};
+      if (const std::optional<Sum> all = gate(next, activation)) {
+        return Step{"RNN", std::string(activation), {*all}, {}};
       }
     }
-    if (step.activation.empty()) throw NotTranslated{};
+    return std::nullopt;
   }
-  bool has_x = false;
-  for (const TensorRef& part : summands(graph, sum)) {
-    if (part.id == inputs[scan.x_place].id && !has_x) {
-      has_x = true;
-      continue;
-    }
-    bool found = false;
-    for (const Scan::Constant& constant : scan.constants) {
-      const ValueId id = inputs[constant.parameter].id;
-      if (part.id == id && !step.bias && !found) {
-        step.bias = constant.value;
-        found = true;
-      } else if (is_recurrent_product(graph, part, id_of(h), id) && !found &&
-                 step.r.constant == nullptr && step.r.id == kNoValue) {
-        step.r = constant.value;
-        found = true;
-      }
-    }
-    if (!found) throw NotTranslated{};
-  }
-  if (!has_x || (step.r.constant == nullptr && step.r.id == kNoValue)) throw NotTranslated{};
-  return step;
-}
 
-// X and W where `tensor` [T, N, gates * H] is X W^T, maybe computed with N in front.
+  std::optional<Step> lstm(const TensorRef& next, const Scan::State& c) {
+    const TensorRef next_c = bare(graph_, results_[c.result]);
+    const ValueId c_before = inputs_[c.parameter].id;
+    if (const Node* cell = producer_of(graph_, next, "tract_core_lstm_epilogue", "nnef")) {
+      const bool fits = cell->inputs.size() == 2 && cell->outputs.size() == 2 &&
+                        cell->outputs[0] == next.id && cell->outputs[1] == next_c.id &&
+                        operand(*cell, 1).id == c_before;
+      const std::optional<Sum> all = fits ? sum({cell->inputs[0], nullptr}) : std::nullopt;
+      if (!all || !all->x || !all->r) return std::nullopt;
+      return Step{"LSTM", "", {*all}, {}};
+    }
+    const Node* out = made_by(next, "Mul");
+    const Node* next_sum = made_by(next_c, "Add");
+    if (out == nullptr || next_sum == nullptr) return std::nullopt;
+    for (size_t i = 0; i < 2; ++i) {
+      const Node* bent = made_by(operand(*out, i), "Tanh");
+      if (bent == nullptr || operand(*bent, 0).id != next_c.id) continue;
+      for (size_t k = 0; k < 2; ++k) {
+        const std::optional<TensorRef> kept = other(operand(*next_sum, k), "Mul", c_before);
+        const Node* added = made_by(operand(*next_sum, 1 - k), "Mul");
+        if (!kept || added == nullptr) continue;
+        for (size_t n = 0; n < 2; ++n) {
+          const auto in = gate(operand(*added, n), "Sigmoid"),
+                     bend = gate(operand(*added, 1 - n), "Tanh"), forget = gate(*kept, "Sigmoid"),
+                     o = gate(operand(*out, 1 - i), "Sigmoid");
+          if (in && bend && forget && o) return Step{"LSTM", "", {*in, *o, *forget, *bend}, {}};
+        }
+      }
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Step> gru(const TensorRef& next) {
+    if (const Node* cell = producer_of(graph_, next, "tract_core_gru_epilogue", "nnef")) {
+      if (cell->inputs.size() != 3 || operand(*cell, 2).id != h_) return std::nullopt;
+      const std::optional<Sum> all = sum({cell->inputs[0], nullptr}),
+                               held = sum({cell->inputs[1], nullptr});
+      if (!all || !held || !all->x || all->r || !held->r || held->x) return std::nullopt;
+      return Step{"GRU", "", {*all}, held};
+    }
+    const Node* next_sum = made_by(next, "Add");
+    if (next_sum == nullptr) return std::nullopt;
+    for (size_t i = 0; i < 2; ++i) {
+      const std::optional<TensorRef> z = other(operand(*next_sum, i), "Mul", h_);
+      const Node* rest = made_by(operand(*next_sum, 1 - i), "Mul");
+      if (!z || rest == nullptr) continue;
+      for (size_t k = 0; k < 2; ++k) {
+        if (!is_complement(operand(*rest, k), z->id)) continue;
+        const std::optional<Sum> update = gate(*z, "Sigmoid");
+        const Node* bent = made_by(operand(*rest, 1 - k), "Tanh");
+        if (!update || bent == nullptr) continue;
+        if (std::optional<Step> step = with_reset(*update, {bent->inputs[0], nullptr})) return step;
+      }
+    }
+    return std::nullopt;
+  }
+  // n = tanh(x_n + r (h R_n^T + b))
+  std::optional<Step> with_reset(const Sum& update, const TensorRef& inside) {
+    const Node* add = made_by(inside, "Add");
+    for (size_t i = 0; add != nullptr && i < 2; ++i) {
+      const std::optional<Sum> x = sum(operand(*add, i));
+      const Node* mul = made_by(operand(*add, 1 - i), "Mul");
+      if (!x || !x->x || x->r || mul == nullptr) continue;
+      for (size_t k = 0; k < 2; ++k) {
+        const std::optional<Sum> reset = gate(operand(*mul, k), "Sigmoid"),
+                                 held = sum(operand(*mul, 1 - k));
+        if (reset && held && held->r && !held->x) return Step{"GRU", "", {update, *reset, *x}, held};
+      }
+    }
+    return std::nullopt;
+  }
+
+  const Scan& scan_;
+  GraphBuilder graph_;
+  std::vector<TensorRef> inputs_, results_;
+  ValueId h_ = kNoValue;
+};
+
+// X and W where `tensor` [T, N, gates * H] is X W^T, maybe computed with N in front, or with T and N
+// as one axis.
 struct Projection {
   TensorRef x, w;
 };
@@ -254,13 +391,32 @@ std::optional<Projection> projection(GraphBuilder& graph, const TensorRef& tenso
     swapped = true;
     node = graph.producer({node->inputs[0], nullptr});
   }
-  if (node == nullptr || node->op != "MatMul" || !node->domain.empty()) return std::nullopt;
-  const TensorRef x = graph.tensor(node->inputs[0]), w = graph.tensor(node->inputs[1]);
+  bool merged = false;
+  if (node != nullptr && node->op == "Reshape" && node->domain.empty() && !swapped) {
+    merged = true;
+    node = graph.producer({node->inputs[0], nullptr});
+  }
+  const bool product = node != nullptr && node->domain.empty() && node->inputs.size() == 2 &&
+                       (node->op == "MatMul" || (merged && node->op == "Gemm"));
+  if (!product) return std::nullopt;
+  const bool turned = int_attribute(*node, "transB", 0) != 0;
+  TensorRef x = graph.tensor(node->inputs[0]);
+  const TensorRef w = graph.tensor(node->inputs[1]);
+  if (merged) {
+    const Node* merge = producer_of(graph, x, "Reshape");
+    if (merge == nullptr) return std::nullopt;
+    x = graph.tensor(merge->inputs[0]);
+    const std::optional<Shape> from = graph.shape(x), to = graph.shape(tensor);
+    const bool same = from && to && from->size() == 3 && to->size() == 3 &&
+                      (*from)[0] == (*to)[0] && (*from)[1] == (*to)[1] && (*from)[0] > 0 &&
+                      (*from)[1] > 0;
+    if (!same) return std::nullopt;
+  }
   if (w.constant == nullptr || w.constant->shape.size() != 2 || graph.rank(x) != 3) {
     return std::nullopt;
   }
   return Projection{swapped ? transpose(graph, x, {1, 0, 2}) : x,
-                    {kNoValue, transposed(w.constant)}};
+                    {kNoValue, turned ? w.constant : transposed(w.constant)}};
 }
 
 std::optional<int64_t> one_integer(const GraphBuilder& graph, const Node& node, size_t input) {
@@ -305,13 +461,75 @@ std::optional<TensorRef> with_zero_half(const TensorRef& bias, int64_t rows) {
   return TensorRef{kNoValue, constant};
 }
 
+// Constants [rows, cols] (extents of 1 in front) below each other; one alone stays what it is.
+TensorRef below_each_other(const Call& call, const std::vector<TensorRef>& parts, int64_t rows,
+                           int64_t cols) {
+  if (parts.size() == 1) return parts[0];
+  Tensor whole;
+  size_t offset = 0;
+  for (const TensorRef& part : parts) {
+    const Tensor* dense = part.constant == nullptr ? nullptr : part.constant->dense();
+    const bool fits = dense != nullptr && is_float(dense->dtype()) &&
+                      dense->count() == element_count(Shape{rows, cols}) &&
+                      (offset == 0 || dense->dtype() == whole.dtype());
+    if (!fits) throw NotTranslated{};
+    if (offset == 0) {
+      const auto count = static_cast<int64_t>(parts.size());
+      whole = Tensor::zeros(dense->dtype(), {count * rows, cols});
+    }
+    std::memcpy(whole.mutable_bytes().data() + offset, dense->bytes().data(),
+                dense->bytes().size());
+    offset += dense->bytes().size();
+  }
+  const ConstantPtr constant = make_constant(parts[0].constant->name, std::move(whole));
+  constant->has_label = parts[0].constant->has_label;
+  return {kNoValue, constant};
+}
+
+// Adds constants of `rows` elements to `sum`.
+void add_biases(const std::vector<TensorRef>& biases, std::span<float> sum) {
+  for (const TensorRef& bias : biases) {
+    const Tensor* dense = bias.constant == nullptr ? nullptr : bias.constant->dense();
+    const bool fits = dense != nullptr && is_float(dense->dtype()) &&
+                      (dense->count() == sum.size() || dense->count() == 1);
+    if (!fits) throw NotTranslated{};
+    const std::vector<float> values = to_f32(*dense);
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += values[values.size() == 1 ? 0 : i];
+  }
+}
+
+// B [2 * gates * H]: what is added to x W^T, and what to h R^T.
+TensorRef both_biases(const Step& step, const std::vector<std::vector<TensorRef>>& of_x,
+                      int64_t rows, DType dtype) {
+  const size_t gates = step.gates.size(), part = static_cast<size_t>(rows) / gates;
+  std::vector<float> values(2 * static_cast<size_t>(rows), 0.0F);
+  for (size_t i = 0; i < gates; ++i) {
+    const std::span<float> sum = std::span(values).subspan(i * part, part);
+    add_biases(of_x[i], sum);
+    add_biases(step.gates[i].biases, sum);
+  }
+  if (step.held) {
+    const size_t first = static_cast<size_t>(rows) + (gates - 1) * part;
+    add_biases(step.held->biases, std::span(values).subspan(first, part));
+  }
+  return {kNoValue, make_constant("bias", from_f32(values, dtype, {2 * rows}))};
+}
+
 }  // namespace
 
 EvalValue read_scan(const Call& call) {
-  const Scan scan = scan_of(call);
-  const Step step = step_of(call, scan);
+  Scan scan = scan_of(call);
+  const Step step = Body(call, scan).step();
+  std::rotate(scan.states.begin(), scan.states.begin() + static_cast<ptrdiff_t>(step.h),
+              scan.states.end());
   GraphBuilder& graph = call.graph;
-  const Shape r_shape = call.shape(step.r), x_shape = call.shape(scan.x);
+  std::vector<TensorRef> recurrent;
+  for (const Sum& gate : step.gates) {
+    if (gate.r) recurrent.push_back(*gate.r);
+  }
+  if (step.held) recurrent.push_back(*step.held->r);
+  const Shape r_shape = call.shape(recurrent[0]),
+              x_shape = call.shape(scan.scanned[*step.gates[0].x].tensor);
   if (r_shape.size() < 2 || x_shape.size() != 3 || r_shape.back() < 1) throw NotTranslated{};
   Recurrence cell;
   cell.op = step.op;
@@ -319,41 +537,56 @@ EvalValue read_scan(const Call& call) {
   cell.reverse = scan.reverse;
   cell.steps = x_shape[0];
   cell.batch = x_shape[1];
-  const int64_t rows = cell.hidden * (step.op == "LSTM" ? 4 : 1);
-  if (x_shape[2] != rows) throw NotTranslated{};
+  const int64_t rows = cell.hidden * (step.op == "LSTM" ? 4 : step.op == "GRU" ? 3 : 1);
+  const int64_t part = rows / static_cast<int64_t>(step.gates.size());
+  if (step.op == "GRU") cell.attributes = {attribute("linear_before_reset", int64_t{1})};
 
-  // x = X W^T, or that and a bias in either order.
-  std::optional<TensorRef> bias = step.bias;
-  std::optional<Projection> projected = projection(graph, scan.x);
-  if (const Node* add = producer_of(graph, scan.x, "Add"); !projected && add != nullptr) {
-    const std::vector<ValueId> inputs = add->inputs;
-    for (size_t i = 0; i < 2 && !projected; ++i) {
-      projected = projection(graph, graph.tensor(inputs[i]));
-      if (!projected) continue;
-      if (bias) throw NotTranslated{};
-      bias = graph.tensor(inputs[1 - i]);
+  // x = X W^T of each gate, or that and a bias in either order.
+  std::vector<TensorRef> inputs, taken_in;
+  std::vector<std::vector<TensorRef>> biases;
+  for (const Sum& gate : step.gates) {
+    const TensorRef& x = scan.scanned[*gate.x].tensor;
+    if (call.shape(x).back() != part) throw NotTranslated{};
+    std::optional<Projection> projected = projection(graph, x);
+    biases.emplace_back();
+    if (const Node* add = producer_of(graph, x, "Add"); !projected && add != nullptr) {
+      const std::vector<ValueId> operands = add->inputs;
+      for (size_t i = 0; i < 2 && !projected; ++i) {
+        projected = projection(graph, graph.tensor(operands[i]));
+        if (projected) biases.back() = {graph.tensor(operands[1 - i])};
+      }
     }
+    const bool fits = projected && (inputs.empty() || projected->x.id == cell.x.id);
+    if (!fits) throw NotTranslated{};
+    cell.x = projected->x;
+    inputs.push_back(projected->w);
+    taken_in.push_back(x);
   }
-  if (!projected) throw NotTranslated{};
-  cell.x = projected->x;
-  cell.w = projected->w;
-  cell.r = step.r;
-  if (bias) {
-    cell.b = halves_of(graph, *bias, rows);
-    if (!cell.b) cell.b = with_zero_half(*bias, rows);
+  const int64_t width = call.shape(cell.x)[2];
+  cell.w = below_each_other(call, inputs, part, width);
+  cell.r = below_each_other(call, recurrent, part, cell.hidden);
+  std::vector<TensorRef> all_biases = biases[0];
+  all_biases.insert(all_biases.end(), step.gates[0].biases.begin(), step.gates[0].biases.end());
+  if (step.gates.size() > 1 || step.held) {
+    cell.b = both_biases(step, biases, rows, call.graph.dtype(cell.x));
+  } else if (all_biases.size() == 1) {
+    cell.b = halves_of(graph, all_biases[0], rows);
+    if (!cell.b) cell.b = with_zero_half(all_biases[0], rows);
     if (!cell.b) throw NotTranslated{};
-    graph.allow_drop(*bias);
+    taken_in.push_back(all_biases[0]);
+  } else if (!all_biases.empty()) {
+    throw NotTranslated{};
   }
   for (const Scan::State& state : scan.states) cell.states.push_back(state.initial);
   if (step.op == "RNN" && step.activation != "Tanh") {
     cell.attributes = {attribute("activations", std::vector<std::string>{step.activation})};
   }
-  check_weights(call, cell, call.shape(cell.x)[2]);
+  check_weights(call, cell, width);
   for (const Scan::Output& output : scan.outputs) {
     const bool collects_c = output.full && output.result != scan.states[0].result;
     if (collects_c) throw NotTranslated{};
   }
-  graph.allow_drop(scan.x);
+  for (const TensorRef& one : taken_in) graph.allow_drop(one);
   const std::vector<TensorRef> made = make_recurrent(call, cell);
 
   std::vector<EvalValue> results;

@@ -315,7 +315,7 @@ fragment logarithmic_quantize( x: tensor<scalar>, max: tensor<scalar>, bits: int
 
 constexpr std::string_view kTract = R"(
 fragment tract_core_external( datum_type: string, shape: integer[] ) -> ( output: tensor<?> );
-fragment tract_core_cast( input: tensor<?>, to: string ) -> ( output: tensor<?> );
+fragment tract_core_cast( input: tensor<?>, to: string = '' ) -> ( output: tensor<?> );
 fragment tract_core_broadcast( input: tensor<?>, shape: integer[] ) -> ( output: tensor<?> );
 fragment tract_core_scatter_nd( input: tensor<?>, indices: tensor<integer>, updates: tensor<?>,
     reduction: string = 'none' ) -> ( output: tensor<?> );
@@ -396,6 +396,38 @@ fragment tract_transformers_apply_rope( input: tensor<scalar>, cos: tensor<scala
     back = slice(input, axes = [last], begin = [half], end = [0]);
     output = input * cos + concat([-back, front], axis = last) * sin;
 }
+fragment tract_core_range( start: integer, end: integer, step: integer = 1 )
+    -> ( output: tensor<?> );
+fragment tract_core_resize( input: tensor<scalar>, scales: tensor<scalar> = false,
+    sizes: tensor<scalar> = false, coord_transformer: string = 'half_pixel',
+    interpolator: string = 'nearest', nearest_mode: string = 'floor' )
+    -> ( output: tensor<scalar> );
+fragment tract_core_grid_sample( input: tensor<scalar>, grid: tensor<scalar>,
+    mode: string = 'bilinear', padding_mode: string = 'zeros', align_corners: logical = false )
+    -> ( output: tensor<scalar> );
+fragment tract_core_gru_epilogue( xh: tensor<scalar>, rh: tensor<scalar>, h_prev: tensor<scalar>,
+    hidden: integer ) -> ( output: tensor<scalar> );
+fragment tract_core_bitand( x: tensor<?>, y: tensor<?> ) -> ( z: tensor<?> );
+fragment tract_core_bitor( x: tensor<?>, y: tensor<?> ) -> ( z: tensor<?> );
+fragment tract_core_bitxor( x: tensor<?>, y: tensor<?> ) -> ( z: tensor<?> );
+fragment tract_core_bitnot( x: tensor<?> ) -> ( y: tensor<?> );
+fragment tract_transformers_sdpa( q: tensor<scalar>, k: tensor<scalar>, v: tensor<scalar>,
+    mask: tensor<?> = false, scale: scalar = 0.0, datum_type: string, acc_datum_type: string,
+    is_causal: logical ) -> ( output: tensor<scalar> );
+fragment tract_onnx_is_nan( x: tensor<scalar> ) -> ( y: tensor<logical> )
+{
+    y = tract_core_is_nan(x);
+}
+fragment tract_onnx_isinf( input: tensor<scalar>, detect_positive: logical = true,
+    detect_negative: logical = true ) -> ( output: tensor<logical> )
+{
+    output = tract_core_is_inf(input, detect_positive = detect_positive,
+        detect_negative = detect_negative);
+}
+fragment tract_onnx_lrn( input: tensor<scalar>, alpha: scalar = 0.0001, beta: scalar = 0.75,
+    bias: scalar = 1.0, size: integer ) -> ( output: tensor<scalar> );
+fragment tract_onnx_non_zero( input: tensor<?>, count_symbol: string )
+    -> ( output: tensor<integer> );
 fragment tract_core_is_nan( x: tensor<scalar> ) -> ( y: tensor<logical> );
 fragment tract_core_is_inf( input: tensor<scalar>, detect_positive: logical = true,
     detect_negative: logical = true ) -> ( output: tensor<logical> );

@@ -52,11 +52,72 @@ CASES = {
     "tract_transformers_scaled_masked_softmax": "y = tract_transformers_scaled_masked_softmax(x, z, scale = 0.5, post_softmax_mask = false)",
 }
 
+SHAPE = "tract_core_shape_of({})"
+EXTENT = "squeeze(slice(tract_core_shape_of({}), axes = [0], begin = [{}], end = [{}]), axes = [0])"
+CASES |= {
+    "tract_core_range": f"y = tract_core_cast(tract_core_range(0, {EXTENT.format('x', 2, 3)}, step = 1), to = 'f32');\n    y = x * reshape(y, shape = [1, 1, 4])",
+    "tract_core_range of numbers": "y = tract_core_cast(tract_core_range(7, 1, step = -2), to = 'f32')",
+    "tract_core_resize by scales": "y = tract_core_resize(x, [1.0, 1.0, 2.0], interpolator = 'linear', coord_transformer = 'half_pixel')",
+    "tract_core_resize to sizes": "y = tract_core_resize(x, sizes = [2.0, 3.0, 6.0], interpolator = 'nearest', coord_transformer = 'asymmetric', nearest_mode = 'floor')",
+    "tract_core_bitand of logicals": "y = select(tract_core_bitand(lt(x, z), lt(0.0, x)), x, z)",
+    "tract_core_bitnot of logicals": "y = select(tract_core_bitnot(lt(x, z)), x, z)",
+    "tract_transformers_sdpa": "y = tract_transformers_sdpa(x, z, z, datum_type = 'f32', acc_datum_type = 'f32', is_causal = false)",
+    "tract_transformers_sdpa causal": "y = tract_transformers_sdpa(x, z, z, datum_type = 'f32', acc_datum_type = 'f32', is_causal = true)",
+    "tract_transformers_sdpa scale": "y = tract_transformers_sdpa(x, z, z, scale = 0.25, datum_type = 'f32', acc_datum_type = 'f32', is_causal = false)",
+    "tract_transformers_sdpa of heads that share": "q = unsqueeze(concat([x, z], axis = 1), axes = [2]);\n    k = unsqueeze(z, axes = [2]);\n"
+        "    y = tract_transformers_sdpa(q, k, k, datum_type = 'f32', acc_datum_type = 'f32', is_causal = false)",
+    "tract_core_gather_elements of floats": "y = tract_core_gather_elements(x, round(z), axis = 2)",
+    "extents of tensors": f"n = {EXTENT.format('x', 2, 3)};\n    y = reshape(tile(x, repeats = [1, n / 2, 1]), shape = [2, {SHAPE.format('z')}])",
+    "slice to an extent": f"n = {EXTENT.format('x', 1, 2)};\n    y = slice(x, axes = [2], begin = [0], end = [n])",
+    "names assigned again": "y = sigmoid(x);\n    y = y * z",
+}
+HEAD += "fragment silu( x: tensor<scalar> ) -> ( y: tensor<scalar> )\n{\n    y = x * sigmoid(x) + 1.0;\n}\n"
+CASES["operators redefined"] = "y = silu(x)"
+
+
+# Recurrent layers with a product for each gate, over x as [T, N, I]: hidden extent 5.
+def literal(rng, *shape):
+    return repr((rng.random(shape) - 0.5).round(3).tolist())
+
+
+def recurrent(kind):
+    rng = np.random.default_rng(11)
+    gates = {"gru": "rzn", "lstm": "ifgo", "rnn": "h"}[kind]
+    given = [f"h_{g} = {literal(rng, 1, 5, 5)}" for g in gates] + [f"x_{g} = matmul(x, {literal(rng, 1, 5, 4)}, transposeB = true) + {literal(rng, 1, 1, 5)}" for g in gates]
+    held = {g: f"matmul(h, r_{g}, transposeB = true)" for g in gates}
+    both = {g: f"(s_{g} + {held[g]})" for g in gates}
+    if kind == "gru":
+        given.append(f"b_n = {literal(rng, 1, 1, 5)}")
+        step = (f"r = sigmoid{both['r']};\n    z = sigmoid{both['z']};\n    n = tanh(s_n + r * ({held['n']} + p_n));\n"
+                "    hn = (1.0 - z) * n + z * h;")
+    elif kind == "lstm":
+        step = (f"i = sigmoid{both['i']};\n    f = sigmoid{both['f']};\n    g = tanh{both['g']};\n    o = sigmoid{both['o']};\n"
+                "    cn = f * c + i * g;\n    hn = o * tanh(cn);")
+    else:
+        step = f"hn = relu{both['h']};"
+    states = ["c", "h"] if kind == "lstm" else ["h"]
+    full = [f"r_{g}" for g in gates] + (["p_n"] if kind == "gru" else [])
+    fragment = (f"fragment body_{kind}( " + ", ".join(f"{p}: tensor<scalar>" for p in states + [f"s_{g}" for g in gates] + full) + " ) -> ( "
+                + ", ".join(f"{s}n: tensor<scalar>" for s in states) + " )\n{\n    " + step + "\n}\n")
+    scan = ", ".join(f"('s_{g}', x_{g}, 0, 1)" for g in gates)
+    full = ", ".join(f"('{f}', {f.replace('r_', 'h_').replace('p_', 'b_')})" for f in full)
+    state = ", ".join(f"('{s}', {literal(rng, 1, 3, 5)}, '{s}n')" for s in states)
+    last = "cn" if kind == "lstm" else "hn"
+    outputs = f"('hn', 'full', 0, 1), ('{last}', 'last', 0, 1)"
+    return fragment, ";\n    ".join(given) + (f";\n    ( y, last ) = tract_core_scan(body = 'body_{kind}', scan = [{scan}], full = [{full}], "
+                                              f"state = [{state}], output = [{outputs}], skip = 0, reset_every_turn = false, external_state = false);\n"
+                                              "    y = y * last")
+
+
+for _kind in ("gru", "lstm", "rnn"):
+    _fragment, _body = recurrent(_kind)
+    HEAD += _fragment
+    CASES[f"tract_core_scan, {_kind} of gates"] = _body
+
 # What has no operator here is read and kept, and refused by its name where it would have to run.
 REFUSED = {
     "tract_core_bitand": f"y = tract_core_cast(tract_core_bitand({INT.format('x')}, {INT.format('z')}), to = 'f32')",
     "tract_core_fft": "y = tract_core_fft(x, axis = 1, inverse = false)",
-    "tract_transformers_sdpa": "y = tract_transformers_sdpa(x, x, z, datum_type = 'f32', acc_datum_type = 'f32', is_causal = false)",
     "tract_core_scaled_rms_norm": "y = tract_core_scaled_rms_norm(x, z, axis = 2)",
 }
 
