@@ -153,6 +153,9 @@ ReadBack compare_read_back(const Model& wanted, const Model& read) {
   for (const auto& [name, weight] : named_weights(read)) found.emplace(name, weight);
   ReadBack result;
   for (const auto& [name, weight] : named_weights(wanted)) {
+    // Literals in NNEF, which keeps no name for them: the run of the written file looks at those.
+    const bool literal = !is_float(weight->dtype()) || element_count(weight->shape()) <= 1;
+    if (literal && read.origin.format == "nnef") continue;
     ++result.total;
     const auto other = found.find(name);
     if (other == found.end() || other->second->shape() != weight->shape() ||

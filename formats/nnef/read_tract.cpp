@@ -185,16 +185,6 @@ EvalValue bits(const Call& call) {
   return tensor(call.graph.node(op, inputs, {DType::kBool, broadcast_shape(call.graph, inputs)}));
 }
 
-// [rank, count]: the places of what is not zero.
-EvalValue non_zero(const Call& call) {
-  const TensorRef input = call.tensor("input");
-  std::optional<Shape> shape;
-  if (const std::optional<size_t> rank = call.graph.rank(input)) {
-    shape = Shape{static_cast<int64_t>(*rank), -1};
-  }
-  return tensor(call.graph.node("NonZero", {input}, {DType::kI64, shape}));
-}
-
 EvalValue lrn(const Call& call) {
   const TensorRef input = call.tensor("input", DType::kF32);
   return tensor(call.graph.node("LRN", {input}, {call.graph.dtype(input), call.graph.shape(input)},
@@ -304,7 +294,6 @@ constexpr std::array kTranslators = {
     Translator{"tract_core_bitor", bits<kOr>, "Or"},
     Translator{"tract_core_bitxor", bits<kXor>, "Xor"},
     Translator{"tract_core_bitnot", bits<kNot>, "Not"},
-    Translator{"tract_onnx_non_zero", non_zero, "NonZero"},
     Translator{"tract_onnx_lrn", lrn, "LRN"},
     Translator{"tract_transformers_sdpa", sdpa,
                "Softmax MatMul Mul Add Transpose Reshape Unsqueeze Cast"},

@@ -426,8 +426,6 @@ fragment tract_onnx_isinf( input: tensor<scalar>, detect_positive: logical = tru
 }
 fragment tract_onnx_lrn( input: tensor<scalar>, alpha: scalar = 0.0001, beta: scalar = 0.75,
     bias: scalar = 1.0, size: integer ) -> ( output: tensor<scalar> );
-fragment tract_onnx_non_zero( input: tensor<?>, count_symbol: string )
-    -> ( output: tensor<integer> );
 fragment tract_core_is_nan( x: tensor<scalar> ) -> ( y: tensor<logical> );
 fragment tract_core_is_inf( input: tensor<scalar>, detect_positive: logical = true,
     detect_negative: logical = true ) -> ( output: tensor<logical> );

@@ -79,8 +79,18 @@ std::string chain(const std::vector<std::string>& texts, std::string_view name) 
 
 }  // namespace
 
+namespace {
+
+// NNEF declares arithmetic for scalars; tract's dialect has it for integers.
+void need_tract_for(NodeWriter& n, DType dtype) {
+  if (!is_float(dtype) && dtype != DType::kBool && !n.is_standard_only()) n.need_tract();
+}
+
+}  // namespace
+
 void spell_unary(NodeWriter& n) {
   const Wire x = n.wire(0);
+  need_tract_for(n, x.dtype);
   n.set(fmt::format("{}({})", n.nnef(), x.id), x.extents, x.dtype);
 }
 
@@ -95,6 +105,7 @@ void spell_binary(NodeWriter& n) {
     n.fail("attribute axis (opset 6) is not supported");
   if (n.inputs() == 0) n.fail("it has no inputs");
   Operands operands = align(n);
+  need_tract_for(n, operands.dtype);
   if (is_comparison(n.node.op)) operands.dtype = DType::kBool;
   if (operands.texts.size() == 1) return spell_alias(n);  // Max, Min, Sum of one
   n.set(chain(operands.texts, n.nnef()), operands.extents, operands.dtype);

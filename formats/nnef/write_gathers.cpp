@@ -1,5 +1,7 @@
-// Operators that pick elements by indices: all of tract's registry.
+// Operators that pick elements by indices or values: all of tract's registry.
 #include <fmt/format.h>
+
+#include <array>
 
 #include "formats/nnef/write_operators.h"
 
@@ -58,6 +60,57 @@ void spell_scatter_nd(NodeWriter& n) {
   const std::string places = n.wire(1).id, updates = n.wire(2).id;
   n.set(fmt::format("tract_core_scatter_nd({}, {}, {})", x.id, places, updates), x.extents,
         x.dtype);
+}
+
+void spell_scatter_elements(NodeWriter& n) {
+  const std::string reduction = string_attribute(n.node, "reduction", "none");
+  if (reduction != "none") {
+    n.fail(fmt::format("reduction '{}' is not supported", printable(reduction)));
+  }
+  const Wire x = n.ranked(0);
+  const int64_t axis = n.axis(int_attribute(n.node, "axis", 0), x.extents->size());
+  const std::string places = n.wire(1).id, updates = n.wire(2).id;
+  n.set(fmt::format("tract_core_scatter_elements({}, {}, {}, axis = {})", x.id, places, updates,
+                    axis),
+        x.extents, x.dtype);
+}
+
+void spell_top_k(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const int64_t axis = n.axis(int_attribute(n.node, "axis", -1), x.extents->size());
+  const std::vector<int64_t> k = n.constants(1);
+  if (k.size() != 1) n.fail("k is no single integer");
+  Extents extents = *x.extents;
+  extents[static_cast<size_t>(axis)] = Dim(k[0]);
+  std::array<std::string, 2> ids;
+  for (size_t i = 0; i < 2; ++i) ids[i] = n.wants(i) ? n.id(i) : n.fresh("unused");
+  n.text.assign(ids, fmt::format("tract_core_topk({}, {}, axis = {}, largest = {})", x.id, k[0],
+                                 axis, int_attribute(n.node, "largest", 1) != 0));
+  for (size_t i = 0; i < 2; ++i) {
+    if (n.wants(i)) n.set(i, Wire{ids[i], extents, i == 0 ? x.dtype : DType::kI64});
+  }
+}
+
+void spell_trilu(NodeWriter& n) {
+  const Wire x = n.ranked(0);
+  const std::vector<int64_t> k = n.has(1) ? n.constants(1) : std::vector<int64_t>{0};
+  if (k.size() != 1) n.fail("k is no single integer");
+  n.set(fmt::format("tract_core_trilu({}, {}, upper = {})", x.id, k[0],
+                    int_attribute(n.node, "upper", 1) != 0),
+        x.extents, x.dtype);
+}
+
+void spell_is_inf(NodeWriter& n) {
+  const Wire x = n.wire(0);
+  n.set(fmt::format("tract_core_is_inf({}, detect_positive = {}, detect_negative = {})", x.id,
+                    int_attribute(n.node, "detect_positive", 1) != 0,
+                    int_attribute(n.node, "detect_negative", 1) != 0),
+        x.extents, DType::kBool);
+}
+
+void spell_is_nan(NodeWriter& n) {
+  const Wire x = n.wire(0);
+  n.set(fmt::format("tract_core_is_nan({})", x.id), x.extents, DType::kBool);
 }
 
 }  // namespace espalier::nnef

@@ -63,6 +63,7 @@ void spell_global_pool(NodeWriter& n);
 
 // write_resize.cpp
 void spell_resize(NodeWriter& n);
+void spell_grid_sample(NodeWriter& n);
 
 // write_reductions.cpp
 void spell_arg_reduce(NodeWriter& n);
@@ -89,6 +90,7 @@ void spell_pad(NodeWriter& n);
 void spell_constant_of_shape(NodeWriter& n);
 void spell_expand(NodeWriter& n);
 void spell_tile(NodeWriter& n);
+void spell_range(NodeWriter& n);
 void spell_depth_to_space(NodeWriter& n);
 void spell_space_to_depth(NodeWriter& n);
 
@@ -96,7 +98,12 @@ void spell_space_to_depth(NodeWriter& n);
 void spell_gather(NodeWriter& n);
 void spell_gather_elements(NodeWriter& n);
 void spell_gather_nd(NodeWriter& n);
+void spell_is_inf(NodeWriter& n);
+void spell_is_nan(NodeWriter& n);
+void spell_scatter_elements(NodeWriter& n);
 void spell_scatter_nd(NodeWriter& n);
+void spell_top_k(NodeWriter& n);
+void spell_trilu(NodeWriter& n);
 
 // write_recurrent.cpp
 void spell_gru(NodeWriter& n);

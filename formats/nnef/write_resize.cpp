@@ -164,9 +164,34 @@ void spell_resize(NodeWriter& n) {
   const bool spatial = r.scales.size() > 2 && r.scales[0] == 1 && r.scales[1] == 1;
   if (!whole || !spatial || method_of(r).empty()) return as_tract(n, r);
   const std::vector<int64_t> factors(r.scales.begin() + 2, r.scales.end());
+  // Of the standard, but tract has it in its registry alone.
+  if (!n.is_standard_only()) n.need_tract();
   n.set(fmt::format("multilinear_upsample({}, factor = {}, method = '{}', border = 'replicate')",
                     r.x.id, list(factors), method_of(r)),
         r.extents, r.x.dtype);
+}
+
+void spell_grid_sample(NodeWriter& n) {
+  const Wire x = n.ranked(0), grid = n.ranked(1);
+  const size_t rank = x.extents->size();
+  if (rank < 3 || grid.extents->size() != rank) n.fail("input and grid differ in rank");
+  // "linear" and "cubic" from opset 20 on.
+  std::string mode = string_attribute(n.node, "mode", n.opset() >= 20 ? "linear" : "bilinear");
+  if (mode == "linear") mode = "bilinear";
+  if (mode == "cubic") mode = "bicubic";
+  if (mode != "bilinear" && mode != "nearest") {
+    n.fail(fmt::format("mode '{}' is not supported", printable(mode)));
+  }
+  const std::string padding = string_attribute(n.node, "padding_mode", "zeros");
+  if (padding != "zeros" && padding != "border" && padding != "reflection") {
+    n.fail(fmt::format("padding_mode '{}' is not supported", printable(padding)));
+  }
+  Extents extents = {(*x.extents)[0], (*x.extents)[1]};
+  extents.insert(extents.end(), grid.extents->begin() + 1, grid.extents->end() - 1);
+  n.set(fmt::format("tract_core_grid_sample({}, {}, mode = '{}', padding_mode = '{}', "
+                    "align_corners = {})",
+                    x.id, grid.id, mode, padding, int_attribute(n.node, "align_corners", 0) != 0),
+        extents, x.dtype);
 }
 
 }  // namespace espalier::nnef

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "formats/nnef/write_operators.h"
@@ -356,15 +357,45 @@ void spell_expand(NodeWriter& n) {
 
 void spell_tile(NodeWriter& n) {
   const Wire x = n.ranked(0);
-  const std::vector<int64_t> repeats = n.constants(1);
+  const Extents repeats = n.extents(1);
   if (repeats.size() != x.extents->size()) n.fail("as many repeats as axes are wanted");
   Extents extents = *x.extents;
   for (size_t i = 0; i < repeats.size(); ++i) {
-    if (repeats[i] < 1) n.fail(fmt::format("{} repeats are not supported", repeats[i]));
-    extents[i] = extents[i] * Dim(repeats[i]);
+    const std::optional<int64_t> times = repeats[i].constant();
+    if (times && *times < 1) n.fail(fmt::format("{} repeats are not supported", *times));
+    if (!times) n.need_tract();
+    extents[i] = extents[i] * repeats[i];
   }
   if (extents == *x.extents) return n.set(0, x);
-  n.set(fmt::format("tile({}, repeats = {})", x.id, list(repeats)), extents, x.dtype);
+  n.set(fmt::format("tile({}, repeats = {})", x.id, n.spelled(repeats)), extents, x.dtype);
+}
+
+// Integers alone: their bounds may depend on free dimensions.
+void spell_range(NodeWriter& n) {
+  std::array<Dim, 3> bounds;
+  DType dtype = DType::kI64;
+  for (size_t i = 0; i < bounds.size(); ++i) {
+    const std::optional<Integers> one = n.integers(i);
+    if (!one || one->values.size() != 1) n.fail("bounds that the graph computes");
+    bounds[i] = one->values[0];
+    dtype = one->dtype;
+  }
+  const std::optional<int64_t> step = bounds[2].constant();
+  if (!step || *step == 0) n.fail("the step must be a constant other than 0");
+  Dim count = Dim::unknown();
+  const Dim span = bounds[1] - bounds[0];
+  if (*step == 1) count = span;
+  if (const std::optional<int64_t> known = span.constant()) {
+    const int64_t steps = (*known + *step + (*step > 0 ? -1 : 1)) / *step;
+    count = Dim(std::max<int64_t>(steps, 0));
+  }
+  const auto bound = [&](const Dim& dim) {
+    const std::string text = n.spelled({dim});
+    return text.substr(1, text.size() - 2);
+  };
+  n.set(fmt::format("tract_core_cast(tract_core_range({}, {}, step = {}), to = '{}')",
+                    bound(bounds[0]), bound(bounds[1]), *step, name_of(dtype)),
+        Extents{count}, dtype);
 }
 
 namespace {

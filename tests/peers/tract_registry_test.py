@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Operators of tract's registries (core, transformers) as NNEF text: espalier computes what stock tract computes, and names those that it lacks.
+"""Operators of tract's registries (core, transformers) as NNEF text: espalier computes what stock tract computes, writes
+what tract computes the same from, and names those that it lacks.
 
     tract_registry_test.py ESPALIER [NAME...]
 """
@@ -144,7 +145,12 @@ def check(program, name, body, inputs):
         expected = [o.to_numpy() for o in reader.load(folder).into_runnable().run(list(inputs.values()))]
         run_here(program, folder, inputs)
         difference = peer.relative_difference([np.load(os.path.join(folder, "out", "output_y.npy"))], expected)
-        return "" if difference <= 1e-5 else f"differs by {difference:.1e}"
+        if difference > 1e-5:
+            return f"differs by {difference:.1e}"
+        written = os.path.join(folder, "written.nnef.tar")
+        peer.espalier(program, "convert", folder, written, "-q")
+        difference = peer.relative_difference([o.to_numpy() for o in reader.load(written).into_runnable().run(list(inputs.values()))], expected)
+        return "" if difference <= 1e-5 else f"written back, it differs by {difference:.1e}"
 
 
 def main(program, wanted):
