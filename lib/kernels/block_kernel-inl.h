@@ -4,7 +4,8 @@
 // inner: lanes = rows of the block. A column of a block is loaded once and multiplied with one
 //   broadcast value of each of up to eight samples, whose sums stay in registers along the row.
 // outer: lanes = samples. A vector of X is loaded once and multiplied with the broadcast weights of
-//   4 to 16 rows, whose sums stay in registers along the row.
+//   4 to 16 rows, whose sums stay in registers along the row. Where registers are many and long, up
+//   to three vectors for 8 rows: a load of X or of a weight then serves several multiply-adds.
 //
 // Loops over arrays of vectors are unrolled by HWY_UNROLL: GCC keeps an array in registers only
 // where it unrolls all of its loops early.
@@ -303,12 +304,16 @@ constexpr size_t kSampleLanes = hn::MaxLanes(SampleTag());
 constexpr size_t kSampleVectors = kSampleLanes == kPanelSamples ? 1 : 2;
 template <size_t R>
 constexpr size_t kRowsAtOnce = kVectorRegisters == 32 ? (R < 16 ? R : 16) : 4;
+// Whether several panels are multiplied together, and so many rows with them.
+constexpr bool kTogether = kSampleLanes == kPanelSamples && kVectorRegisters == 32;
+constexpr size_t kRowsTogether = 8;
 
-// Sums of kRows rows of a block for a tile of samples. kWhole: all rows and samples are valid.
-template <size_t kRows, bool kWhole>
+// Sums of kRows rows of a block for a tile of samples, kVectors of them. kWhole: all rows and
+// samples are valid.
+template <size_t kRows, size_t kVectors, bool kWhole>
 struct OuterSums {
   static constexpr SampleTag d{};
-  Held<SampleTag> sum[kRows][kSampleVectors];
+  Held<SampleTag> sum[kRows][kVectors];
 
   HWY_INLINE void start(const float* bias, size_t valid) {
     HWY_UNROLL(16)
@@ -316,14 +321,15 @@ struct OuterSums {
       const bool has_bias = bias != nullptr && (kWhole || r < valid);
       const auto start = has_bias ? hn::Set(d, bias[r]) : hn::Zero(d);
       HWY_UNROLL(16)
-      for (size_t v = 0; v < kSampleVectors; ++v) sum[r][v] = start;
+      for (size_t v = 0; v < kVectors; ++v) sum[r][v] = start;
     }
   }
 
-  HWY_INLINE void add(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT x) {
-    Held<SampleTag> value[kSampleVectors];
+  // Vector v of an input lies at x[v] + offset.
+  HWY_INLINE void add(const float* HWY_RESTRICT weights, const float* const* x, size_t offset) {
+    Held<SampleTag> value[kVectors];
     HWY_UNROLL(16)
-    for (size_t v = 0; v < kSampleVectors; ++v) value[v] = hn::LoadU(d, x + v * kSampleLanes);
+    for (size_t v = 0; v < kVectors; ++v) value[v] = hn::LoadU(d, x[v] + offset);
     multiply(weights, value);
   }
 
@@ -333,20 +339,20 @@ struct OuterSums {
     for (size_t r = 0; r < kRows; ++r) {
       const auto weight = hn::Set(d, weights[r]);
       HWY_UNROLL(16)
-      for (size_t v = 0; v < kSampleVectors; ++v)
+      for (size_t v = 0; v < kVectors; ++v)
         sum[r][v] = hn::MulAdd(weight, value[v], sum[r][v]);
     }
   }
 
-  HWY_INLINE void add_diagonal(const float* diagonal, const float* x, size_t x_stride,
-                               size_t valid) {
+  HWY_INLINE void add_diagonal(const float* diagonal, const float* const* x, size_t offset,
+                               size_t x_stride, size_t valid) {
     HWY_UNROLL(16)
     for (size_t r = 0; r < kRows; ++r) {
       if (!kWhole && r >= valid) continue;
       const auto weight = hn::Set(d, diagonal[r]);
       HWY_UNROLL(16)
-      for (size_t v = 0; v < kSampleVectors; ++v) {
-        const auto value = hn::LoadU(d, x + r * x_stride + v * kSampleLanes);
+      for (size_t v = 0; v < kVectors; ++v) {
+        const auto value = hn::LoadU(d, x[v] + offset + r * x_stride);
         sum[r][v] = hn::MulAdd(weight, value, sum[r][v]);
       }
     }
@@ -358,7 +364,7 @@ struct OuterSums {
     for (size_t r = 0; r < kRows; ++r) {
       if (!kWhole && r >= valid) continue;
       HWY_UNROLL(16)
-      for (size_t v = 0; v < kSampleVectors; ++v)
+      for (size_t v = 0; v < kVectors; ++v)
         hn::StoreU(sum[r][v], d, y + r * y_stride + v * kSampleLanes);
     }
   }
@@ -368,7 +374,7 @@ struct OuterSums {
     HWY_UNROLL(16)
     for (size_t r = 0; r < kRows; ++r) {
       HWY_UNROLL(16)
-      for (size_t v = 0; v < kSampleVectors; ++v) {
+      for (size_t v = 0; v < kVectors; ++v) {
         const size_t first = v * kSampleLanes;
         if (r >= valid || first >= samples) continue;
         HWY_ALIGN float lanes[kSampleLanes];
@@ -379,40 +385,65 @@ struct OuterSums {
   }
 };
 
-// Rows of a block row from r on, samples of the panel from `sample` on.
-template <size_t R, size_t C, bool kWhole, class Column>
-HWY_INLINE void outer_tile(const OuterTask& t, const Column* HWY_RESTRICT columns, size_t row,
-                           size_t r, size_t sample) {
+// kRows rows of a block row from r on, kVectors vectors of samples from `sample` on. A function of
+// its own: inlined, its loop would have to do with the registers that others leave.
+template <size_t R, size_t C, size_t kRows, size_t kVectors, bool kWhole, class Column>
+HWY_NOINLINE void outer_tile(const OuterTask& t, const Column* HWY_RESTRICT columns, size_t row,
+                           size_t r, size_t sample, size_t x_vector) {
   const BlockRowPlace& place = t.w->places[row];
   const float* HWY_RESTRICT values = t.w->data();
-  const float* HWY_RESTRICT panel = t.panel + sample;
-  const size_t output = place.output + r, valid = place.valid - r;
-  OuterSums<kRowsAtOnce<R>, kWhole> sums;
+  const size_t output = place.output + r, valid = place.valid - r, stride = t.panel_stride;
+  const float* x[kVectors];
+  HWY_UNROLL(16)
+  for (size_t v = 0; v < kVectors; ++v) x[v] = t.panel + sample + v * x_vector;
+  OuterSums<kRows, kVectors, kWhole> sums;
   sums.start(t.bias == nullptr ? nullptr : t.bias + output, valid);
   const size_t end = t.w->row_start[row + 1];
   for (size_t b = t.w->row_start[row]; b < end; ++b)
     for (size_t c = 0; c < C; ++c)
-      sums.add(values + (b * C + c) * R + r, panel + (columns[b] + c) * t.panel_stride);
+      sums.add(values + (b * C + c) * R + r, x, (columns[b] + c) * stride);
   if (!t.w->diagonal.empty())
-    sums.add_diagonal(t.w->diagonal.data() + output,
-                      panel + (place.row_in_part + r) * t.panel_stride, t.panel_stride, valid);
+    sums.add_diagonal(t.w->diagonal.data() + output, x, (place.row_in_part + r) * stride, stride,
+                      valid);
   sums.store(t.y + output * t.y_stride + sample, t.y_stride, valid, t.samples - sample);
+}
+
+// All samples of a block row, a tile of registers at a time.
+template <size_t R, size_t C, size_t kRows, size_t kVectors, class Column>
+HWY_INLINE void outer_row(const OuterTask& t, const Column* HWY_RESTRICT columns, size_t row,
+                          size_t x_vector) {
+  constexpr size_t kTile = kSampleLanes * kVectors;
+  const size_t valid = t.w->places[row].valid;
+  for (size_t sample = 0; sample < t.samples; sample += kTile) {
+    for (size_t r = 0; r < valid; r += kRows) {
+      if (valid - r >= kRows && t.samples - sample >= kTile) {
+        outer_tile<R, C, kRows, kVectors, true>(t, columns, row, r, sample, x_vector);
+      } else {
+        outer_tile<R, C, kRows, kVectors, false>(t, columns, row, r, sample, x_vector);
+      }
+    }
+  }
 }
 
 template <size_t R, size_t C, class Column>
 HWY_INLINE void outer_columns(const OuterTask& t, const Column* HWY_RESTRICT columns) {
-  constexpr size_t kRows = kRowsAtOnce<R>, kTile = kSampleLanes * kSampleVectors;
-  for (size_t row = t.first; row < t.last; ++row) {
-    const size_t valid = t.w->places[row].valid;
-    for (size_t sample = 0; sample < t.samples; sample += kTile) {
-      for (size_t r = 0; r < valid; r += kRows) {
-        if (valid - r >= kRows && t.samples - sample >= kTile) {
-          outer_tile<R, C, true>(t, columns, row, r, sample);
-        } else {
-          outer_tile<R, C, false>(t, columns, row, r, sample);
-        }
-      }
-    }
+  if (kTogether && t.samples > 2 * kPanelSamples) {
+    for (size_t row = t.first; row < t.last; ++row)
+      outer_row<R, C, kRowsTogether, 3>(t, columns, row, t.next_panel);
+    return;
+  }
+  if (kTogether && t.samples > kPanelSamples) {
+    for (size_t row = t.first; row < t.last; ++row)
+      outer_row<R, C, kRowsTogether, 2>(t, columns, row, t.next_panel);
+    return;
+  }
+  OuterTask panel = t;
+  for (size_t left = t.samples; left > 0; left -= panel.samples) {
+    panel.samples = std::min(kPanelSamples, left);
+    for (size_t row = t.first; row < t.last; ++row)
+      outer_row<R, C, kRowsAtOnce<R>, kSampleVectors>(panel, columns, row, kSampleLanes);
+    panel.panel += t.next_panel;
+    panel.y += kPanelSamples;
   }
 }
 
@@ -469,7 +500,7 @@ HWY_INLINE void panel_runs(const PanelTask& t) {
       const BlockRowPlace& place = t.w->places[row];
       const size_t begin = t.w->row_start[row] * C, end = t.w->row_start[row + 1] * C;
       for (size_t r = 0; r < place.valid; r += kRows) {
-        OuterSums<kRows, false> sums;
+        OuterSums<kRows, kSampleVectors, false> sums;
         const size_t output = place.output + r;
         sums.start(t.bias == nullptr ? nullptr : t.bias + output, place.valid - r);
         for (size_t column = begin; column < end; ++column) {

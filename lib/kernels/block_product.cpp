@@ -24,7 +24,7 @@ constexpr size_t kLineBytes = 64;  // a vector that straddles two lines takes tw
 constexpr size_t kStripOutputs = 64;
 // Panels that are multiplied with a strip of weights before the next: what they write lies
 // together, and weights that exceed the caches are read less often.
-constexpr size_t kPanelsAtOnce = 4;
+constexpr size_t kPanelsAtOnce = 2 * kMostPanels;
 constexpr size_t kKeptBytes = size_t{512} << 10;  // of weights that stay in the second cache
 
 // X and Y as they come, for samples in the lanes.
@@ -67,32 +67,47 @@ struct InnerItems {
   }
 };
 
-// Block rows begin .. end - 1 times a packed panel whose samples begin at `first`.
+// Block rows begin .. end - 1 times panels.
 struct Outer {
   const BlockKernel* kernel;
   const BlockRows* w;
   Samples samples;
   const float* bias;
 
-  void rows(size_t begin, size_t end, const float* panel, size_t stride, size_t first) const {
-    const size_t count = std::min(kPanelSamples, samples.n - first);
-    if (samples.features == Features::kOuter)
-      return kernel->outer(
-          {w, begin, end, panel, stride, count, bias, samples.y + first, samples.n});
-    const size_t step = std::max<size_t>(kStripOutputs / w->block.rows, 1);
-    for (; begin < end; begin += step)
-      turned_strip(begin, std::min(begin + step, end), panel, first, count);
+  // Panels of samples first .. last - 1, next_panel apart, their rows `stride` apart: as many at a
+  // time as the loops take, in groups of about equal size.
+  void rows(size_t begin, size_t end, const float* panel, size_t stride, size_t next_panel,
+            size_t first, size_t last) const {
+    const size_t panels = ceil_div(last - first, kPanelSamples);
+    const size_t groups = ceil_div(panels, kMostPanels);
+    for (size_t group = 0; group < groups; ++group) {
+      const size_t from = panels * group / groups, to = panels * (group + 1) / groups;
+      some(begin, end, panel + from * next_panel, stride, next_panel, first + from * kPanelSamples,
+           std::min(first + to * kPanelSamples, last));
+    }
   }
 
-  void turned_strip(size_t begin, size_t end, const float* panel, size_t first,
+  void some(size_t begin, size_t end, const float* panel, size_t stride, size_t next_panel,
+            size_t first, size_t last) const {
+    const size_t count = last - first;
+    if (samples.features == Features::kOuter)
+      return kernel->outer(
+          {w, begin, end, panel, stride, next_panel, count, bias, samples.y + first, samples.n});
+    const size_t step = std::max<size_t>(kStripOutputs / w->block.rows, 1);
+    for (; begin < end; begin += step)
+      turned_strip(begin, std::min(begin + step, end), panel, next_panel, first, count);
+  }
+
+  void turned_strip(size_t begin, size_t end, const float* panel, size_t next_panel, size_t first,
                     size_t count) const {
-    alignas(64) std::array<float, kStripOutputs * kPanelSamples> strip;
+    constexpr size_t kWidth = kMostPanels * kPanelSamples;
+    alignas(64) std::array<float, kStripOutputs * kWidth> strip;
     const size_t output = w->places[begin].output;
     const size_t outputs = w->places[end - 1].output + w->places[end - 1].valid - output;
-    kernel->outer({w, begin, end, panel, kPanelSamples, kPanelSamples, bias,
-                   strip.data() - output * kPanelSamples, kPanelSamples});
-    transpose(strip.data(), outputs, count, kPanelSamples,
-              samples.y + first * w->outputs() + output, w->outputs());
+    kernel->outer({w, begin, end, panel, kPanelSamples, next_panel, round_up(count, kPanelSamples),
+                   bias, strip.data() - output * kWidth, kWidth});
+    transpose(strip.data(), outputs, count, kWidth, samples.y + first * w->outputs() + output,
+              w->outputs());
   }
 };
 
@@ -123,9 +138,8 @@ struct OuterTiles {
       for (size_t i = 0; i < count; ++i)
         pack_panel(w, outer.samples, (tile + i) * kPanelSamples, panels + i * panel_size);
       for_strips(w, 0, w.block_rows(), [&](size_t begin, size_t end) {
-        for (size_t i = 0; i < count; ++i)
-          outer.rows(begin, end, panels + i * panel_size, kPanelSamples,
-                     (tile + i) * kPanelSamples);
+        outer.rows(begin, end, panels, kPanelSamples, panel_size, tile * kPanelSamples,
+                   std::min((tile + count) * kPanelSamples, outer.samples.n));
       });
     }
   }
@@ -140,8 +154,7 @@ struct OuterInPlace {
     const BlockRows& w = *outer.w;
     const size_t begin = first_row_of(w, item, items), end = first_row_of(w, item + 1, items);
     for_strips(w, begin, end, [&](size_t from, size_t to) {
-      for (size_t first = 0; first < outer.samples.n; first += kPanelSamples)
-        outer.rows(from, to, outer.samples.x + first, outer.samples.n, first);
+      outer.rows(from, to, outer.samples.x, outer.samples.n, kPanelSamples, 0, outer.samples.n);
     });
   }
 };
@@ -157,8 +170,7 @@ struct OuterRows {
     const size_t begin = first_row_of(w, item, items), end = first_row_of(w, item + 1, items);
     const size_t panel_size = w.padded_k() * kPanelSamples;
     for_strips(w, begin, end, [&](size_t from, size_t to) {
-      for (size_t first = 0, tile = 0; first < outer.samples.n; first += kPanelSamples, ++tile)
-        outer.rows(from, to, panels + tile * panel_size, kPanelSamples, first);
+      outer.rows(from, to, panels, kPanelSamples, panel_size, 0, outer.samples.n);
     });
   }
 };

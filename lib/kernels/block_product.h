@@ -25,13 +25,17 @@ struct InnerTask {
 void finish_rows(const InnerTask& task, const BlockRowPlace& place, const float* sums,
                  size_t samples, const float* x, float* y);
 
+/// Panels that an OuterTask may have.
+constexpr size_t kMostPanels = 3;
+
 /// As InnerTask, with samples in the lanes, f32 values alone. panel is [w.padded_k(),
-/// kPanelSamples]; the first `samples` of them count. Output o of sample s is y[o * y_stride + s].
+/// kPanelSamples], rows panel_stride apart; with more samples than that others lie next_panel behind
+/// each other. The first `samples` of them all count. Output o of sample s is y[o * y_stride + s].
 struct OuterTask {
   const BlockRows* w;
   size_t first, last;
   const float* panel;
-  size_t panel_stride, samples;
+  size_t panel_stride, next_panel, samples;
   const float* bias;
   float* y;
   size_t y_stride;

@@ -52,9 +52,21 @@ float* copy_runs(size_t length, const float* input, const auto& runs, float* to)
   return copy_runs<4>(input, runs, to);
 }
 
-// Whether panels are full enough.
-bool panels_pay(const Im2col& layout, size_t places) {
-  return layout.panels() * kPanelSamples <= kWorthCopying * places;
+// How a convolution is laid out: where the kernel can read it so and panels are full enough, in
+// tiles that are multiplied where they lie, else in halves beside columns that are copied.
+struct Layout {
+  Im2col tiles;
+  bool in_place;
+};
+
+Layout layout_of(const ConvShape& shape, size_t height, size_t width, size_t batch,
+                 bool kernel_reads_in_place) {
+  Im2col whole(shape, height, width, batch, kTileFloats);
+  const size_t places = batch * im2col_columns(shape, height, width);
+  if (kernel_reads_in_place && whole.panels() * kPanelSamples <= kWorthCopying * places &&
+      whole.floats() <= UINT32_MAX)
+    return {std::move(whole), true};
+  return {Im2col(shape, height, width, batch, kTileFloats / 2), false};
 }
 
 size_t columns_at_once(const ConvShape& shape) {
@@ -66,16 +78,20 @@ size_t columns_at_once(const ConvShape& shape) {
 
 ConvWork conv_work(const ConvShape& shape, size_t height, size_t width, size_t batch,
                    bool in_place) {
-  const size_t places = batch * im2col_columns(shape, height, width);
-  const Im2col whole(shape, height, width, batch, kTileFloats);
-  if (in_place && panels_pay(whole, places))
-    return {whole.panels() * kPanelSamples, kPanelSamples,
-            whole.tiles() * whole.floats() * shape.groups, whole.lines() * shape.groups, 0};
-  const Im2col half(shape, height, width, batch, kTileFloats / 2);
-  const Tile tile = half.tile(0);
-  return {places, std::min(columns_at_once(shape), tile.images * tile.rows * tile.cols),
-          half.tiles() * half.floats() * shape.groups, half.lines() * shape.groups,
-          im2col_rows(shape) * shape.groups * places};
+  const Layout layout = layout_of(shape, height, width, batch, in_place);
+  const Im2col& tiles = layout.tiles;
+  ConvWork work{.laid_out = tiles.tiles() * tiles.floats() * shape.groups,
+                .lines = tiles.lines() * shape.groups};
+  if (layout.in_place) {
+    work.samples = tiles.panels() * kPanelSamples;
+    work.at_once = kPanelSamples;
+    return work;
+  }
+  const Tile tile = tiles.tile(0);
+  work.samples = batch * im2col_columns(shape, height, width);
+  work.at_once = std::min(columns_at_once(shape), tile.images * tile.rows * tile.cols);
+  work.copied = im2col_rows(shape) * shape.groups * work.samples;
+  return work;
 }
 
 // A tile of a group, whose places are cut into runs of neighbours.
@@ -109,23 +125,24 @@ ConvProduct::ConvProduct(const ConvShape& shape, size_t height, size_t width, si
       rows_(shape.output_extent(0, height)),
       cols_(shape.output_extent(1, width)),
       products_(std::move(products)),
-      layout_(shape, height, width, batch, kTileFloats) {
+      layout_(layout_of(shape, height, width, batch, false).tiles) {
   if (read_in_place()) return;
-  layout_ = Im2col(shape, height, width, batch, kTileFloats / 2);
   const size_t inputs = im2col_rows(shape);
   for (size_t i = 0; i < inputs; ++i) offsets_.push_back(layout_.offset(i));
   most_columns_ = columns_at_once(shape);
 }
 
 bool ConvProduct::read_in_place() {
-  if (!panels_pay(layout_, batch_ * rows_ * cols_) || layout_.floats() > UINT32_MAX) return false;
+  Layout layout = layout_of(shape_, height_, width_, batch_, true);
+  if (!layout.in_place) return false;
   for (const auto& product : products_) {
     in_place_.push_back(product->in_place(
-        [&](size_t input) { return static_cast<uint32_t>(layout_.offset(input)); }));
+        [&](size_t input) { return static_cast<uint32_t>(layout.tiles.offset(input)); }));
     if (in_place_.back() != nullptr) continue;
     in_place_.clear();
     return false;
   }
+  layout_ = std::move(layout.tiles);
   return true;
 }
 

@@ -89,7 +89,9 @@ struct TimingOptions {
   double interval_ms = 0;  ///< a run begins at most every so often, with cooled caches in between
 };
 
-/// Times the bodies in turns (A B A B ...), at least three runs each.
+/// Times the bodies in turns, at least three each. A turn is one run, or several that take a
+/// millisecond together: then the first is not counted, so that caches hold what the body uses and
+/// not what the body before it used. With an interval each turn is one run.
 std::vector<Timing> time_interleaved(std::span<const std::function<void()>> bodies,
                                      const TimingOptions& options);
 

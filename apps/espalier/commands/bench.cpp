@@ -61,10 +61,14 @@ std::vector<OperatorTime> profile(const Args& args, const Contender& one, const 
       one.model, first, data,
       {.threads = args.common.threads, .profile = true, .passes = passes_without(args.passes_off)});
   runner.bind(feed);
-  const std::array<std::function<void()>, 1> body{[&] { runner.executor().run_bound(); }};
+  size_t runs = 0;
+  const std::array<std::function<void()>, 1> body{[&] {
+    runner.executor().run_bound();
+    ++runs;
+  }};
   runner.executor().run_bound();
   const std::vector<NodeTime> before = runner.executor().times();  // the first run plans memory
-  const size_t runs = time_interleaved(body, {.warmup = 0, .seconds = 0.5}).front().runs;
+  time_interleaved(body, {.warmup = 0, .seconds = 0.5});
   std::vector<NodeTime> after = runner.executor().times();
   double total = 0;
   for (size_t i = 0; i < after.size(); ++i) {
@@ -74,8 +78,7 @@ std::vector<OperatorTime> profile(const Args& args, const Contender& one, const 
   std::ranges::stable_sort(after, std::greater(), &NodeTime::seconds);
   std::vector<OperatorTime> result;
   for (const NodeTime& time : after) {
-    // time_interleaved warms up with one run more
-    result.push_back({time.op, time.name, 1000 * time.seconds / static_cast<double>(runs + 1),
+    result.push_back({time.op, time.name, 1000 * time.seconds / static_cast<double>(runs),
                       total == 0 ? 0 : time.seconds / total});
   }
   return result;
