@@ -22,9 +22,9 @@ constexpr size_t kMostInPlace = 128;
 constexpr size_t kLineBytes = 64;  // a vector that straddles two lines takes twice the time
 // Outputs that are computed before they are turned round: they stay in the first cache.
 constexpr size_t kStripOutputs = 64;
-// Panels that are multiplied with a strip of weights before the next: what they write lies
-// together, and weights that exceed the caches are read less often.
-constexpr size_t kPanelsAtOnce = 2 * kMostPanels;
+// Groups of panels that are multiplied with a strip of weights before the next: what they write
+// lies together, and weights that exceed the caches are read less often.
+constexpr size_t kGroupsAtOnce = 2;
 constexpr size_t kKeptBytes = size_t{512} << 10;  // of weights that stay in the second cache
 
 // X and Y as they come, for samples in the lanes.
@@ -74,16 +74,20 @@ struct Outer {
   Samples samples;
   const float* bias;
 
-  // Panels of samples first .. last - 1, next_panel apart, their rows `stride` apart: as many at a
-  // time as the loops take, in groups of about equal size.
+  // Panels that the loops take together, all samples cut into such groups of about equal size: by
+  // their number alone, so that results do not depend on how they are cut among threads.
+  size_t groups() const { return ceil_div(panels(), kernel->panels); }
+  size_t panels() const { return ceil_div(samples.n, kPanelSamples); }
+  size_t first_panel(size_t group) const { return panels() * group / groups(); }
+
+  // Groups from .. to - 1, whose panels lie next_panel apart from `panel` on, their rows `stride`
+  // apart.
   void rows(size_t begin, size_t end, const float* panel, size_t stride, size_t next_panel,
-            size_t first, size_t last) const {
-    const size_t panels = ceil_div(last - first, kPanelSamples);
-    const size_t groups = ceil_div(panels, kMostPanels);
-    for (size_t group = 0; group < groups; ++group) {
-      const size_t from = panels * group / groups, to = panels * (group + 1) / groups;
-      some(begin, end, panel + from * next_panel, stride, next_panel, first + from * kPanelSamples,
-           std::min(first + to * kPanelSamples, last));
+            size_t from, size_t to) const {
+    for (size_t group = from; group < to; ++group) {
+      const size_t first = first_panel(group), last = first_panel(group + 1);
+      some(begin, end, panel + (first - first_panel(from)) * next_panel, stride, next_panel,
+           first * kPanelSamples, std::min(last * kPanelSamples, samples.n));
     }
   }
 
@@ -122,25 +126,24 @@ void for_strips(const BlockRows& w, size_t begin, size_t end, const Visit& visit
   for (; begin < end; begin += step) visit(begin, std::min(begin + step, end));
 }
 
-// Each item packs and multiplies tiles of its own: all rows of them.
-struct OuterTiles {
+// Each item packs and multiplies groups of its own: all rows of them.
+struct OuterGroups {
   Outer outer;
-  float* scratch;  // a panel for each item
+  float* scratch;  // panels of kGroupsAtOnce groups for each item
   size_t items;
 
   void run(size_t item) const {
     const BlockRows& w = *outer.w;
-    const size_t tiles = ceil_div(outer.samples.n, kPanelSamples);
-    const size_t panel_size = w.padded_k() * kPanelSamples, last = tiles * (item + 1) / items;
-    float* panels = scratch + item * kPanelsAtOnce * panel_size;
-    for (size_t tile = tiles * item / items; tile < last; tile += kPanelsAtOnce) {
-      const size_t count = std::min(kPanelsAtOnce, last - tile);
-      for (size_t i = 0; i < count; ++i)
-        pack_panel(w, outer.samples, (tile + i) * kPanelSamples, panels + i * panel_size);
+    const size_t panel_size = w.padded_k() * kPanelSamples, groups = outer.groups();
+    float* panels = scratch + item * kGroupsAtOnce * outer.kernel->panels * panel_size;
+    for (size_t from = groups * item / items, last = groups * (item + 1) / items; from < last;) {
+      const size_t to = std::min(from + kGroupsAtOnce, last), first = outer.first_panel(from);
+      for (size_t panel = first; panel < outer.first_panel(to); ++panel)
+        pack_panel(w, outer.samples, panel * kPanelSamples, panels + (panel - first) * panel_size);
       for_strips(w, 0, w.block_rows(), [&](size_t begin, size_t end) {
-        outer.rows(begin, end, panels, kPanelSamples, panel_size, tile * kPanelSamples,
-                   std::min((tile + count) * kPanelSamples, outer.samples.n));
+        outer.rows(begin, end, panels, kPanelSamples, panel_size, from, to);
       });
+      from = to;
     }
   }
 };
@@ -154,7 +157,7 @@ struct OuterInPlace {
     const BlockRows& w = *outer.w;
     const size_t begin = first_row_of(w, item, items), end = first_row_of(w, item + 1, items);
     for_strips(w, begin, end, [&](size_t from, size_t to) {
-      outer.rows(from, to, outer.samples.x, outer.samples.n, kPanelSamples, 0, outer.samples.n);
+      outer.rows(from, to, outer.samples.x, outer.samples.n, kPanelSamples, 0, outer.groups());
     });
   }
 };
@@ -170,7 +173,7 @@ struct OuterRows {
     const size_t begin = first_row_of(w, item, items), end = first_row_of(w, item + 1, items);
     const size_t panel_size = w.padded_k() * kPanelSamples;
     for_strips(w, begin, end, [&](size_t from, size_t to) {
-      outer.rows(from, to, panels, kPanelSamples, panel_size, 0, outer.samples.n);
+      outer.rows(from, to, panels, kPanelSamples, panel_size, 0, outer.groups());
     });
   }
 };
@@ -209,7 +212,7 @@ class BlockPanels final : public PanelProduct {
 class BlockProduct final : public SparseProduct {
  public:
   BlockProduct(const SparseMatrix& weight, const BlockKernel& kernel)
-      : w_(order_blocks(weight, false)), kernel_(kernel) {}
+      : w_(order_blocks(weight, false, kernel.beside)), kernel_(kernel) {}
 
   void run(const float* x, Features features, size_t n, const float* bias, float* y,
            ThreadPool& pool) const override {
@@ -222,6 +225,9 @@ class BlockProduct final : public SparseProduct {
     if (n == 1 || (features == Features::kInner && !turn)) {
       const float* padded = padded_features(x, n);
       run_inner({&w_, 0, 0, padded, n, w_.padded_k(), 1, bias, y, w_.outputs(), 1}, pool);
+    } else if (n < kSamplesForOuter && features == Features::kOuter && kernel_.beside > 1) {
+      const float* turned = features_together(x, n, scratch_.floats(n * w_.padded_k()));
+      run_inner({&w_, 0, 0, turned, n, w_.padded_k(), 1, bias, y, 1, n}, pool);
     } else if (n < kSamplesForOuter && features == Features::kOuter) {
       const float* padded = padded_rows(x, n);
       run_inner({&w_, 0, 0, padded, n, 1, n, bias, y, 1, n}, pool);
@@ -258,14 +264,20 @@ class BlockProduct final : public SparseProduct {
     return to;
   }
 
+  // X [k, n] turned round, with zeros behind the last feature.
+  const float* features_together(const float* x, size_t n, float* to) const {
+    const size_t padded = w_.padded_k();
+    for (size_t s = 0; s < n; ++s) std::fill(to + s * padded + w_.k, to + (s + 1) * padded, 0.0F);
+    transpose(x, w_.k, n, n, to, padded);
+    return to;
+  }
+
   // X and Y turned round before and after.
   void run_turned(const float* x, size_t n, const float* bias, float* y, ThreadPool& pool) const {
     const size_t padded = w_.padded_k(), outputs = w_.outputs();
-    float* const samples = scratch_.floats(n * (padded + outputs));
-    float* const results = samples + n * padded;
-    for (size_t s = 0; s < n; ++s)
-      std::fill(samples + s * padded + w_.k, samples + (s + 1) * padded, 0.0F);
-    transpose(x, w_.k, n, n, samples, padded);
+    float* const space = scratch_.floats(n * (padded + outputs));
+    float* const results = space + n * padded;
+    const float* const samples = features_together(x, n, space);
     run_inner({&w_, 0, 0, samples, n, padded, 1, bias, results, outputs, 1}, pool);
     transpose(results, n, outputs, outputs, y, n);
   }
@@ -279,19 +291,19 @@ class BlockProduct final : public SparseProduct {
 
   void run_outer(const Outer& outer, ThreadPool& pool) const {
     const size_t n = outer.samples.n, panel_size = w_.padded_k() * kPanelSamples;
-    const size_t tiles = ceil_div(n, kPanelSamples), items = items_for(pool, work(n));
+    const size_t items = items_for(pool, work(n));
     const bool at_lines = reinterpret_cast<uintptr_t>(outer.samples.x) % kLineBytes == 0;
     if (outer.samples.features == Features::kOuter && at_lines && n % kPanelSamples == 0 &&
         n <= kMostInPlace && w_.padded_k() == w_.k)
       return for_each_item(pool, items, OuterInPlace{outer, items});
-    if (items == 1 || tiles >= 2 * items) {
-      float* panels = scratch_.floats(items * kPanelsAtOnce * panel_size);
-      for_each_item(pool, items, OuterTiles{outer, panels, items});
+    if (items == 1 || outer.groups() >= 2 * items) {
+      float* panels = scratch_.floats(items * kGroupsAtOnce * kernel_.panels * panel_size);
+      for_each_item(pool, items, OuterGroups{outer, panels, items});
       return;
     }
-    float* panels = scratch_.floats(tiles * panel_size);
-    for (size_t tile = 0; tile < tiles; ++tile)
-      pack_panel(w_, outer.samples, tile * kPanelSamples, panels + tile * panel_size);
+    float* panels = scratch_.floats(outer.panels() * panel_size);
+    for (size_t panel = 0; panel < outer.panels(); ++panel)
+      pack_panel(w_, outer.samples, panel * kPanelSamples, panels + panel * panel_size);
     for_each_item(pool, items, OuterRows{outer, panels, items});
   }
 

@@ -9,7 +9,8 @@ namespace espalier {
 
 /// Block rows first .. last - 1 of Y = W X + bias with the rows of a block in the lanes. Feature f
 /// of sample s is x[s * x_sample + f * x_feature], f up to w.padded_k() - 1, and output o of it is
-/// y[s * y_sample + o * y_output]. One stride of x is 1, and y has that of the same axis.
+/// y[s * y_sample + o * y_output]. One stride of each is 1; x_feature is where columns lie beside
+/// each other.
 struct InnerTask {
   const BlockRows* w;
   size_t first, last;
@@ -25,8 +26,8 @@ struct InnerTask {
 void finish_rows(const InnerTask& task, const BlockRowPlace& place, const float* sums,
                  size_t samples, const float* x, float* y);
 
-/// Panels that an OuterTask may have.
-constexpr size_t kMostPanels = 3;
+/// Panels that an OuterTask may have: BlockKernel::panels, at most this.
+constexpr size_t kMostPanels = 4;
 
 /// As InnerTask, with samples in the lanes, f32 values alone. panel is [w.padded_k(),
 /// kPanelSamples], rows panel_stride apart; with more samples than that others lie next_panel behind
@@ -56,6 +57,8 @@ struct PanelTask {
 /// The loops of a block kernel, by the instruction set in use.
 struct BlockKernel {
   std::string_view name;
+  size_t beside;  ///< columns of a block that lie beside each other in w.values (order_blocks)
+  size_t panels;  ///< that outer takes together
   void (*inner)(const InnerTask& task);
   void (*outer)(const OuterTask& task);
   void (*panel)(const PanelTask& task);

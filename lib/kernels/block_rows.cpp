@@ -7,25 +7,26 @@
 namespace espalier {
 namespace {
 
-// Row-major blocks to column-major ones.
+// Row-major blocks to the order of order_blocks.
 template <typename T>
-void transpose_blocks(const Tensor& values, BlockShape block, Tensor& transposed) {
+void transpose_blocks(const Tensor& values, BlockShape block, size_t beside, Tensor& transposed) {
   const T* from = reinterpret_cast<const T*>(values.bytes().data());
   T* to = reinterpret_cast<T*>(transposed.mutable_bytes().data());
   const size_t blocks = values.count() / block.area();
   for (size_t b = 0; b < blocks; ++b, from += block.area(), to += block.area())
     for (size_t r = 0; r < block.rows; ++r)
-      for (size_t c = 0; c < block.cols; ++c) to[c * block.rows + r] = from[r * block.cols + c];
+      for (size_t c = 0; c < block.cols; ++c)
+        to[c / beside * beside * block.rows + r * beside + c % beside] = from[r * block.cols + c];
 }
 
-void transpose_blocks(const Tensor& values, BlockShape block, Tensor& transposed) {
+void transpose_blocks(const Tensor& values, BlockShape block, size_t beside, Tensor& transposed) {
   switch (bytes_of(values.dtype())) {
     case 1:
-      return transpose_blocks<uint8_t>(values, block, transposed);
+      return transpose_blocks<uint8_t>(values, block, beside, transposed);
     case 2:
-      return transpose_blocks<uint16_t>(values, block, transposed);
+      return transpose_blocks<uint16_t>(values, block, beside, transposed);
     default:
-      return transpose_blocks<uint32_t>(values, block, transposed);
+      return transpose_blocks<uint32_t>(values, block, beside, transposed);
   }
 }
 
@@ -59,11 +60,12 @@ size_t BlockRows::bytes() const {
          values.bytes().size() + (scale.size() + diagonal.size()) * sizeof(float);
 }
 
-BlockRows order_blocks(const SparseMatrix& weight, bool widen) {
+BlockRows order_blocks(const SparseMatrix& weight, bool widen, size_t beside) {
+  ESPALIER_CHECK(weight.block.cols % beside == 0);
   BlockRows w = without_values(weight);
   const Tensor values = widen ? values_as_f32(weight) : weight.values.aligned();
   w.values = Tensor::zeros(values.dtype(), {static_cast<int64_t>(values.count())});
-  if (weight.blocks() != 0) transpose_blocks(values, w.block, w.values);
+  if (weight.blocks() != 0) transpose_blocks(values, w.block, beside, w.values);
   if (values.dtype() != DType::kI8) return w;
   const std::vector<float> scale = to_f32(weight.scale);
   w.scale.assign(w.block_rows() * w.block.rows, 0.0F);

@@ -80,8 +80,9 @@ ConvWork conv_work(const ConvShape& shape, size_t height, size_t width, size_t b
                    bool in_place) {
   const Layout layout = layout_of(shape, height, width, batch, in_place);
   const Im2col& tiles = layout.tiles;
-  ConvWork work{.laid_out = tiles.tiles() * tiles.floats() * shape.groups,
-                .lines = tiles.lines() * shape.groups};
+  ConvWork work{};
+  work.laid_out = tiles.tiles() * tiles.floats() * shape.groups;
+  work.lines = tiles.lines() * shape.groups;
   if (layout.in_place) {
     work.samples = tiles.panels() * kPanelSamples;
     work.at_once = kPanelSamples;
