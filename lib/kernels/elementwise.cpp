@@ -296,6 +296,35 @@ struct Normalize {
     return hn::MulAdd(apart, scale, bias);
   }
 };
+// The larger one of each lane; NaN wins.
+template <class V>
+HWY_INLINE V larger(V a, V b) {
+  return hn::IfThenElse(hn::Or(hn::Gt(b, a), hn::IsNaN(b)), b, a);
+}
+
+void halve_max_run(const float* x, size_t rows, size_t width, size_t places, float* y) {
+  for (; rows > 0; --rows, x += 2 * width, y += places) {
+    size_t k = 0;
+#if HWY_TARGET != HWY_SCALAR
+    constexpr size_t kLanes = 4;  // lines of small images are short
+    const hn::FixedTag<float, kLanes> d;
+    for (; k + kLanes <= places; k += kLanes) {
+      const float* const from = x + 2 * k;
+      const auto low = larger(hn::LoadU(d, from), hn::LoadU(d, from + width));
+      const auto high =
+          larger(hn::LoadU(d, from + kLanes), hn::LoadU(d, from + width + kLanes));
+      hn::StoreU(larger(hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low)), d, y + k);
+    }
+#endif
+    const hn::FixedTag<float, 1> one;
+    for (; k < places; ++k) {
+      const float* const from = x + 2 * k;
+      const auto at = [&](size_t i) HWY_ATTR { return hn::Set(one, from[i]); };
+      y[k] = hn::GetLane(larger(larger(at(0), at(width)), larger(at(1), at(width + 1))));
+    }
+  }
+}
+
 void normalize_run(const float* x, float mean, float factor, const float* scale, const float* bias,
                    float* y, size_t count) {
   transform(Normalize{mean, factor}, y, count, x, scale, bias);
@@ -334,6 +363,7 @@ HWY_EXPORT(sum_run);
 HWY_EXPORT(exp_sum_run);
 HWY_EXPORT(squares_around_run);
 HWY_EXPORT(normalize_run);
+HWY_EXPORT(halve_max_run);
 
 namespace {
 void check_lengths(size_t x, size_t y) { ESPALIER_CHECK(x == y); }
@@ -445,6 +475,11 @@ void normalize(std::span<const float> x, float mean, float factor, std::span<con
   check_lengths(bias.size(), y.size());
   HWY_DYNAMIC_DISPATCH(normalize_run)
   (x.data(), mean, factor, scale.data(), bias.data(), y.data(), y.size());
+}
+void halve_max(std::span<const float> x, size_t width, size_t places, std::span<float> y) {
+  ESPALIER_CHECK(2 * places <= width && y.size() % places == 0);
+  ESPALIER_CHECK(x.size() >= y.size() / places * 2 * width);
+  HWY_DYNAMIC_DISPATCH(halve_max_run)(x.data(), y.size() / places, width, places, y.data());
 }
 float max_of(std::span<const float> x) { return HWY_DYNAMIC_DISPATCH(max_run)(x.data(), x.size()); }
 float sum_of(std::span<const float> x) { return HWY_DYNAMIC_DISPATCH(sum_run)(x.data(), x.size()); }

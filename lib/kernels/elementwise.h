@@ -44,6 +44,10 @@ void multiply_add(std::span<const float> a, std::span<const float> b, std::span<
 void blend(std::span<const float> a, std::span<const float> b, std::span<const float> t,
            std::span<float> y);
 
+/// The largest of each 2x2 square of lines of `width`, `places` of them side by side; not a number
+/// wins. x [2 * lines, width], y [lines, places], places at least 1 and at most width / 2.
+void halve_max(std::span<const float> x, size_t width, size_t places, std::span<float> y);
+
 /// Largest element (-infinity for none), and the sum in an order that depends only on the length
 /// and on the instruction set.
 float max_of(std::span<const float> x);

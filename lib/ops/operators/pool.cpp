@@ -166,14 +166,27 @@ bool is_halving(const Axes& axes) {
          halves(axes[2]);
 }
 
+// `planes` of them.
 template <typename T>
-void halve(const Axes& axes, const T* from, T* to) {
-  const size_t width = axes[2].input, places = axes[2].output;
-  for (size_t row = 0; row < axes[1].output; ++row, from += 2 * width, to += places) {
-    for (size_t k = 0; k < places; ++k) {
-      const T* const upper = from + 2 * k;
+void halve(const Axes& axes, size_t planes, const T* from, T* to) {
+  const size_t height = axes[1].input, width = axes[2].input;
+  const size_t rows = axes[1].output, places = axes[2].output;
+  if (rows == 0 || places == 0) return;
+  if constexpr (std::is_same_v<T, float>) {
+    const bool together = height == 2 * rows;  // lines of all planes
+    const size_t count = together ? planes : 1;
+    for (size_t p = 0; p < planes; p += count)
+      halve_max({from + p * height * width, count * height * width}, width, places,
+                {to + p * rows * places, count * rows * places});
+    return;
+  }
+  for (size_t p = 0; p < planes; ++p) {
+    for (size_t row = 0; row < rows; ++row, to += places) {
+      const T* const upper = from + (p * height + 2 * row) * width;
       const T* const lower = upper + width;
-      to[k] = larger(larger(upper[0], upper[1]), larger(lower[0], lower[1]));
+      for (size_t k = 0; k < places; ++k)
+        to[k] = larger(larger(upper[2 * k], upper[2 * k + 1]),
+                       larger(lower[2 * k], lower[2 * k + 1]));
     }
   }
 }
@@ -221,11 +234,10 @@ Run prepare_max(const PrepareContext& context) {
       const size_t taps = g.axes[0].kernel * g.axes[1].kernel * g.axes[2].kernel;
       const bool halving = is_halving(g.axes) && places == nullptr;
       parallel(run.pool(), g.planes, g.output_places * taps, [&](size_t begin, size_t end) {
+        if (halving)
+          return halve<T>(g.axes, end - begin, x.data<T>() + begin * g.input_places,
+                          y.data<T>() + begin * g.output_places);
         for (size_t p = begin; p < end; ++p) {
-          if (halving) {
-            halve<T>(g.axes, x.data<T>() + p * g.input_places, y.data<T>() + p * g.output_places);
-            continue;
-          }
           if (places == nullptr) {
             max_lines<T>(g.axes, windows, x.data<T>() + p * g.input_places,
                          y.data<T>() + p * g.output_places);

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/lib/kernels/sparse_case.h"
@@ -201,6 +202,28 @@ TEST_CASE("arithmetic agrees with plain loops on every length, also in place") {
       y = a;
       add(y, b, y);
       check([&](size_t i) { return a[i] + b[i]; });
+    }
+  });
+}
+
+TEST_CASE("the largest of 2x2 squares, of any width, and NaN wins") {
+  for_each_simd_target([] {
+    CAPTURE(simd_target());
+    for (size_t width = 2; width < 40; ++width) {
+      const size_t places = width / 2, lines = 3;
+      std::vector<float> x(2 * lines * width), y(lines * places), expected(y.size());
+      for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7919 % 101) - 50.0F;
+      for (size_t i = width % 5; i < x.size(); i += 11) x[i] = NAN;
+      for (size_t i = 3; i < x.size(); i += 17) x[i] = -kInfinity;
+      for (size_t i = 0; i < y.size(); ++i) {
+        const size_t at = i / places * 2 * width + i % places * 2;
+        float& most = expected[i] = -kInfinity;
+        for (const size_t from : {at, at + 1, at + width, at + width + 1})
+          most = std::isnan(most) || std::isnan(x[from]) ? NAN : std::max(most, x[from]);
+      }
+      halve_max(x, width, places, y);
+      for (size_t i = 0; i < y.size(); ++i)
+        CHECK((y[i] == expected[i] || (std::isnan(y[i]) && std::isnan(expected[i]))));
     }
   });
 }
