@@ -11,6 +11,7 @@
 
 #include "lib/base/log.h"
 #include "lib/kernels/machine_limits.h"
+#include "lib/kernels/scratch.h"
 #include "lib/kernels/sparse_int8.h"
 #include "lib/kernels/sparse_product.h"
 #include "lib/sparse/pack.h"
@@ -140,10 +141,12 @@ KernelResult measure(const Case& c, double seconds, const Peaks& peaks, ReadLimi
       with_values(random_weight(dense_weight, c.size, c.block, c.sparsity, generator), c.values);
   const auto sparse = prepare_sparse(weight);
   const auto dense = prepare_dense(dense_weight.data(), c.size.m, c.size.k);
-  const std::vector<float> x = random_values(c.size.k * c.n, generator);
-  std::vector<float> y(c.size.m * c.n);
+  Scratch x_memory, y_memory;  // begin at lines, as tensors of the runtime do
+  float* const x = x_memory.floats(c.size.k * c.n);
+  float* const y = y_memory.floats(c.size.m * c.n);
+  std::ranges::copy(random_values(c.size.k * c.n, generator), x);
   const auto body = [&](const SparseProduct& product, Features features) {
-    return [&, features] { product.run(x.data(), features, c.n, nullptr, y.data(), pool); };
+    return [&, features] { product.run(x, features, c.n, nullptr, y, pool); };
   };
   // Of the dense product the quicker layout counts; the kernel takes X as it is defined, [k, n].
   const std::array<std::function<void()>, 3> bodies{body(*dense, Features::kOuter),

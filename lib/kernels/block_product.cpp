@@ -19,7 +19,6 @@ constexpr size_t kSamplesForTurning = 16;
 // Up to so many samples [k, n] their vectors are taken where they lie; more go into panels, so that
 // those of one input do not drive each other out of the cache.
 constexpr size_t kMostInPlace = 128;
-constexpr size_t kLineBytes = 64;  // a vector that straddles two lines takes twice the time
 // Outputs that are computed before they are turned round: they stay in the first cache.
 constexpr size_t kStripOutputs = 64;
 // Groups of panels that are multiplied with a strip of weights before the next: what they write
@@ -292,8 +291,7 @@ class BlockProduct final : public SparseProduct {
   void run_outer(const Outer& outer, ThreadPool& pool) const {
     const size_t n = outer.samples.n, panel_size = w_.padded_k() * kPanelSamples;
     const size_t items = items_for(pool, work(n));
-    const bool at_lines = reinterpret_cast<uintptr_t>(outer.samples.x) % kLineBytes == 0;
-    if (outer.samples.features == Features::kOuter && at_lines && n % kPanelSamples == 0 &&
+    if (outer.samples.features == Features::kOuter && at_line(outer.samples.x) && n % kPanelSamples == 0 &&
         n <= kMostInPlace && w_.padded_k() == w_.k)
       return for_each_item(pool, items, OuterInPlace{outer, items});
     if (items == 1 || outer.groups() >= 2 * items) {

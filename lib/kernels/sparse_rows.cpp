@@ -287,7 +287,16 @@ HWY_INLINE void tile_rows(const RowsTask& t, const Column* HWY_RESTRICT columns,
     for (; b < end; ++b) {
       const float* HWY_RESTRICT weights = values + b * area;
       const float* HWY_RESTRICT x = panel + columns[b] * width;
-      for (size_t c = 0; c < cols; ++c, x += width) sums.template add<0>(weights + c, cols, x);
+      size_t c = 0;
+      for (; c + kChains <= cols; c += kChains, x += kChains * width) {
+        sums.template add<0>(weights + c, cols, x);
+        if constexpr (kChains > 1) sums.template add<1>(weights + c + 1, cols, x + width);
+        if constexpr (kChains > 2) {
+          sums.template add<2>(weights + c + 2, cols, x + 2 * width);
+          sums.template add<3>(weights + c + 3, cols, x + 3 * width);
+        }
+      }
+      for (; c < cols; ++c, x += width) sums.template add<0>(weights + c, cols, x);
     }
   }
   sums.join();
@@ -465,7 +474,7 @@ class RowsProduct final : public SparseProduct {
       task.bias = bias;
       PanelItems panel{task,     cuts_for(width), samples, items, y + first * y_sample,
                        y_sample, y_output,        nullptr};
-      const bool as_it_lies = !inner && n == width && w_.padded_k() == w_.k;
+      const bool as_it_lies = !inner && n == width && w_.padded_k() == w_.k && at_line(x);
       const size_t panel_size = as_it_lies ? 0 : w_.padded_k() * width;
       float* const space = scratch_.floats(panel_size + items * panel.strip_size());
       if (!as_it_lies) pack(inner ? x + first * w_.k : x + first, inner, n, samples, width, space);

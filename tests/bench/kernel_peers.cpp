@@ -8,6 +8,7 @@
 #include <libxsmm.h>
 #include <xnnpack.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,7 @@
 #include <string>
 
 #include "lib/base/check.h"
+#include "lib/kernels/scratch.h"
 #include "lib/kernels/sparse_product.h"
 #include "lib/sparse/pack.h"
 #include "tests/bench/block_cases.h"
@@ -74,21 +76,24 @@ void compare(BlockShape block, size_t m, size_t k, int zeros, size_t n, double s
   const SparseMatrix matrix = random_blocks(block, m, k, zeros);
   const Tensor decoded = decode(matrix);
   const std::vector<float> w(decoded.data<float>().begin(), decoded.data<float>().end());
-  const std::vector<float> x = random_values(k * n);
-  std::vector<float> ours(m * n), theirs(m * n);
+  Scratch memory[3];  // begin at lines, as tensors of the runtime do
+  float* const x = memory[0].floats(k * n);
+  float* const ours = memory[1].floats(m * n);
+  float* const theirs = memory[2].floats(m * n);
+  std::ranges::copy(random_values(k * n), x);
   ThreadPool pool(1);
   const auto product = prepare_sparse(matrix);
-  const XnnpackSpmm xnnpack(w, m, k, n, x.data(), theirs.data());
-  const LibxsmmSpmdm libxsmm(w, m, k, n, x.data(), theirs.data());
+  const XnnpackSpmm xnnpack(w, m, k, n, x, theirs);
+  const LibxsmmSpmdm libxsmm(w, m, k, n, x, theirs);
   std::vector<Peer> all{
       {"espalier",
-       [&] { product->run(x.data(), Features::kOuter, n, nullptr, ours.data(), pool); }},
+       [&] { product->run(x, Features::kOuter, n, nullptr, ours, pool); }},
       {"xnnpack", [&] { xnnpack.run(); }},
       {"libxsmm", [&] { libxsmm.run(); }}};
   all[0].run();
   for (size_t i = 1; i < all.size(); ++i) {
     all[i].run();
-    for (size_t j = 0; j < ours.size(); ++j) {
+    for (size_t j = 0; j < m * n; ++j) {
       if (std::abs(ours[j] - theirs[j]) < 1e-3F) continue;
       fmt::print(stderr, "{} gives {} for {} at {}\n", all[i].name, theirs[j], ours[j], j);
       std::exit(1);

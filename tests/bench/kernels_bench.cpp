@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/kernels/scratch.h"
 #include "lib/kernels/sparse_product.h"
 #include "tests/bench/block_cases.h"
 
@@ -33,11 +34,13 @@ void run(benchmark::State& state, const Setting& s) {
   const SparseMatrix matrix = random_blocks(s.block, s.m, s.k, s.zeros);
   const auto sparse = s.kernel->prepare(matrix);
   const auto dense = prepare_dense(random_values(s.m * s.k).data(), s.m, s.k);
-  const std::vector<float> x = random_values(s.k * s.n);
-  std::vector<float> y(s.m * s.n);
+  Scratch x_memory, y_memory;  // begin at lines, as tensors of the runtime do
+  float* const x = x_memory.floats(s.k * s.n);
+  float* const y = y_memory.floats(s.m * s.n);
+  std::ranges::copy(random_values(s.k * s.n), x);
   ThreadPool pool(s.threads);
   const auto call = [&](const SparseProduct& product) {
-    product.run(x.data(), s.features, s.n, nullptr, y.data(), pool);
+    product.run(x, s.features, s.n, nullptr, y, pool);
   };
   for (size_t warm = 0; warm < 3; ++warm) {
     call(*dense);
