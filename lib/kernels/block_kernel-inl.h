@@ -551,14 +551,14 @@ HWY_NOINLINE void outer_tile(const OuterTask& t, const Column* HWY_RESTRICT colu
   const size_t end = t.w->row_start[row + 1];
   for (size_t b = t.w->row_start[row]; b < end; ++b) {
     const float* HWY_RESTRICT weights = values + b * R * C + r * I;
+    size_t offset = columns[b] * stride;
     for (size_t c = 0; c < C; c += I) {
       HWY_UNROLL(16)
-      for (size_t i = 0; i < I; ++i) {
+      for (size_t i = 0; i < I; ++i, offset += stride) {
         if (Sums::kChains == 1 || i % 2 == 0) {
-          sums.template add<0>(weights + c * R + i, x, (columns[b] + c + i) * stride);
+          sums.template add<0>(weights + c * R + i, x, offset);
         } else {
-          sums.template add<Sums::kChains - 1>(weights + c * R + i, x,
-                                               (columns[b] + c + i) * stride);
+          sums.template add<Sums::kChains - 1>(weights + c * R + i, x, offset);
         }
       }
     }

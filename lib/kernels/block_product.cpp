@@ -34,6 +34,10 @@ struct Samples {
   Features features;
 };
 
+// An odd number of lines, so that the same feature of panels that are read together does not drive
+// itself out of the first cache.
+size_t panel_floats(const BlockRows& w) { return (w.padded_k() | 1) * kPanelSamples; }
+
 // Samples first .. first + kPanelSamples - 1 of X as [padded_k, kPanelSamples], zeros where there
 // is no sample or feature.
 void pack_panel(const BlockRows& w, const Samples& of, size_t first, float* panel) {
@@ -133,7 +137,7 @@ struct OuterGroups {
 
   void run(size_t item) const {
     const BlockRows& w = *outer.w;
-    const size_t panel_size = w.padded_k() * kPanelSamples, groups = outer.groups();
+    const size_t panel_size = panel_floats(w), groups = outer.groups();
     float* panels = scratch + item * kGroupsAtOnce * outer.kernel->panels * panel_size;
     for (size_t from = groups * item / items, last = groups * (item + 1) / items; from < last;) {
       const size_t to = std::min(from + kGroupsAtOnce, last), first = outer.first_panel(from);
@@ -170,7 +174,7 @@ struct OuterRows {
   void run(size_t item) const {
     const BlockRows& w = *outer.w;
     const size_t begin = first_row_of(w, item, items), end = first_row_of(w, item + 1, items);
-    const size_t panel_size = w.padded_k() * kPanelSamples;
+    const size_t panel_size = panel_floats(w);
     for_strips(w, begin, end, [&](size_t from, size_t to) {
       outer.rows(from, to, panels, kPanelSamples, panel_size, 0, outer.groups());
     });
@@ -289,7 +293,7 @@ class BlockProduct final : public SparseProduct {
   }
 
   void run_outer(const Outer& outer, ThreadPool& pool) const {
-    const size_t n = outer.samples.n, panel_size = w_.padded_k() * kPanelSamples;
+    const size_t n = outer.samples.n, panel_size = panel_floats(w_);
     const size_t items = items_for(pool, work(n));
     if (outer.samples.features == Features::kOuter && at_line(outer.samples.x) && n % kPanelSamples == 0 &&
         n <= kMostInPlace && w_.padded_k() == w_.k)

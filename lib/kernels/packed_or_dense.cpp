@@ -8,11 +8,11 @@
 namespace espalier {
 namespace {
 
-// Shares of the multiply-add peak with one sample, a few, and many.
+// Shares of the multiply-add peak with one sample, up to 15, up to 63, and more.
 struct Shares {
-  double one, few, many;
+  double one, few, some, many;
 
-  double at(size_t n) const { return n == 1 ? one : n < 16 ? few : many; }
+  double at(size_t n) const { return n == 1 ? one : n < 16 ? few : n < 64 ? some : many; }
 };
 
 constexpr size_t kLanes = 16;
@@ -20,14 +20,17 @@ constexpr size_t kLanes = 16;
 // float is copied to a column.
 constexpr double kPerLaidOut = 4, kPerLine = 100, kPerCopied = 5;
 
-Shares dense_shares() { return {0.40, 0.90, 1.0}; }
+Shares dense_shares() { return {0.40, 0.90, 1.0, 1.0}; }
 
 Shares packed_shares(BlockShape block) {
-  if (block.rows % 16 == 0) return {0.38, 0.85, 0.90};
-  if (block.rows % 8 == 0) return {0.27, 0.58, 0.80};
-  if (block.rows >= 4) return {block.cols % 4 == 0 ? 0.19 : 0.05, 0.33, 0.80};
-  if (block.cols % 4 == 0) return {0.065, 0.16, 0.48};
-  return {0.036, 0.12, 0.46};
+  const bool fours = block.cols % 4 == 0;
+  if (block.rows % 16 == 0) return {0.38, 0.75, 0.82, 0.82};
+  if (block == BlockShape{8, 4}) return {0.38, 0.75, 0.82, 0.82};
+  if (block.rows % 8 == 0) return {0.25, 0.42, 0.80, 0.80};
+  if (block == BlockShape{4, 8}) return {0.38, 0.68, 0.75, 0.80};
+  if (block.rows >= 4) return {fours ? 0.19 : 0.04, fours ? 0.32 : 0.20, 0.55, 0.75};
+  if (fours) return {0.065, 0.16, 0.28, 0.46};
+  return {0.036, 0.12, 0.23, 0.44};
 }
 
 double dense_work(const SparseMatrix& weight) {

@@ -48,8 +48,9 @@ void run(benchmark::State& state, const Setting& s) {
   }
   Stopwatch sparse_time, dense_time;
   for (auto _ : state) {
+    call(*dense);  // its weights are in the cache again, as if it ran alone
     dense_time([&] { call(*dense); });
-    call(*sparse);  // its weights are in the cache again, as if it ran alone
+    call(*sparse);
     state.SetIterationTime(sparse_time([&] { call(*sparse); }));
   }
   const double n = static_cast<double>(s.n), sparse_seconds = sparse_time.best();
@@ -92,7 +93,7 @@ void add_all() {
       add_kernel(kernel, kernel->block);
       continue;
     }
-    for (const BlockShape block : {BlockShape{1, 1}, BlockShape{4, 8}, BlockShape{1, 4}})
+    for (const BlockShape block : {BlockShape{1, 1}, BlockShape{1, 4}, BlockShape{4, 4}})
       add_kernel(kernel, block);
     for (const SparseKernel* other : sparse_kernels())
       if (other->block != BlockShape{0, 0}) add_kernel(kernel, other->block);
