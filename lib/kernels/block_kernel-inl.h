@@ -589,13 +589,6 @@ HWY_INLINE void outer_row(const OuterTask& t, const Column* HWY_RESTRICT columns
 
 template <size_t R, size_t C, class Column>
 HWY_INLINE void outer_columns(const OuterTask& t, const Column* HWY_RESTRICT columns) {
-  if constexpr (kTogether && R == 4) {
-    if (t.samples > 3 * kPanelSamples) {
-      for (size_t row = t.first; row < t.last; ++row)
-        outer_row<R, C, R, 4>(t, columns, row, t.next_panel);
-      return;
-    }
-  }
   if (kTogether && t.samples > 2 * kPanelSamples) {
     for (size_t row = t.first; row < t.last; ++row)
       outer_row<R, C, kRowsTogether<R>, 3>(t, columns, row, t.next_panel);

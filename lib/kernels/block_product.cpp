@@ -79,7 +79,7 @@ struct Outer {
 
   // Panels that the loops take together, all samples cut into such groups of about equal size: by
   // their number alone, so that results do not depend on how they are cut among threads.
-  size_t groups() const { return ceil_div(panels(), kernel->panels); }
+  size_t groups() const { return ceil_div(panels(), kMostPanels); }
   size_t panels() const { return ceil_div(samples.n, kPanelSamples); }
   size_t first_panel(size_t group) const { return panels() * group / groups(); }
 
@@ -138,7 +138,7 @@ struct OuterGroups {
   void run(size_t item) const {
     const BlockRows& w = *outer.w;
     const size_t panel_size = panel_floats(w), groups = outer.groups();
-    float* panels = scratch + item * kGroupsAtOnce * outer.kernel->panels * panel_size;
+    float* panels = scratch + item * kGroupsAtOnce * kMostPanels * panel_size;
     for (size_t from = groups * item / items, last = groups * (item + 1) / items; from < last;) {
       const size_t to = std::min(from + kGroupsAtOnce, last), first = outer.first_panel(from);
       for (size_t panel = first; panel < outer.first_panel(to); ++panel)
@@ -299,7 +299,7 @@ class BlockProduct final : public SparseProduct {
         n <= kMostInPlace && w_.padded_k() == w_.k)
       return for_each_item(pool, items, OuterInPlace{outer, items});
     if (items == 1 || outer.groups() >= 2 * items) {
-      float* panels = scratch_.floats(items * kGroupsAtOnce * kernel_.panels * panel_size);
+      float* panels = scratch_.floats(items * kGroupsAtOnce * kMostPanels * panel_size);
       for_each_item(pool, items, OuterGroups{outer, panels, items});
       return;
     }

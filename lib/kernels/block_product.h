@@ -26,8 +26,8 @@ struct InnerTask {
 void finish_rows(const InnerTask& task, const BlockRowPlace& place, const float* sums,
                  size_t samples, const float* x, float* y);
 
-/// Panels that an OuterTask may have: BlockKernel::panels, at most this.
-constexpr size_t kMostPanels = 4;
+/// Panels that an OuterTask may have.
+constexpr size_t kMostPanels = 3;
 
 /// As InnerTask, with samples in the lanes, f32 values alone. panel is [w.padded_k(),
 /// kPanelSamples], rows panel_stride apart; with more samples than that others lie next_panel behind
@@ -58,7 +58,6 @@ struct PanelTask {
 struct BlockKernel {
   std::string_view name;
   size_t beside;  ///< columns of a block that lie beside each other in w.values (order_blocks)
-  size_t panels;  ///< that outer takes together
   void (*inner)(const InnerTask& task);
   void (*outer)(const OuterTask& task);
   void (*panel)(const PanelTask& task);

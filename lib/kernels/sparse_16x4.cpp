@@ -29,7 +29,6 @@ HWY_EXPORT(panel_16x4);
 constexpr BlockKernel kLoops{
     .name = "16x4",
     .beside = 1,
-    .panels = 3,
     .inner =
         [](const InnerTask& task) {
           HWY_DYNAMIC_DISPATCH(inner_16x4)

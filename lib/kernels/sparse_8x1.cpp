@@ -29,7 +29,6 @@ HWY_EXPORT(panel_8x1);
 constexpr BlockKernel kLoops{
     .name = "8x1",
     .beside = 1,
-    .panels = 3,
     .inner =
         [](const InnerTask& task) {
           HWY_DYNAMIC_DISPATCH(inner_8x1)

@@ -29,7 +29,6 @@ HWY_EXPORT(panel_8x4);
 constexpr BlockKernel kLoops{
     .name = "8x4",
     .beside = 2,
-    .panels = 3,
     .inner =
         [](const InnerTask& task) {
           HWY_DYNAMIC_DISPATCH(inner_8x4)
