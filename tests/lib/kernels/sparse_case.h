@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
 
+#include "lib/kernels/scratch.h"
 #include "lib/kernels/sparse_product.h"
 #include "lib/sparse/sparse_matrix.h"
 
@@ -67,7 +69,10 @@ inline std::vector<float> run_product(const SparseProduct& product, size_t outpu
                                       const std::vector<float>& x, Features features, size_t n,
                                       const float* bias, ThreadPool& pool) {
   std::vector<float> y(outputs * n, std::nanf("unwritten"));
-  product.run(x.data(), features, n, bias, y.data(), pool);
+  Scratch aligned;  // as tensors of the runtime are; of even counts alone, so that both are tried
+  const float* from = x.data();
+  if (n % 2 == 0) from = std::copy(x.begin(), x.end(), aligned.floats(x.size())) - x.size();
+  product.run(from, features, n, bias, y.data(), pool);
   return y;
 }
 

@@ -11,7 +11,7 @@
 namespace espalier {
 namespace {
 
-constexpr size_t kSampleCounts[] = {1, 2, 3, 5, 8, 9, 16, 33};
+constexpr size_t kSampleCounts[] = {1, 2, 3, 5, 8, 9, 16, 33, 48, 64};
 
 struct Case {
   Fold fold;
