@@ -116,7 +116,7 @@ bool packed_is_quicker(const SparseMatrix& weight, const ConvShape& shape, size_
   // Direct convolutions fill their registers with places of a line and with whole blocks of
   // channels in and out.
   const double channels = static_cast<double>(shape.channels_in / shape.groups);
-  const double share = std::min(1.0, channels / kLanes) * (image >= 16 ? 1.2 : 0.75);
+  const double share = std::min(1.0, channels / kLanes) * (image >= 16 ? 1.1 : 0.69);
   return packed_time(weight, work) <= dense_work(weight) * static_cast<double>(places) / share;
 }
 

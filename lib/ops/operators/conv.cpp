@@ -129,15 +129,14 @@ class DenseInstead {
     return flag_ != nullptr && !packed_is_quicker(weight_, shape, batch, height, width);
   }
 
-  void run(const ConvShape& shape, const float* x, const Dims& dims, const float* bias, float* y,
-           ThreadPool& pool) {
+  void run(const ConvShape& shape, size_t batch, size_t height, size_t width, const float* x,
+           const float* bias, float* y, ThreadPool& pool) {
     if (conv_ == nullptr || !(shape == shape_)) {
       conv_ = prepare_conv(shape, to_f32(decode(weight_)).data(), bias);
       shape_ = shape;
       *flag_ = true;
     }
-    const auto [height, width] = image_extents(dims);
-    conv_->run(x, static_cast<size_t>(dims[0]), height, width, y, pool);
+    conv_->run(x, batch, height, width, y, pool);
   }
 
  private:
@@ -148,7 +147,8 @@ class DenseInstead {
 };
 
 // Windows of one column over images of one column are windows of one line over images of one line,
-// whose places are neighbours.
+// whose places are neighbours: that is what oneDNN is quick at, too (1-D convolutions of TensorFlow
+// are columns: magika runs 4 times as fast).
 void lay_down(ConvShape& shape, size_t& height, size_t& width) {
   if (width != 1 || shape.kernel[1] != 1 || shape.pad_begin[1] != 0 || shape.pad_end[1] != 0)
     return;
@@ -178,7 +178,9 @@ class ProductsRun {
     float* y = f32_output(run, 0, dims);
     if (checked_count(dims) == 0) return;
     prepare(shape, x, run);
-    if (runs_dense_) return dense_.run(shape, images, x, bias, y, run.pool());
+    if (runs_dense_)
+      return dense_.run(lying_, static_cast<size_t>(x[0]), height_, width_, images, bias, y,
+                        run.pool());
     if (conv_ == nullptr) return multiply_images(shape, images, x, bias, y, run);
     conv_->run(images, bias, y, run.scratch_f32(conv_->scratch(run.pool().threads())), run.pool());
   }
@@ -186,14 +188,17 @@ class ProductsRun {
  private:
   void prepare(const ConvShape& shape, const Dims& x, const RunContext& run) {
     if (x == images_ && shape == shape_) return;
-    auto [height, width] = image_extents(x);
-    ConvShape lying = shape;
-    lay_down(lying, height, width);
+    const size_t batch = static_cast<size_t>(x[0]);
+    const auto [height, width] = image_extents(x);
+    height_ = height;
+    width_ = width;
+    lying_ = shape;
+    lay_down(lying_, height_, width_);
     runs_dense_ = (constant_bias_ || !run.has_input(2)) &&
-                  dense_.is_quicker(lying, static_cast<size_t>(x[0]), height, width);
+                  dense_.is_quicker(lying_, batch, height_, width_);
     conv_ = nullptr;
     if (!runs_dense_ && !im2col_is_identity(shape))
-      conv_ = std::make_shared<ConvProduct>(lying, height, width, static_cast<size_t>(x[0]),
+      conv_ = std::make_shared<ConvProduct>(lying_, height_, width_, batch,
                                             weight_.get(run)->products);
     shape_ = shape;
     images_ = x;
@@ -219,7 +224,8 @@ class ProductsRun {
   DenseInstead dense_;
   // For images of the last shape:
   Dims images_;
-  ConvShape shape_;
+  ConvShape shape_, lying_;
+  size_t height_ = 0, width_ = 0;  // laid down
   bool runs_dense_ = false;
   std::shared_ptr<const ConvProduct> conv_;
 };
@@ -231,7 +237,7 @@ class DenseRun {
     const Weight *weight = context.constant(1), *bias = context.constant(2);
     constant_ = weight != nullptr && (bias != nullptr || !context.names_input(2));
     if (!constant_ || attributes_.pads_follow_image()) return;
-    if (is_column(weight->shape())) return;  // the image decides: see turned()
+    if (is_column(weight->shape())) return;  // the image decides
     if (!is_float(weight->dtype()) || weight->dtype() == DType::kF64) {
       unsupported_type(weight->dtype());
     }
@@ -254,29 +260,15 @@ class DenseRun {
     const Dims dims = output_dims(x, shape);
     float* y = f32_output(run, 0, dims);
     if (checked_count(dims) == 0) return;
-    const auto [height, width] = image_extents(x);
-    const bool column = is_column(w.shape()) && width == 1;
-    if (column && shape.pad_begin[1] + shape.pad_end[1] == 0) {
-      prepare(run, turned(shape));
-      conv_->run(images, static_cast<size_t>(x[0]), 1, height, y, run.pool());
-    } else {
-      prepare(run, shape);
-      conv_->run(images, static_cast<size_t>(x[0]), height, width, y, run.pool());
-    }
+    auto [height, width] = image_extents(x);
+    ConvShape lying = shape;
+    if (is_column(w.shape())) lay_down(lying, height, width);
+    prepare(run, lying);
+    conv_->run(images, static_cast<size_t>(x[0]), height, width, y, run.pool());
   }
 
  private:
   static bool is_column(const Shape& w) { return w.size() == 4 && w[2] > 1 && w[3] == 1; }
-
-  // A column of places lies in memory as a line does, and lines are what oneDNN is quick at (1-D
-  // convolutions of TensorFlow are columns: magika runs 4 times as fast).
-  static ConvShape turned(ConvShape shape) {
-    for (auto* pair :
-         {&shape.kernel, &shape.stride, &shape.dilation, &shape.pad_begin, &shape.pad_end}) {
-      std::swap((*pair)[0], (*pair)[1]);
-    }
-    return shape;
-  }
 
   void prepare(const RunContext& run, const ConvShape& shape) {
     if (conv_ != nullptr && constant_ && shape == shape_) return;
