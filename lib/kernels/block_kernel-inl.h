@@ -3,9 +3,9 @@
 //
 // inner: lanes = rows of the block. A column of a block is loaded once and multiplied with one
 //   broadcast value of each of up to eight samples, whose sums stay in registers along the row.
-//   Blocks of fewer rows than a long vector has lanes take I = 16 / R columns at a time: their values
-//   lie beside each other, row by row, I values of x are repeated, and at the end of a row the sums
-//   of I lanes are added.
+//   Blocks of fewer rows than a long vector has lanes take I = 16 / R columns at a time: their
+//   values lie beside each other, row by row, I values of x are repeated, and at the end of a row
+//   the sums of I lanes are added.
 // outer: lanes = samples. A vector of X is loaded once and multiplied with the broadcast weights of
 //   4 to 16 rows, whose sums stay in registers along the row. Where registers are many and long, up
 //   to three vectors for 8 rows: a load of X or of a weight then serves several multiply-adds.
@@ -96,8 +96,7 @@ struct InnerSums {
 
   // I columns of a block.
   template <size_t kChain>
-  HWY_INLINE void add(const T* HWY_RESTRICT columns, const float* HWY_RESTRICT x,
-                      size_t x_sample) {
+  HWY_INLINE void add(const T* HWY_RESTRICT columns, const float* HWY_RESTRICT x, size_t x_sample) {
     Held<D> weights[kVectors];
     HWY_UNROLL(16)
     for (size_t v = 0; v < kVectors; ++v) weights[v] = load_weights(d, columns + v * kLanes);
@@ -232,16 +231,14 @@ template <size_t kSamples, size_t kFirst = 0, class Sums>
 HWY_INLINE void store_across(const Sums& sums, size_t v, float* to, size_t y_output) {
   if constexpr (kFirst < kSamples) {
     constexpr size_t kCount = kSamples - kFirst < 4 ? kSamples - kFirst : 4;
-    constexpr size_t kLast = kSamples - 1;  // fills up the four
-    if (kSamples == 4 && y_output == 4) {
-      hn::StoreInterleaved4(sums.sum[0][0][v], sums.sum[0][HWY_MIN(1, kLast)][v],
-                            sums.sum[0][HWY_MIN(2, kLast)][v], sums.sum[0][kLast][v], Sums::d, to);
-      return;
-    }
-    HWY_ALIGN float across[4 * Sums::kLanes];
+    constexpr size_t kLast = kSamples - 1;                 // fills up the four
+    const bool together = kSamples == 4 && y_output == 4;  // in y
+    HWY_ALIGN float buffer[4 * Sums::kLanes];
+    float* const across = together ? to : buffer;
     hn::StoreInterleaved4(sums.sum[0][kFirst][v], sums.sum[0][HWY_MIN(kFirst + 1, kLast)][v],
                           sums.sum[0][HWY_MIN(kFirst + 2, kLast)][v],
                           sums.sum[0][HWY_MIN(kFirst + 3, kLast)][v], Sums::d, across);
+    if (together) return;
     HWY_UNROLL(16)
     for (size_t r = 0; r < Sums::kLanes; ++r)
       copy_few<kCount>(across + 4 * r, to + r * y_output + kFirst);
@@ -409,9 +406,8 @@ HWY_INLINE void inner_values(const InnerTask& t) {
   }
 }
 
-// Columns of a block that lie beside each other (BlockKernel::beside).
 template <size_t R, size_t C>
-constexpr size_t kBeside = HWY_MIN(C, 16 / R);
+constexpr size_t kBeside = columns_beside({R, C});
 
 template <size_t R, size_t C>
 HWY_INLINE void block_inner(const InnerTask& t) {
@@ -471,18 +467,27 @@ struct OuterSums {
     }
   }
 
-  // Vector v of an input lies at x[v] + offset.
-  template <size_t kChain>
-  HWY_INLINE void add(const float* HWY_RESTRICT weights, const float* const* x, size_t offset) {
+  // Column i of those beside each other; vector v of its input lies at x[v] + offset.
+  HWY_INLINE void add(size_t i, const float* HWY_RESTRICT weights, const float* const* x,
+                      size_t offset) {
     Held<SampleTag> value[kVectors];
     HWY_UNROLL(16)
     for (size_t v = 0; v < kVectors; ++v) value[v] = hn::LoadU(d, x[v] + offset);
-    multiply<kChain>(weights, value);
+    multiply(i, weights, value);
+  }
+
+  HWY_INLINE void multiply(size_t i, const float* HWY_RESTRICT weights,
+                           const Held<SampleTag>* HWY_RESTRICT value) {
+    if (kChains == 1 || i % 2 == 0) {
+      multiply_chain<0>(weights + i, value);
+    } else {
+      multiply_chain<kChains - 1>(weights + i, value);
+    }
   }
 
   template <size_t kChain>
-  HWY_INLINE void multiply(const float* HWY_RESTRICT weights,
-                           const Held<SampleTag>* HWY_RESTRICT value) {
+  HWY_INLINE void multiply_chain(const float* HWY_RESTRICT weights,
+                                 const Held<SampleTag>* HWY_RESTRICT value) {
     HWY_UNROLL(16)
     for (size_t r = 0; r < kRows; ++r) {
       const auto weight = hn::Set(d, weights[r * I]);
@@ -537,7 +542,7 @@ struct OuterSums {
 // its own: inlined, its loop would have to do with the registers that others leave.
 template <size_t R, size_t C, size_t kRows, size_t kVectors, bool kWhole, class Column>
 HWY_NOINLINE void outer_tile(const OuterTask& t, const Column* HWY_RESTRICT columns, size_t row,
-                           size_t r, size_t sample, size_t x_vector) {
+                             size_t r, size_t sample, size_t x_vector) {
   const BlockRowPlace& place = t.w->places[row];
   const float* HWY_RESTRICT values = t.w->data();
   const size_t output = place.output + r, valid = place.valid - r, stride = t.panel_stride;
@@ -545,8 +550,7 @@ HWY_NOINLINE void outer_tile(const OuterTask& t, const Column* HWY_RESTRICT colu
   HWY_UNROLL(16)
   for (size_t v = 0; v < kVectors; ++v) x[v] = t.panel + sample + v * x_vector;
   constexpr size_t I = kBeside<R, C>;
-  using Sums = OuterSums<kRows, I, kVectors, kWhole>;
-  Sums sums;
+  OuterSums<kRows, I, kVectors, kWhole> sums;
   sums.start(t.bias == nullptr ? nullptr : t.bias + output, valid);
   const size_t end = t.w->row_start[row + 1];
   for (size_t b = t.w->row_start[row]; b < end; ++b) {
@@ -554,13 +558,7 @@ HWY_NOINLINE void outer_tile(const OuterTask& t, const Column* HWY_RESTRICT colu
     size_t offset = columns[b] * stride;
     for (size_t c = 0; c < C; c += I) {
       HWY_UNROLL(16)
-      for (size_t i = 0; i < I; ++i, offset += stride) {
-        if (Sums::kChains == 1 || i % 2 == 0) {
-          sums.template add<0>(weights + c * R + i, x, offset);
-        } else {
-          sums.template add<Sums::kChains - 1>(weights + c * R + i, x, offset);
-        }
-      }
+      for (size_t i = 0; i < I; ++i, offset += stride) sums.add(i, weights + c * R, x, offset);
     }
   }
   sums.join();
@@ -663,8 +661,7 @@ HWY_INLINE void panel_runs(const PanelTask& t) {
       const BlockRowPlace& place = t.w->places[row];
       const size_t begin = t.w->row_start[row] * C, end = t.w->row_start[row + 1] * C;
       for (size_t r = 0; r < place.valid; r += kRows) {
-        using Sums = OuterSums<kRows, I, kSampleVectors, false>;
-        Sums sums;
+        OuterSums<kRows, I, kSampleVectors, false> sums;
         const size_t output = place.output + r;
         sums.start(t.bias == nullptr ? nullptr : t.bias + output, place.valid - r);
         for (size_t column = begin; column < end; column += I) {
@@ -673,12 +670,7 @@ HWY_INLINE void panel_runs(const PanelTask& t) {
             Held<SampleTag> x[kSampleVectors];
             HWY_UNROLL(16)
             for (size_t v = 0; v < kSampleVectors; ++v) x[v] = loads.load(v, t.offsets[column + i]);
-            const float* weights = values + column * R + r * I + i;
-            if (Sums::kChains == 1 || i % 2 == 0) {
-              sums.template multiply<0>(weights, x);
-            } else {
-              sums.template multiply<Sums::kChains - 1>(weights, x);
-            }
+            sums.multiply(i, values + column * R + r * I, x);
           }
         }
         sums.join();

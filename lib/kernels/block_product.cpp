@@ -215,7 +215,7 @@ class BlockPanels final : public PanelProduct {
 class BlockProduct final : public SparseProduct {
  public:
   BlockProduct(const SparseMatrix& weight, const BlockKernel& kernel)
-      : w_(order_blocks(weight, false, kernel.beside)), kernel_(kernel) {}
+      : w_(order_blocks(weight, false, columns_beside(weight.block))), kernel_(kernel) {}
 
   void run(const float* x, Features features, size_t n, const float* bias, float* y,
            ThreadPool& pool) const override {
@@ -228,7 +228,8 @@ class BlockProduct final : public SparseProduct {
     if (n == 1 || (features == Features::kInner && !turn)) {
       const float* padded = padded_features(x, n);
       run_inner({&w_, 0, 0, padded, n, w_.padded_k(), 1, bias, y, w_.outputs(), 1}, pool);
-    } else if (n < kSamplesForOuter && features == Features::kOuter && kernel_.beside > 1) {
+    } else if (n < kSamplesForOuter && features == Features::kOuter &&
+               columns_beside(w_.block) > 1) {
       const float* turned = features_together(x, n, scratch_.floats(n * w_.padded_k()));
       run_inner({&w_, 0, 0, turned, n, w_.padded_k(), 1, bias, y, 1, n}, pool);
     } else if (n < kSamplesForOuter && features == Features::kOuter) {
@@ -295,8 +296,8 @@ class BlockProduct final : public SparseProduct {
   void run_outer(const Outer& outer, ThreadPool& pool) const {
     const size_t n = outer.samples.n, panel_size = panel_floats(w_);
     const size_t items = items_for(pool, work(n));
-    if (outer.samples.features == Features::kOuter && at_line(outer.samples.x) && n % kPanelSamples == 0 &&
-        n <= kMostInPlace && w_.padded_k() == w_.k)
+    if (outer.samples.features == Features::kOuter && at_line(outer.samples.x) &&
+        n % kPanelSamples == 0 && n <= kMostInPlace && w_.padded_k() == w_.k)
       return for_each_item(pool, items, OuterInPlace{outer, items});
     if (items == 1 || outer.groups() >= 2 * items) {
       float* panels = scratch_.floats(items * kGroupsAtOnce * kMostPanels * panel_size);

@@ -1,11 +1,18 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "lib/kernels/block_rows.h"
 #include "lib/kernels/sparse_product.h"
 
 namespace espalier {
+
+/// Columns of a block that lie beside each other in w.values (order_blocks), so that with its rows
+/// they fill a long vector.
+constexpr size_t columns_beside(BlockShape block) {
+  return block.rows >= 16 ? 1 : std::min<size_t>(block.cols, 16 / block.rows);
+}
 
 /// Block rows first .. last - 1 of Y = W X + bias with the rows of a block in the lanes. Feature f
 /// of sample s is x[s * x_sample + f * x_feature], f up to w.padded_k() - 1, and output o of it is
@@ -30,8 +37,9 @@ void finish_rows(const InnerTask& task, const BlockRowPlace& place, const float*
 constexpr size_t kMostPanels = 3;
 
 /// As InnerTask, with samples in the lanes, f32 values alone. panel is [w.padded_k(),
-/// kPanelSamples], rows panel_stride apart; with more samples than that others lie next_panel behind
-/// each other. The first `samples` of them all count. Output o of sample s is y[o * y_stride + s].
+/// kPanelSamples], rows panel_stride apart; with more samples than that others lie next_panel
+/// behind each other. The first `samples` of them all count. Output o of sample s is y[o * y_stride
+/// + s].
 struct OuterTask {
   const BlockRows* w;
   size_t first, last;
@@ -57,7 +65,6 @@ struct PanelTask {
 /// The loops of a block kernel, by the instruction set in use.
 struct BlockKernel {
   std::string_view name;
-  size_t beside;  ///< columns of a block that lie beside each other in w.values (order_blocks)
   void (*inner)(const InnerTask& task);
   void (*outer)(const OuterTask& task);
   void (*panel)(const PanelTask& task);

@@ -44,8 +44,8 @@ struct BlockRows {
   size_t bytes() const;
 };
 
-/// Values as [blocks, block.cols / beside, block.rows, beside]: that many columns of a block are one
-/// or a few whole vectors; `beside` divides block.cols. With `widen` they become f32.
+/// Values as [blocks, block.cols / beside, block.rows, beside]: that many columns of a block are
+/// one or a few whole vectors; `beside` divides block.cols. With `widen` they become f32.
 BlockRows order_blocks(const SparseMatrix& weight, bool widen, size_t beside = 1);
 
 /// Values as [blocks, block.rows, block.cols], as they come: one row of a block is one or a few

@@ -311,8 +311,7 @@ void halve_max_run(const float* x, size_t rows, size_t width, size_t places, flo
     for (; k + kLanes <= places; k += kLanes) {
       const float* const from = x + 2 * k;
       const auto low = larger(hn::LoadU(d, from), hn::LoadU(d, from + width));
-      const auto high =
-          larger(hn::LoadU(d, from + kLanes), hn::LoadU(d, from + width + kLanes));
+      const auto high = larger(hn::LoadU(d, from + kLanes), hn::LoadU(d, from + width + kLanes));
       hn::StoreU(larger(hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low)), d, y + k);
     }
 #endif

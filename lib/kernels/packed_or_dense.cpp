@@ -65,7 +65,7 @@ class PackedOrDense final : public SparseProduct {
   PackedOrDense(std::unique_ptr<const SparseProduct> packed, const SparseMatrix& weight,
                 RanDense flag)
       : packed_(std::move(packed)), weight_(weight), flag_(std::move(flag)) {
-    for (const size_t n : {size_t{1}, size_t{2}, size_t{16}})
+    for (const size_t n : {size_t{1}, size_t{2}, size_t{16}, size_t{64}})  // one of each share
       always_packed_ = always_packed_ && packed_is_quicker(weight_, n);
   }
 

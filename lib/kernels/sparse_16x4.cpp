@@ -1,59 +1,17 @@
 // Blocks of 16 outputs x 4 inputs.
-#include "lib/kernels/block_product.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lib/kernels/sparse_16x4.cpp"
-#include <hwy/foreach_target.h>  // compiles this file once per instruction set
-#include <hwy/highway.h>
-// after foreach_target.h
-#include "lib/kernels/block_kernel-inl.h"
-
-HWY_BEFORE_NAMESPACE();
-namespace espalier::HWY_NAMESPACE {
-
-void inner_16x4(const InnerTask& task) { block_inner<16, 4>(task); }
-void outer_16x4(const OuterTask& task) { block_outer<16, 4>(task); }
-void panel_16x4(const PanelTask& task) { block_panel<16, 4>(task); }
-
-}  // namespace espalier::HWY_NAMESPACE
-HWY_AFTER_NAMESPACE();
+#define ESPALIER_ROWS 16
+#define ESPALIER_COLS 4
+#include "lib/kernels/block_loops-inl.h"
 
 #if HWY_ONCE
 namespace espalier {
-namespace {
-
-HWY_EXPORT(inner_16x4);
-HWY_EXPORT(outer_16x4);
-HWY_EXPORT(panel_16x4);
-
-constexpr BlockKernel kLoops{
-    .name = "16x4",
-    .beside = 1,
-    .inner =
-        [](const InnerTask& task) {
-          HWY_DYNAMIC_DISPATCH(inner_16x4)
-          (task);
-        },
-    .outer =
-        [](const OuterTask& task) {
-          HWY_DYNAMIC_DISPATCH(outer_16x4)
-          (task);
-        },
-    .panel =
-        [](const PanelTask& task) {
-          HWY_DYNAMIC_DISPATCH(panel_16x4)
-          (task);
-        },
-};
-
-std::unique_ptr<const SparseProduct> prepare(const SparseMatrix& weight) {
-  return make_block_product(weight, kLoops);
-}
-
-}  // namespace
 
 extern constinit const SparseKernel kernel_16x4{
-    .name = "16x4", .block = {16, 4}, .prepare = prepare};
+    .name = kLoops.name, .block = {16, 4}, .prepare = [](const SparseMatrix& weight) {
+      return make_block_product(weight, kLoops);
+    }};
 
 }  // namespace espalier
 #endif  // HWY_ONCE

@@ -1,58 +1,17 @@
 // Blocks of 8 outputs x 1 input.
-#include "lib/kernels/block_product.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lib/kernels/sparse_8x1.cpp"
-#include <hwy/foreach_target.h>  // compiles this file once per instruction set
-#include <hwy/highway.h>
-// after foreach_target.h
-#include "lib/kernels/block_kernel-inl.h"
-
-HWY_BEFORE_NAMESPACE();
-namespace espalier::HWY_NAMESPACE {
-
-void inner_8x1(const InnerTask& task) { block_inner<8, 1>(task); }
-void outer_8x1(const OuterTask& task) { block_outer<8, 1>(task); }
-void panel_8x1(const PanelTask& task) { block_panel<8, 1>(task); }
-
-}  // namespace espalier::HWY_NAMESPACE
-HWY_AFTER_NAMESPACE();
+#define ESPALIER_ROWS 8
+#define ESPALIER_COLS 1
+#include "lib/kernels/block_loops-inl.h"
 
 #if HWY_ONCE
 namespace espalier {
-namespace {
 
-HWY_EXPORT(inner_8x1);
-HWY_EXPORT(outer_8x1);
-HWY_EXPORT(panel_8x1);
-
-constexpr BlockKernel kLoops{
-    .name = "8x1",
-    .beside = 1,
-    .inner =
-        [](const InnerTask& task) {
-          HWY_DYNAMIC_DISPATCH(inner_8x1)
-          (task);
-        },
-    .outer =
-        [](const OuterTask& task) {
-          HWY_DYNAMIC_DISPATCH(outer_8x1)
-          (task);
-        },
-    .panel =
-        [](const PanelTask& task) {
-          HWY_DYNAMIC_DISPATCH(panel_8x1)
-          (task);
-        },
-};
-
-std::unique_ptr<const SparseProduct> prepare(const SparseMatrix& weight) {
-  return make_block_product(weight, kLoops);
-}
-
-}  // namespace
-
-extern constinit const SparseKernel kernel_8x1{.name = "8x1", .block = {8, 1}, .prepare = prepare};
+extern constinit const SparseKernel kernel_8x1{
+    .name = kLoops.name, .block = {8, 1}, .prepare = [](const SparseMatrix& weight) {
+      return make_block_product(weight, kLoops);
+    }};
 
 }  // namespace espalier
 #endif  // HWY_ONCE

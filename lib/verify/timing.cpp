@@ -90,7 +90,8 @@ std::vector<Timing> time_interleaved(std::span<const std::function<void()>> bodi
         samples[i].push_back(passed);
         continue;
       }
-      while (passed < kTurn) {  // that one only brought back what the others drove out of the caches
+      while (passed <
+             kTurn) {  // that one only brought back what the others drove out of the caches
         const double start = passed;
         bodies[i]();
         passed = seconds_since(turn);

@@ -86,8 +86,7 @@ void compare(BlockShape block, size_t m, size_t k, int zeros, size_t n, double s
   const XnnpackSpmm xnnpack(w, m, k, n, x, theirs);
   const LibxsmmSpmdm libxsmm(w, m, k, n, x, theirs);
   std::vector<Peer> all{
-      {"espalier",
-       [&] { product->run(x, Features::kOuter, n, nullptr, ours, pool); }},
+      {"espalier", [&] { product->run(x, Features::kOuter, n, nullptr, ours, pool); }},
       {"xnnpack", [&] { xnnpack.run(); }},
       {"libxsmm", [&] { libxsmm.run(); }}};
   all[0].run();

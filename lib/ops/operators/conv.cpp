@@ -194,12 +194,12 @@ class ProductsRun {
     width_ = width;
     lying_ = shape;
     lay_down(lying_, height_, width_);
-    runs_dense_ = (constant_bias_ || !run.has_input(2)) &&
-                  dense_.is_quicker(lying_, batch, height_, width_);
+    runs_dense_ =
+        (constant_bias_ || !run.has_input(2)) && dense_.is_quicker(lying_, batch, height_, width_);
     conv_ = nullptr;
     if (!runs_dense_ && !im2col_is_identity(shape))
-      conv_ = std::make_shared<ConvProduct>(lying_, height_, width_, batch,
-                                            weight_.get(run)->products);
+      conv_ =
+          std::make_shared<ConvProduct>(lying_, height_, width_, batch, weight_.get(run)->products);
     shape_ = shape;
     images_ = x;
   }

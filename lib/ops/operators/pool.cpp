@@ -185,8 +185,8 @@ void halve(const Axes& axes, size_t planes, const T* from, T* to) {
       const T* const upper = from + (p * height + 2 * row) * width;
       const T* const lower = upper + width;
       for (size_t k = 0; k < places; ++k)
-        to[k] = larger(larger(upper[2 * k], upper[2 * k + 1]),
-                       larger(lower[2 * k], lower[2 * k + 1]));
+        to[k] =
+            larger(larger(upper[2 * k], upper[2 * k + 1]), larger(lower[2 * k], lower[2 * k + 1]));
     }
   }
 }
