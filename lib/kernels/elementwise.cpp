@@ -309,10 +309,11 @@ void halve_max_run(const float* x, size_t rows, size_t width, size_t places, flo
     constexpr size_t kLanes = 4;  // lines of small images are short
     const hn::FixedTag<float, kLanes> d;
     for (; k + kLanes <= places; k += kLanes) {
-      const float* const from = x + 2 * k;
-      const auto low = larger(hn::LoadU(d, from), hn::LoadU(d, from + width));
-      const auto high = larger(hn::LoadU(d, from + kLanes), hn::LoadU(d, from + width + kLanes));
-      hn::StoreU(larger(hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low)), d, y + k);
+      // Not ConcatEven, which Highway 1.0.3 gets wrong for part of a long SVE vector.
+      hn::Vec<decltype(d)> above_left, above_right, below_left, below_right;
+      hn::LoadInterleaved2(d, x + 2 * k, above_left, above_right);
+      hn::LoadInterleaved2(d, x + 2 * k + width, below_left, below_right);
+      hn::StoreU(larger(larger(above_left, below_left), larger(above_right, below_right)), d, y + k);
     }
 #endif
     const hn::FixedTag<float, 1> one;
