@@ -43,9 +43,9 @@ struct Reading {
 /// element of a tensor of integers that the graph computes.
 struct Extent {
   int64_t value = -1;  ///< where it is known
-  std::string formula;
-  TensorRef tensor;   ///< of shape [] or [n]
-  int64_t place = 0;  ///< in `tensor`
+  std::string formula{};
+  TensorRef tensor{};  ///< of shape [] or [n]
+  int64_t place = 0;   ///< in `tensor`
 
   bool is_known() const {
     return formula.empty() && tensor.id == kNoValue && tensor.constant == nullptr;

@@ -91,6 +91,8 @@ class Checker {
   explicit Checker(const Document& document) : document_(document) {}
 
   void run() {
+    // 3.2.4: major and minor version, separated by a dot.
+    if (document_.version != "1.0") fail_at(document_.version_at, "the version is written 1.0");
     for (const std::vector<std::string>& words : document_.extensions) extension(words);
     for (const Fragment& fragment : document_.fragments) check(fragment);
     check(*document_.graph);
@@ -102,6 +104,7 @@ class Checker {
   using Names = std::unordered_map<std::string, Type>;
 
   void extension(const std::vector<std::string>& words);
+  void enable(std::string_view extension);
   void check_name(const std::string& name, Position at) const;
   void check_tuples(const Type& type, Position at) const;
   const Fragment* find(std::string_view name) const;
@@ -143,27 +146,35 @@ constexpr std::array<std::string_view, 19> kKeywords = {
     "logical", "string",    "true",     "false",     "for",     "in",      "if",
     "else",    "yield",     "shape_of", "length_of", "range_of"};
 
-// Names of one line are separated by commas.
+// Names stand beside each other (3.2.4), or between commas as Khronos' parser wants them.
 void Checker::extension(const std::vector<std::string>& words) {
-  std::string line;
+  const Error lacks_name(Fault::kFormat, "a line of extensions lacks a name");
+  bool wants_name = true;  // at the start and behind a comma
   for (const std::string& word : words) {
-    if (!line.empty()) line += ' ';
-    line += word;
-  }
-  std::erase(line, '\t');
-  for (size_t begin = 0; begin <= line.size();) {
-    const size_t end = std::min(line.find(',', begin), line.size());
-    std::string name = line.substr(begin, end - begin);
-    while (name.starts_with(' ')) name.erase(0, 1);
-    while (name.ends_with(' ')) name.pop_back();
-    if (name == "KHR_enable_fragment_definitions") {
-      has_fragments_ = true;
-    } else if (name == "KHR_enable_operator_expressions") {
-      has_operators_ = true;
-    } else {
-      throw Error(Fault::kUnsupported, fmt::format("extension '{}' is not known", printable(name)));
+    std::string_view rest = word;
+    while (!rest.empty()) {
+      const std::string_view name = rest.substr(0, rest.find(','));
+      if (!name.empty()) {
+        enable(name);
+      } else if (wants_name) {
+        throw lacks_name;
+      }
+      rest.remove_prefix(name.size());
+      wants_name = !rest.empty();
+      if (wants_name) rest.remove_prefix(1);
     }
-    begin = end + 1;
+  }
+  if (wants_name) throw lacks_name;
+}
+
+void Checker::enable(std::string_view extension) {
+  if (extension == "KHR_enable_fragment_definitions") {
+    has_fragments_ = true;
+  } else if (extension == "KHR_enable_operator_expressions") {
+    has_operators_ = true;
+  } else {
+    throw Error(Fault::kUnsupported,
+                fmt::format("extension '{}' is not known", printable(std::string(extension))));
   }
 }
 
@@ -477,7 +488,7 @@ Type Checker::unary(const Expr& expr) {
   const bool number =
       is_primitive(type, "integer") || is_primitive(type, "scalar") || is_tensor(type, "scalar");
   const bool logical = is_primitive(type, "logical") || is_tensor(type, "logical");
-  if (expr.text == "-" ? number : expr.text == "!" && logical) return type;
+  if (expr.text == "!" ? logical : number) return type;
   fail_at(expr.at, fmt::format("{} of {}", expr.text, name_of(type)));
 }
 
@@ -486,14 +497,15 @@ Type Checker::binary(const Expr& expr) {
   const std::string& op = expr.text;
   if (op == "in" && b.kind == TypeKind::array) return primitive("logical");
   if (op == "+" && a.kind == TypeKind::array && same(a, b)) return a;
-  if (op == "*" && a.kind == TypeKind::array && is_primitive(b, "integer")) return a;
+  const bool repeats = op == "*" && is_primitive(b, "integer");
+  if (repeats && (a.kind == TypeKind::array || is_primitive(a, "string"))) return a;
   const std::optional<Type> both = op == "in" ? std::nullopt : common(a, b);
   if (both) {
     const bool tensor = is_tensor(*both, "scalar");
     const bool number = tensor || is_primitive(*both, "integer") || is_primitive(*both, "scalar");
     if (op == "==" || op == "!=") {
       if (tensor) return tensor_of("logical");
-      if (both->kind != TypeKind::tensor) return primitive("logical");
+      if (both->kind == TypeKind::primitive) return primitive("logical");
     } else if (op == "<" || op == ">" || op == "<=" || op == ">=") {
       if (number) return tensor ? tensor_of("logical") : primitive("logical");
     } else if (op == "&&" || op == "||") {

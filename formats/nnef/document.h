@@ -100,6 +100,7 @@ struct GraphDefinition {
 /// One graph.nnef. An extension is the words of its line: {"tract_symbol", "N"}.
 struct Document {
   std::string version;
+  Position version_at;
   std::vector<std::vector<std::string>> extensions;
   std::vector<Fragment> fragments;
   std::optional<GraphDefinition> graph;

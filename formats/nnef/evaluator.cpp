@@ -112,23 +112,42 @@ constexpr std::array kBinary = {
     OperatorName{"||", "or"},
 };
 
-// What may stand where a tensor is wanted; whether an array holds numbers shows when it becomes one.
+// What may stand where a tensor is wanted; whether an array holds numbers shows when it becomes
+// one.
 bool is_tensor_literal(const EvalValue& value) {
-  return value.kind == ValueKind::tensor || value.is_number() ||
-         value.kind == ValueKind::logical || value.kind == ValueKind::array;
+  return value.kind == ValueKind::tensor || value.is_number() || value.kind == ValueKind::logical ||
+         value.kind == ValueKind::array;
+}
+
+// Whether the text is a literal (3.1) of an integer or, if `real`, of a scalar.
+bool is_numeric_literal(std::string_view text, bool real) {
+  const auto skip_digits = [&text] {
+    const size_t count = std::min(text.find_first_not_of("0123456789"), text.size());
+    text.remove_prefix(count);
+    return count > 0;
+  };
+  const auto skip = [&text](std::string_view any_of) {
+    const bool found = !text.empty() && any_of.find(text[0]) != std::string_view::npos;
+    if (found) text.remove_prefix(1);
+    return found;
+  };
+  skip("-");
+  if (!skip_digits()) return false;
+  if (real && skip(".")) skip_digits();
+  if (real && skip("eE")) {
+    skip("+-");
+    if (!skip_digits()) return false;
+  }
+  return text.empty();
 }
 
 // integer('12'), scalar('-0.5')
 EvalValue number_of_text(const Expr& expr, const std::string& text) {
-  char* end = nullptr;
+  const bool real = expr.text == "scalar";
   errno = 0;
-  EvalValue result;
-  if (expr.text == "integer") {
-    result = EvalValue::of_integer(std::strtoll(text.c_str(), &end, 10));
-  } else {
-    result = EvalValue::of_scalar(std::strtod(text.c_str(), &end));
-  }
-  if (text.empty() || *end != '\0' || errno == ERANGE) {
+  const EvalValue result = real ? EvalValue::of_scalar(std::strtod(text.c_str(), nullptr))
+                                : EvalValue::of_integer(std::strtoll(text.c_str(), nullptr, 10));
+  if (!is_numeric_literal(text, real) || errno == ERANGE) {
     fail_at(expr.at, fmt::format("'{}' is no {}", printable(text), expr.text));
   }
   return result;
@@ -173,8 +192,24 @@ void Evaluator::run_body(const std::vector<Assignment>& body, Scope& scope) {
       first_identifier(assignment.target, scope.prefix);
     }
     const EvalValue value = eval(assignment.value, scope, &assignment.target);
+    if (scope.fragment == nullptr && assignment.value.kind == Kind::call &&
+        assignment.target.kind == Kind::identifier) {
+      refuse_array(assignment.value, value);  // 3.3.2: identifiers of a graph are tensors
+    }
     assign(assignment.target, value, scope);
   }
+}
+
+// Where the length of an array of results must show in the text: each has a name of its own.
+void Evaluator::refuse_array(const Expr& call, const EvalValue& results) const {
+  if (is_tract_ || results.kind != ValueKind::array || call.text == "range_of") return;
+  fail_at(call.at, fmt::format("{} gives an array, which is wanted as [a, b, ...] = {}(...)",
+                               printable(call.text), printable(call.text)));
+}
+
+bool Evaluator::is_result(const std::string& name, const Scope& scope) {
+  return scope.fragment != nullptr &&
+         std::ranges::count(scope.fragment->results, name, &Parameter::name) != 0;
 }
 
 void Evaluator::assign(const Expr& target, const EvalValue& value, Scope& scope) {
@@ -182,6 +217,12 @@ void Evaluator::assign(const Expr& target, const EvalValue& value, Scope& scope)
   if (target.kind == Kind::identifier) {
     if (value.kind == ValueKind::nothing) {
       fail_at(target.at, fmt::format("{} is assigned nothing", printable(target.text)));
+    }
+    // 3.3.2, Assignments: where a primitive gives them, nothing says how many there are.
+    if (value.from_primitive && !is_result(target.text, scope)) {
+      fail_at(target.at, fmt::format("{} is assigned an array of unsaid length, [a, b, ...] is "
+                                     "wanted in its place",
+                                     printable(target.text)));
     }
     const bool is_annotated = scope.fragment == nullptr && quantization_.contains(target.text);
     const EvalValue assigned = is_annotated ? quantized(target.text, value) : value;
@@ -191,9 +232,7 @@ void Evaluator::assign(const Expr& target, const EvalValue& value, Scope& scope)
     if (assigned.kind != ValueKind::tensor) return;
     if (scope.fragment == nullptr) {
       reading_.graph.wish_name(assigned.tensor, target.text);
-    } else if (std::ranges::none_of(scope.fragment->results, [&](const Parameter& result) {
-                 return result.name == target.text;
-               })) {
+    } else if (!is_result(target.text, scope)) {
       // A result gets its name from where the fragment is called.
       reading_.graph.wish_name(value.tensor, scope.prefix + "_" + target.text);
     }
@@ -229,9 +268,12 @@ EvalValue Evaluator::eval(const Expr& expr, Scope& scope, const Expr* target) {
       return EvalValue::of_logical(expr.text == "true");
     case Kind::array:
     case Kind::tuple:
-      return list(expr, scope);
-    case Kind::call:
-      return call(expr, scope, target);
+      return list(expr, scope, target);
+    case Kind::call: {
+      const EvalValue results = call(expr, scope, target);
+      if (target == nullptr) refuse_array(expr, results);  // 3.3.3, Invocation Chaining
+      return results;
+    }
     case Kind::subscript:
     case Kind::range:
       return subscript(expr, scope);
@@ -240,7 +282,7 @@ EvalValue Evaluator::eval(const Expr& expr, Scope& scope, const Expr* target) {
     case Kind::binary:
       return binary(expr, scope);
     case Kind::if_else:
-      return if_else(expr, scope);
+      return if_else(expr, scope, target);
     case Kind::comprehension:
       return comprehension(expr, scope);
   }
@@ -270,10 +312,12 @@ EvalValue Evaluator::identifier(const Expr& expr, const Scope& scope) {
   fail_at(expr.at, fmt::format("{} is used before it is assigned", printable(expr.text)));
 }
 
-EvalValue Evaluator::list(const Expr& expr, Scope& scope) {
+EvalValue Evaluator::list(const Expr& expr, Scope& scope, const Expr* target) {
   std::vector<EvalValue> items;
   items.reserve(expr.items.size());
-  for (const Expr& item : expr.items) items.push_back(eval(item, scope));
+  const bool is_taken_apart = target != nullptr && target->items.size() == expr.items.size();
+  for (size_t i = 0; i < expr.items.size(); ++i)
+    items.push_back(eval(expr.items[i], scope, is_taken_apart ? &target->items[i] : nullptr));
   const ValueKind kind = expr.kind == Kind::array ? ValueKind::array : ValueKind::tuple;
   return EvalValue::of_list(kind, std::move(items), expr.at);
 }
@@ -344,11 +388,19 @@ EvalValue Evaluator::binary(const Expr& expr, Scope& scope) {
     reading_.budget.spend(a.text.size() + b.text.size());
     return EvalValue::of_string(a.text + b.text);
   }
-  if (a.kind == ValueKind::array && b.kind == ValueKind::integer && op == "*") {
-    if (b.integer < 0) fail_at(expr.at, "an array repeated a negative number of times");
+  const bool is_text = a.kind == ValueKind::string;
+  if ((a.kind == ValueKind::array || is_text) && b.kind == ValueKind::integer && op == "*") {
+    if (b.integer < 0) {
+      fail_at(expr.at, fmt::format("{} repeated a negative number of times", describe(a.kind)));
+    }
     const std::optional<size_t> count =
-        checked_mul(a.items->size(), static_cast<size_t>(b.integer));
+        checked_mul(is_text ? a.text.size() : a.items->size(), static_cast<size_t>(b.integer));
     reading_.budget.spend(count.value_or(SIZE_MAX));
+    if (is_text) {
+      std::string text;
+      while (text.size() < *count) text += a.text;
+      return EvalValue::of_string(std::move(text));
+    }
     std::vector<EvalValue> items;
     items.reserve(*count);
     while (items.size() < *count) items.push_back((*a.items)[items.size() % a.items->size()]);
@@ -382,16 +434,15 @@ EvalValue Evaluator::subscript(const Expr& expr, Scope& scope) {
     return is_text ? EvalValue::of_string(base.text.substr(index, 1)) : (*base.items)[index];
   }
   const int64_t begin = place(expr.items[1], 0, size), end = place(expr.items[2], size, size);
-  if (end < begin) fail_at(expr.at, fmt::format("items {} to {}", begin, end));
-  const auto count = static_cast<size_t>(end - begin);
+  const auto count = static_cast<size_t>(std::max(end - begin, int64_t{0}));  // 3.3.3: none
   reading_.budget.spend(count);
   if (is_text) return EvalValue::of_string(base.text.substr(static_cast<size_t>(begin), count));
-  return EvalValue::of_list(base.kind, {base.items->begin() + begin, base.items->begin() + end},
-                            expr.at);
+  const auto first = base.items->begin() + begin;
+  return EvalValue::of_list(base.kind, {first, first + static_cast<int64_t>(count)}, expr.at);
 }
 
-EvalValue Evaluator::if_else(const Expr& expr, Scope& scope) {
-  return eval(expr.items[condition(expr.items[1], scope) ? 0 : 2], scope);
+EvalValue Evaluator::if_else(const Expr& expr, Scope& scope, const Expr* target) {
+  return eval(expr.items[condition(expr.items[1], scope) ? 0 : 2], scope, target);
 }
 
 bool Evaluator::condition(const Expr& expr, Scope& scope) {
@@ -475,7 +526,13 @@ EvalValue Evaluator::call(const Expr& expr, Scope& scope, const Expr* target) {
   const EvalValue special = builtin(expr, arguments);
   if (special.kind != ValueKind::nothing) return special;
   const std::string generic = expr.generic == "?" ? scope.generic : expr.generic;
-  return invoke(expr, generic, arguments, scope.prefix, target);
+  EvalValue results = invoke(expr, generic, arguments, scope.prefix, target);
+  if (results.kind == ValueKind::array && !is_tract_) {
+    const Fragment* fragment = reading_.fragment(expr.text);
+    if (fragment == nullptr) fragment = find_standard_operator(expr.text);
+    if (fragment == nullptr || !fragment->body) results.from_primitive = true;
+  }
+  return results;
 }
 
 // lengthof, rangeof, shapeof and conversions; nothing for everything else.

@@ -35,20 +35,22 @@ class Evaluator {
   };
   using Arguments = std::vector<std::pair<std::string, EvalValue>>;
 
+  void refuse_array(const Expr& call, const EvalValue& results) const;
+  static bool is_result(const std::string& name, const Scope& scope);
   void assign(const Expr& target, const EvalValue& value, Scope& scope);
   void run_body(const std::vector<Assignment>& body, Scope& scope);
 
   EvalValue eval(const Expr& expr, Scope& scope, const Expr* target = nullptr);
   EvalValue number(const Expr& expr) const;
   EvalValue identifier(const Expr& expr, const Scope& scope);
-  EvalValue list(const Expr& expr, Scope& scope);
+  EvalValue list(const Expr& expr, Scope& scope, const Expr* target);
   EvalValue unary(const Expr& expr, Scope& scope);
   EvalValue binary(const Expr& expr, Scope& scope);
   EvalValue subscript(const Expr& expr, Scope& scope);
   EvalValue comprehension(const Expr& expr, Scope& scope);
   void set_loop_variable(const Expr& target, const EvalValue& value, Scope& scope);
   static void forget(const Expr& target, Scope& scope);
-  EvalValue if_else(const Expr& expr, Scope& scope);
+  EvalValue if_else(const Expr& expr, Scope& scope, const Expr* target);
   bool condition(const Expr& expr, Scope& scope);
   EvalValue call(const Expr& expr, Scope& scope, const Expr* target);
   EvalValue builtin(const Expr& expr, const Arguments& arguments);

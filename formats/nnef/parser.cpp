@@ -117,6 +117,7 @@ Document Parser::document() {
   expect_word("version");
   if (token_.kind != Token::Kind::number) expected("a version number");
   document.version = token_.text;
+  document.version_at = token_.at;
   if (document.version != "1.0" && document.version != "1") {
     fail_at(token_.at, fmt::format("NNEF version {} is not supported, only 1.0", document.version));
   }

@@ -1,8 +1,9 @@
 // The body of a scan is run in a graph of its own, and what comes out of it is compared with the
-// formula of a step. With s = x + h R^T [+ b], where x = X W^T [+ b] was computed before the loop for
-// all steps at once:
+// formula of a step. With s = x + h R^T [+ b], where x = X W^T [+ b] was computed before the loop
+// for all steps at once:
 //   RNN   h' = a(s)
-//   LSTM  h', c' = epilogue(s, c)                       all gates in one product, as tract writes it
+//   LSTM  h', c' = epilogue(s, c)                       all gates in one product, as tract writes
+//   it
 //         c' = sigmoid(s_f) c + sigmoid(s_i) tanh(s_g), h' = sigmoid(s_o) tanh(c')
 //   GRU   h' = epilogue(x + b, h R^T + b, h)
 //         h' = (1 - z) n + z h, z = sigmoid(s_z), n = tanh(x_n + sigmoid(s_r) (h R_n^T + b))
@@ -365,7 +366,8 @@ class Body {
       for (size_t k = 0; k < 2; ++k) {
         const std::optional<Sum> reset = gate(operand(*mul, k), "Sigmoid"),
                                  held = sum(operand(*mul, 1 - k));
-        if (reset && held && held->r && !held->x) return Step{"GRU", "", {update, *reset, *x}, held};
+        if (reset && held && held->r && !held->x)
+          return Step{"GRU", "", {update, *reset, *x}, held};
       }
     }
     return std::nullopt;
@@ -377,8 +379,8 @@ class Body {
   ValueId h_ = kNoValue;
 };
 
-// X and W where `tensor` [T, N, gates * H] is X W^T, maybe computed with N in front, or with T and N
-// as one axis.
+// X and W where `tensor` [T, N, gates * H] is X W^T, maybe computed with N in front, or with T and
+// N as one axis.
 struct Projection {
   TensorRef x, w;
 };
@@ -462,8 +464,7 @@ std::optional<TensorRef> with_zero_half(const TensorRef& bias, int64_t rows) {
 }
 
 // Constants [rows, cols] (extents of 1 in front) below each other; one alone stays what it is.
-TensorRef below_each_other(const Call& call, const std::vector<TensorRef>& parts, int64_t rows,
-                           int64_t cols) {
+TensorRef below_each_other(const std::vector<TensorRef>& parts, int64_t rows, int64_t cols) {
   if (parts.size() == 1) return parts[0];
   Tensor whole;
   size_t offset = 0;
@@ -563,8 +564,8 @@ EvalValue read_scan(const Call& call) {
     taken_in.push_back(x);
   }
   const int64_t width = call.shape(cell.x)[2];
-  cell.w = below_each_other(call, inputs, part, width);
-  cell.r = below_each_other(call, recurrent, part, cell.hidden);
+  cell.w = below_each_other(inputs, part, width);
+  cell.r = below_each_other(recurrent, part, cell.hidden);
   std::vector<TensorRef> all_biases = biases[0];
   all_biases.insert(all_biases.end(), step.gates[0].biases.begin(), step.gates[0].biases.end());
   if (step.gates.size() > 1 || step.held) {

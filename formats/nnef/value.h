@@ -29,6 +29,7 @@ struct EvalValue {
 
   Kind kind = Kind::nothing;
   bool logical = false;
+  bool from_primitive = false;  ///< an array of results of an operator without a body
   uint32_t nesting = 0;
   int64_t integer = 0;
   double scalar = 0;

@@ -313,7 +313,8 @@ void halve_max_run(const float* x, size_t rows, size_t width, size_t places, flo
       hn::Vec<decltype(d)> above_left, above_right, below_left, below_right;
       hn::LoadInterleaved2(d, x + 2 * k, above_left, above_right);
       hn::LoadInterleaved2(d, x + 2 * k + width, below_left, below_right);
-      hn::StoreU(larger(larger(above_left, below_left), larger(above_right, below_right)), d, y + k);
+      hn::StoreU(larger(larger(above_left, below_left), larger(above_right, below_right)), d,
+                 y + k);
     }
 #endif
     const hn::FixedTag<float, 1> one;

@@ -53,6 +53,13 @@ TEST_CASE("what the extensions do not allow is refused") {
   CHECK(error_of("version 1.0;\nextension other;\n" + tail) == "extension 'other' is not known");
   CHECK(error_of("version 1.0;\nfragment f( a: tensor<scalar> ) -> ( b: tensor<scalar> );\n" +
                  tail) == "2:1: a fragment asks for extension KHR_enable_fragment_definitions");
+  const std::string both = "KHR_enable_operator_expressions KHR_enable_fragment_definitions";
+  CHECK(error_of("version 1.0;\nextension " + both + ";\n" + tail) == "");
+  CHECK(error_of("version 1.0;\nextension " + both + ",;\n" + tail) ==
+        "a line of extensions lacks a name");
+  CHECK(error_of("version 1.0;\nextension , " + both + ";\n" + tail) ==
+        "a line of extensions lacks a name");
+  CHECK(error_of("version 1;\n" + tail) == "1:9: the version is written 1.0");
   CHECK(is_tract_dialect(parse_document("version 1.0;\nextension tract_symbol N;\n" + tail)));
   CHECK(!is_tract_dialect(parse_document("version 1.0;\n" + tail)));
 }
@@ -90,6 +97,9 @@ TEST_CASE("operands and structures fit") {
   CHECK(graph_error("a, b = relu(x); y = x;") ==
         "5:1: a tuple of 2 targets is assigned tensor<scalar>");
   CHECK(graph_error("n = [for i in 3 yield i]; y = x;") == "5:15: a loop over integer");
+  CHECK(graph_error("n = 6 if [1] == [1] else 5; y = x;") == "5:14: == of integer[] and integer[]");
+  CHECK(graph_error("n = 'a' * 2.0; y = x;") == "5:9: * of string and scalar");
+  CHECK(graph_error("n = +'a'; y = x;") == "5:5: + of string");
 }
 
 TEST_CASE("fragments are declared as NNEF wants them") {

@@ -204,6 +204,57 @@ TEST_CASE("errors name the place and what is wrong") {
       "6:5: variable: w has shape [2] in the graph and [3] in its file");
 }
 
+// A document held to NNEF 1.0.5; the body starts in line 5, x is [2, 3].
+std::string standard_error(const std::string& body, const std::string& fragment = "") {
+  try {
+    read_text(
+        "version 1.0;\nextension KHR_enable_fragment_definitions, "
+        "KHR_enable_operator_expressions;\n" +
+        fragment + "\ngraph g( x ) -> ( y ) { x = external(shape = [2, 3]);\n" + body + "\n}");
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST_CASE("expressions mean what clause 3.3.3 of NNEF says") {
+  for (const char* six : {"+6", "length_of('abc' * 2)", "6 + length_of([1, 2, 3][2:1])",
+                          "6 if (1 < 2) == true && 'a' != 'b' else 5", "integer('6')",
+                          "integer(scalar('-6.5e0')) + 12", "3 + length_of(string(1.5))",
+                          "-1 ^ 2 + 5", "6 if true || false && true else 5"}) {
+    CAPTURE(six);
+    CHECK(standard_error(std::string("y = reshape(+x, shape = [") + six + "]);") == "");
+  }
+  for (const char* text : {"", " 6", "6 ", "+6", "6.5", "0x6", "-"}) {
+    CAPTURE(text);
+    CHECK(standard_error(fmt::format("y = reshape(x, shape = [integer('{}')]);", text)) ==
+          fmt::format("5:25: '{}' is no integer", text));
+  }
+  for (const char* text : {"inf", "0x1p0", ".5", "1e", " 1.0"}) {
+    CAPTURE(text);
+    CHECK(standard_error(fmt::format("y = x * scalar('{}');", text)) ==
+          fmt::format("5:9: '{}' is no scalar", text));
+  }
+}
+
+TEST_CASE("how many results an array has is said by [a, b, ...] = ...") {
+  const std::string split = "split(x, axis = 1, ratios = [1, 2])";
+  const std::string fragment = "fragment f( x: tensor<scalar> ) -> ( p: tensor<scalar>[] ) { p = ";
+  CHECK(standard_error("[a, b] = " + split + "; y = a;") == "");
+  CHECK(standard_error("a, [b, c] = (x, " + split + "); y = b;") == "");
+  CHECK(standard_error("[a, b] = f(x); y = a;", fragment + split + "; }") == "");
+  const std::string wanted = "split gives an array, which is wanted as [a, b, ...] = split(...)";
+  CHECK(standard_error("p = " + split + "; y = p[0];") == "5:5: " + wanted);
+  CHECK(standard_error("y = " + split + "[0];") == "5:5: " + wanted);
+  CHECK(standard_error("y = concat(" + split + ", axis = 1);") == "5:12: " + wanted);
+  CHECK(standard_error("p = f(x); y = p[0];", fragment + split + "; }") ==
+        "5:5: f gives an array, which is wanted as [a, b, ...] = f(...)");
+  const std::string uses = "fragment f( x: tensor<scalar> ) -> ( y: tensor<scalar> ) { p = ";
+  CHECK(standard_error("y = f(x);", uses + "copy_n(x, times = 2); y = p[1]; }") == "");
+  CHECK(standard_error("y = f(x);", uses + split + "; y = p[1]; }") ==
+        "3:60: p is assigned an array of unsaid length, [a, b, ...] is wanted in its place");
+}
+
 TEST_CASE("documents of tract's dialect assign names again and redefine operators; others do not") {
   const std::string relu =
       "fragment relu( x: tensor<scalar> ) -> ( y: tensor<scalar> ) { y = tanh(x); }\n";
@@ -225,7 +276,8 @@ TEST_CASE("documents of tract's dialect assign names again and redefine operator
 
 TEST_CASE("extents out of shape_of are known where the shape is, and computed where it is not") {
   const std::string extent =
-      "n = squeeze(slice(tract_core_shape_of(x), axes = [0], begin = [1], end = [2]), axes = [0]);\n";
+      "n = squeeze(slice(tract_core_shape_of(x), axes = [0], begin = [1], end = [2]), axes = "
+      "[0]);\n";
   const std::string use = "y = reshape(x, shape = [n, div(n, 2)]);";
   const Model known = read_body(kX24 + extent + use);
   REQUIRE(known.graph.nodes.size() == 1);
