@@ -6,6 +6,7 @@
 #include <array>
 
 #include "formats/nnef/lexer.h"
+#include "lib/base/checked_math.h"
 #include "lib/base/error.h"
 
 namespace espalier::nnef {
@@ -17,6 +18,11 @@ void Budget::spend(size_t steps) {
     throw Error(Fault::kUnsupported, "the text asks for more steps than a graph may take");
   }
   left_ -= steps;
+}
+
+void Budget::spend_for_items(size_t count) {
+  constexpr size_t kSteps = 8;
+  spend(checked_mul(count, kSteps).value_or(SIZE_MAX));
 }
 
 const Fragment* Reading::fragment(std::string_view name) const {

@@ -23,6 +23,10 @@ class Budget {
   /// Errors  Fault::kUnsupported when all are used up.
   void spend(size_t steps);
 
+  /// For room in memory: items of lists, which take 100 bytes or more each, so that all that a
+  /// document can make of them stays below half a GiB.
+  void spend_for_items(size_t count);
+
  private:
   size_t left_ = size_t{30} << 20;
 };

@@ -314,6 +314,7 @@ EvalValue Evaluator::identifier(const Expr& expr, const Scope& scope) {
 
 EvalValue Evaluator::list(const Expr& expr, Scope& scope, const Expr* target) {
   std::vector<EvalValue> items;
+  reading_.budget.spend_for_items(expr.items.size());
   items.reserve(expr.items.size());
   const bool is_taken_apart = target != nullptr && target->items.size() == expr.items.size();
   for (size_t i = 0; i < expr.items.size(); ++i)
@@ -379,7 +380,7 @@ EvalValue Evaluator::binary(const Expr& expr, Scope& scope) {
     return EvalValue::of_dimension(std::move(text));
   }
   if (a.kind == ValueKind::array && b.kind == ValueKind::array && op == "+") {
-    reading_.budget.spend(a.items->size() + b.items->size());
+    reading_.budget.spend_for_items(a.items->size() + b.items->size());
     std::vector<EvalValue> items = *a.items;
     items.insert(items.end(), b.items->begin(), b.items->end());
     return EvalValue::of_list(ValueKind::array, std::move(items), expr.at);
@@ -395,12 +396,13 @@ EvalValue Evaluator::binary(const Expr& expr, Scope& scope) {
     }
     const std::optional<size_t> count =
         checked_mul(is_text ? a.text.size() : a.items->size(), static_cast<size_t>(b.integer));
-    reading_.budget.spend(count.value_or(SIZE_MAX));
     if (is_text) {
+      reading_.budget.spend(count.value_or(SIZE_MAX));
       std::string text;
       while (text.size() < *count) text += a.text;
       return EvalValue::of_string(std::move(text));
     }
+    reading_.budget.spend_for_items(count.value_or(SIZE_MAX));
     std::vector<EvalValue> items;
     items.reserve(*count);
     while (items.size() < *count) items.push_back((*a.items)[items.size() % a.items->size()]);
@@ -435,8 +437,11 @@ EvalValue Evaluator::subscript(const Expr& expr, Scope& scope) {
   }
   const int64_t begin = place(expr.items[1], 0, size), end = place(expr.items[2], size, size);
   const auto count = static_cast<size_t>(std::max(end - begin, int64_t{0}));  // 3.3.3: none
-  reading_.budget.spend(count);
-  if (is_text) return EvalValue::of_string(base.text.substr(static_cast<size_t>(begin), count));
+  if (is_text) {
+    reading_.budget.spend(count);
+    return EvalValue::of_string(base.text.substr(static_cast<size_t>(begin), count));
+  }
+  reading_.budget.spend_for_items(count);
   const auto first = base.items->begin() + begin;
   return EvalValue::of_list(base.kind, {first, first + static_cast<int64_t>(count)}, expr.at);
 }
@@ -473,6 +478,7 @@ EvalValue Evaluator::comprehension(const Expr& expr, Scope& scope) {
       set_loop_variable(expr.items[n], (*iterables[n].items)[i], scope);
     }
     if (!filtered || condition(expr.items[2 * loops], scope)) {
+      reading_.budget.spend_for_items(1);
       items.push_back(eval(expr.items.back(), scope));
     }
     for (size_t n = 0; n < loops; ++n) forget(expr.items[n], scope);
@@ -553,7 +559,7 @@ EvalValue Evaluator::builtin(const Expr& expr, const Arguments& arguments) {
   }
   if (name.starts_with("range") && (value.is_list() || is_text)) {
     std::vector<EvalValue> items;
-    reading_.budget.spend(length);
+    reading_.budget.spend_for_items(length);
     for (size_t i = 0; i < length; ++i) {
       items.push_back(EvalValue::of_integer(static_cast<int64_t>(i)));
     }

@@ -221,8 +221,7 @@ struct Consumer {
 
 class Uncovering {
  public:
-  Uncovering(const Model& model, ThreadPool& pool)
-      : model_(model), root_(scope_of(model.graph, nullptr, 1)) {
+  Uncovering(const Model& model, ThreadPool& pool) : root_(scope_of(model.graph, nullptr, 1)) {
     find_known(*root_);
     mark_wanted(*root_);
     Evaluation(model.origin.opset, pool).run(*root_);
@@ -418,7 +417,6 @@ class Uncovering {
     graph.weights[value] = {one.made.value.aligned(), {}};
   }
 
-  const Model& model_;
   std::unique_ptr<Scope> root_;
   std::vector<Uncovered> uncovered_;
   std::vector<Consumer> consumers_;

@@ -46,8 +46,7 @@ struct Bits {
 // The zeros of a weight, part by part, seen by rows and by columns.
 class Zeros {
  public:
-  Zeros(const Tensor& dense, const Fold& fold, bool skip_diagonal)
-      : fold_(fold), skip_(skip_diagonal) {
+  Zeros(const Tensor& dense, const Fold& fold, bool skip_diagonal) : skip_(skip_diagonal) {
     for (size_t part = 0; part < fold.parts; ++part) {
       rows_.emplace_back(fold.rows, fold.cols);
       columns_.emplace_back(fold.cols, fold.rows);
@@ -136,7 +135,6 @@ class Zeros {
     return found;
   }
 
-  const Fold& fold_;
   bool skip_;
   size_t count_ = 0;
   std::vector<Bits> rows_, columns_;  // per part

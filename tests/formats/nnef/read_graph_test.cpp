@@ -296,6 +296,8 @@ TEST_CASE("what a short text multiplies ends at a limit") {
               "fragment f( x: tensor<scalar> ) -> ( y: tensor<scalar> ) "
               "{ y = f(x); }\n"));
   CHECK(stops("z = [0] * 1000000000000;"));
+  CHECK(stops("z = [0] * 16000000;"));  // 2 GB of items
+  CHECK(!stops("z = [0] * 1000000;"));
   std::string doubling = "a0 = [1, 2];\n", nesting = "b0 = [1];\n", fragments;
   for (int i = 0; i < 40; ++i) doubling += fmt::format("a{} = a{} + a{};\n", i + 1, i, i);
   for (int i = 0; i < 100; ++i) nesting += fmt::format("b{} = [b{}];\n", i + 1, i);
