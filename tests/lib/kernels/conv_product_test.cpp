@@ -92,6 +92,7 @@ TEST_CASE("one, two and three threads give the same bits of a convolution") {
                         .pad_end = {1, 1}};
   // Many tiles; one tile; weights that are taken in strips.
   for (const Images& images : {Images{1, 70, 90}, {1, 20, 21}, {3, 9, 7}}) {
+    if (kEmulated && images.height == 70) continue;
     for (const BlockShape block : kBlocks) {
       const Case c = random_case(shape, images, block, 0.5);
       const std::vector<float> y = run(c, c.bias.data(), 1);

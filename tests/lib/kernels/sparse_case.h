@@ -11,6 +11,13 @@
 
 namespace espalier {
 
+/// Builds for ARM run under qemu, tens of times slower: their tests take fewer cases of a kind.
+#if defined(__x86_64__)
+constexpr bool kEmulated = false;
+#else
+constexpr bool kEmulated = true;
+#endif
+
 /// Calls body() once per instruction set of this machine, the best one last, which stays in use.
 template <class Body>
 void for_each_simd_target(const Body& body) {

@@ -12,7 +12,8 @@ namespace espalier {
 namespace {
 
 constexpr BlockShape kShapes[] = {{16, 4}, {8, 4}, {16, 1}, {8, 1}, {4, 8}, {1, 4}};
-constexpr size_t kSampleCounts[] = {1, 2, 3, 4, 5, 8, 9, 16, 33};
+const std::vector<size_t> kSampleCounts =
+    kEmulated ? std::vector<size_t>{1, 4, 8, 33} : std::vector<size_t>{1, 2, 3, 4, 5, 8, 9, 16, 33};
 
 struct Case {
   Fold fold;
@@ -217,6 +218,7 @@ TEST_CASE("int8 products give the same bits on one, two and three threads") {
     const auto product =
         prepare_int8(with_values(random_sparse({3, 400, 400}, block, 0.5, true), DType::kI8));
     for (const size_t n : {1, 7, 12, 40, 130}) {
+      if (kEmulated && n != 12 && n != 40) continue;
       const std::vector<float> x = random_values(n * 400, 3);
       for (const Features features : {Features::kInner, Features::kOuter}) {
         std::vector<std::vector<float>> results;
