@@ -6,8 +6,9 @@
 Y[m, n] = W[m, k] X[k, n], one thread, each kernel in turns with the quicker of oneDNN's dense layouts (espalier bench --kernels). --peers names
 a Python that has numpy, scipy and mkl (pip install numpy scipy mkl; torch too, if it should be compared): unstructured weights are then timed
 next to MKL's and scipy's compressed rows, 4x4 and 16x4 blocks next to MKL's, torch's and scipy's block rows. --libraries names
-build/release/bin/kernel_peers, which compares with XNNPACK's spmm and libxsmm's spmdm. int8 is compared with onnxruntime's dynamically quantized Gemm. Shares of a limit: multiply-adds at their peak, or reading the weight
-once from the level of cache that holds it, both measured in the same run.
+build/release/bin/kernel_peers, which compares with XNNPACK's spmm and libxsmm's spmdm. int8 is compared with onnxruntime's dynamically quantized Gemm.
+The last column: medians of what our kernel and the dense product reach of the limit that the same run measured, multiply-adds at their peak or (n = 1)
+reading the weight once from the level of cache that holds it.
 """
 import argparse
 import json
@@ -93,18 +94,27 @@ def milliseconds(row):
     return 2e-6 * row["m"] * row["k"] * row["n"] * (1 - row["sparsity"]) / row["gflops_nonzero"]
 
 
-def show(target, figures, wanted):
-    """figures: (value, what it is of); all must reach `wanted`."""
+def dense_share(row):
+    """What the dense product reaches of the limit that `row` names; the weight it reads is 1 / (1 - sparsity) times as large."""
+    return row["share_of_limit"] / row["speedup_vs_dense"] / (1 - row["sparsity"])
+
+
+def shares(rows):
+    return " / ".join(f"{100 * statistics.median(one(r) for r in rows):.0f} %" for one in (lambda r: r["share_of_limit"], dense_share))
+
+
+def show(target, figures, wanted, rows=()):
+    """figures: (value, what it is of); all must reach `wanted`. rows: theirs, where the limit says what stops them."""
     figures.sort()
     met = sum(value >= wanted for value, _ in figures)
     text = f"{figures[0][0]:.2f} ({figures[0][1]}) to {figures[-1][0]:.2f} ({figures[-1][1]}), median {statistics.median(v for v, _ in figures):.2f}"
-    print(f"| {target} | {wanted:g} | {text} | {met} of {len(figures)} |", flush=True)
+    print(f"| {target} | {wanted:g} | {text} | {met} of {len(figures)} | {shares(rows) if rows else ''} |", flush=True)
 
 
 def density_targets(kernels):
     rows = kernels(BLOCKS, [4, 16, 64, 256], [0.5, 0.75, 0.9, 0.95])
     print(f"peak of multiply-adds {rows['limits']['peak_gflops']:.0f} GFLOP/s\n")
-    print("| target | wanted | worst to best | met |\n|---|---|---|---|")
+    print("| target | wanted | worst to best | met | of the limit: ours / dense |\n|---|---|---|---|---|")
     for block in BLOCKS:
         for large in (False, True):
             wanted = 0.8 if large else 0.9
@@ -113,16 +123,16 @@ def density_targets(kernels):
                 some = [r for r in mine if (r["n"] < 16) == few]
                 if some:
                     show(f"{block} f32, {'n = 4' if few else 'n >= 16'}{', 4096x4096' if large else ''}: speed-up times density",
-                         [(r["speedup_vs_dense"] * (1 - r["sparsity"]), name(r)) for r in some], wanted)
-    few_zeros = kernels(BLOCKS, [4, 64], [0.1, 0.2])["kernels"]
-    show("never slower than dense from 10 % zeros on (20 % for 4096x4096)",
-         [(r["speedup_vs_dense"], name(r)) for r in few_zeros if r["sparsity"] == (0.2 if r["m"] == 4096 else 0.1)], 1)
+                         [(r["speedup_vs_dense"] * (1 - r["sparsity"]), name(r)) for r in some], wanted, some)
+    few_zeros = [r for r in kernels(BLOCKS, [4, 64], [0.1, 0.2])["kernels"] if r["sparsity"] == (0.2 if r["m"] == 4096 else 0.1)]
+    show("never slower than dense from 10 % zeros on (20 % for 4096x4096)", [(r["speedup_vs_dense"], name(r)) for r in few_zeros], 1, few_zeros)
 
 
 def vector_targets(kernels):
     rows = kernels(BLOCKS, [1], [0.5, 0.75, 0.9, 0.95])["kernels"]
     for block in BLOCKS:
-        show(f"{block} f32, n = 1: share of the machine's limit", [(r["share_of_limit"], name(r)) for r in rows if r["block"] == block], 0.85)
+        some = [r for r in rows if r["block"] == block]
+        show(f"{block} f32, n = 1: share of the machine's limit", [(r["share_of_limit"], name(r)) for r in some], 0.85, some)
     large = [s for s in kernels.shapes if s == "4096x4096"] or kernels.shapes[-1:]
     found = {(r["block"], r["sparsity"], r["dtype"]): r for r in kernels(["16x1", "16x4", "8x4"], [1], [0.5, 0.75, 0.9], "f32,f16,bf16,i8", large)["kernels"]}
     for dtype in ("f16", "bf16", "i8"):
@@ -132,7 +142,8 @@ def vector_targets(kernels):
 
 def unstructured_targets(kernels, peers):
     rows = kernels(["1x1"], [64, 256], [0.3, 0.5, 0.75, 0.9, 0.95])["kernels"]
-    show("1x1 f32, n >= 64: speed-up at 30 % zeros", [(r["speedup_vs_dense"], name(r)) for r in rows if r["sparsity"] == 0.3], 1)
+    few_zeros = [r for r in rows if r["sparsity"] == 0.3]
+    show("1x1 f32, n >= 64: speed-up at 30 % zeros", [(r["speedup_vs_dense"], name(r)) for r in few_zeros], 1, few_zeros)
     if not peers:
         return
     peer = subprocess.Popen([peers, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
