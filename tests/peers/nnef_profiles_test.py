@@ -13,10 +13,10 @@ espalier runs each file, finds the weights packed, and writes it in the other pr
 """
 import json
 import os
+import shutil
 import re
 import subprocess
 import sys
-import tarfile
 import tempfile
 
 import numpy as np
@@ -94,8 +94,7 @@ def unpacked(path):
     """A folder: the Khronos package reads no archives."""
     if os.path.isdir(path):
         return path
-    with tarfile.open(path) as archive:
-        archive.extractall(path + ".d", filter="data")
+    shutil.unpack_archive(path, path + ".d", "gztar")
     return path + ".d"
 
 
