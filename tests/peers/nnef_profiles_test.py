@@ -13,8 +13,8 @@ espalier runs each file, finds the weights packed, and writes it in the other pr
 """
 import json
 import os
-import shutil
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
