@@ -99,16 +99,17 @@ def dense_share(row):
     return row["share_of_limit"] / row["speedup_vs_dense"] / (1 - row["sparsity"])
 
 
-def shares(rows):
-    return " / ".join(f"{100 * statistics.median(one(r) for r in rows):.0f} %" for one in (lambda r: r["share_of_limit"], dense_share))
+def shares(rows, dense):
+    kinds = [lambda r: r["share_of_limit"]] + [dense_share] * dense
+    return " / ".join(f"{100 * statistics.median(map(kind, rows)):.0f} %" for kind in kinds)
 
 
-def show(target, figures, wanted, rows=()):
-    """figures: (value, what it is of); all must reach `wanted`. rows: theirs, where the limit says what stops them."""
+def show(target, figures, wanted, rows=(), dense=False):
+    """figures: (value, what it is of); all must reach `wanted`. rows: ours of these; dense: whether the target is a ratio to the dense product."""
     figures.sort()
     met = sum(value >= wanted for value, _ in figures)
     text = f"{figures[0][0]:.2f} ({figures[0][1]}) to {figures[-1][0]:.2f} ({figures[-1][1]}), median {statistics.median(v for v, _ in figures):.2f}"
-    print(f"| {target} | {wanted:g} | {text} | {met} of {len(figures)} | {shares(rows) if rows else ''} |", flush=True)
+    print(f"| {target} | {wanted:g} | {text} | {met} of {len(figures)} | {shares(rows, dense) if rows else ''} |", flush=True)
 
 
 def density_targets(kernels):
@@ -123,32 +124,33 @@ def density_targets(kernels):
                 some = [r for r in mine if (r["n"] < 16) == few]
                 if some:
                     show(f"{block} f32, {'n = 4' if few else 'n >= 16'}{', 4096x4096' if large else ''}: speed-up times density",
-                         [(r["speedup_vs_dense"] * (1 - r["sparsity"]), name(r)) for r in some], wanted, some)
+                         [(r["speedup_vs_dense"] * (1 - r["sparsity"]), name(r)) for r in some], wanted, some, dense=True)
     few_zeros = [r for r in kernels(BLOCKS, [4, 64], [0.1, 0.2])["kernels"] if r["sparsity"] == (0.2 if r["m"] == 4096 else 0.1)]
-    show("never slower than dense from 10 % zeros on (20 % for 4096x4096)", [(r["speedup_vs_dense"], name(r)) for r in few_zeros], 1, few_zeros)
+    show("never slower than dense from 10 % zeros on (20 % for 4096x4096)", [(r["speedup_vs_dense"], name(r)) for r in few_zeros], 1, few_zeros, dense=True)
 
 
 def vector_targets(kernels):
     rows = kernels(BLOCKS, [1], [0.5, 0.75, 0.9, 0.95])["kernels"]
     for block in BLOCKS:
         some = [r for r in rows if r["block"] == block]
-        show(f"{block} f32, n = 1: share of the machine's limit", [(r["share_of_limit"], name(r)) for r in some], 0.85, some)
+        show(f"{block} f32, n = 1: share of the machine's limit", [(r["share_of_limit"], name(r)) for r in some], 0.85, some, dense=True)
     large = [s for s in kernels.shapes if s == "4096x4096"] or kernels.shapes[-1:]
     found = {(r["block"], r["sparsity"], r["dtype"]): r for r in kernels(["16x1", "16x4", "8x4"], [1], [0.5, 0.75, 0.9], "f32,f16,bf16,i8", large)["kernels"]}
     for dtype in ("f16", "bf16", "i8"):
+        some = {key: r for key, r in found.items() if key[2] == dtype}
         show(f"{dtype} values, n = 1, {large[0]}: times the f32 kernel",
-             [(r["gflops_nonzero"] / found[key[0], key[1], "f32"]["gflops_nonzero"], name(r)) for key, r in found.items() if key[2] == dtype], 1.7)
+             [(r["gflops_nonzero"] / found[key[0], key[1], "f32"]["gflops_nonzero"], name(r)) for key, r in some.items()], 1.7, list(some.values()))
 
 
 def unstructured_targets(kernels, peers):
     rows = kernels(["1x1"], [64, 256], [0.3, 0.5, 0.75, 0.9, 0.95])["kernels"]
     few_zeros = [r for r in rows if r["sparsity"] == 0.3]
-    show("1x1 f32, n >= 64: speed-up at 30 % zeros", [(r["speedup_vs_dense"], name(r)) for r in few_zeros], 1, few_zeros)
+    show("1x1 f32, n >= 64: speed-up at 30 % zeros", [(r["speedup_vs_dense"], name(r)) for r in few_zeros], 1, few_zeros, dense=True)
     if not peers:
         return
     peer = subprocess.Popen([peers, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     block_rows = kernels(["4x4", "16x4"], [16, 64, 256], [0.5, 0.75, 0.9, 0.95])["kernels"]
-    figures = {}
+    figures, measured = {}, {}
     for row in [r for r in rows if r["sparsity"] >= 0.5] + block_rows:
         peer.stdin.write(json.dumps([row["m"], row["k"], row["n"], row["sparsity"], *map(int, row["block"].split("x"))]) + "\n")
         peer.stdin.flush()
@@ -156,11 +158,12 @@ def unstructured_targets(kernels, peers):
         ours = kernels([row["block"]], [row["n"]], [row["sparsity"]], shapes=[f"{row['m']}x{row['k']}"])["kernels"][0]  # in turns
         for one, ms in theirs.items():
             figures.setdefault((row["block"], one), []).append((ms / milliseconds(ours), name(row)))
+            measured.setdefault((row["block"], one), []).append(ours)
     peer.stdin.close()
     peer.wait()
     for (block, one), values in figures.items():
         form = "compressed rows, n >= 64" if block == "1x1" else "block rows, n >= 16"
-        show(f"{block} f32: times {one}'s {form}", values, 2 if block == "1x1" else 1)
+        show(f"{block} f32: times {one}'s {form}", values, 2 if block == "1x1" else 1, measured[block, one])
 
 
 def library_targets(program, seconds):
@@ -178,7 +181,7 @@ def quantized_targets(kernels):
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
     from onnxruntime.quantization import quantize_dynamic
-    figures = []
+    figures, measured = [], []
     for shape in kernels.shapes:
         m, k = map(int, shape.split("x"))
         with tempfile.TemporaryDirectory() as folder:
@@ -200,7 +203,8 @@ def quantized_targets(kernels):
                     times.append(1000 * (time.perf_counter() - start))
                 for row in kernels(["16x4", "8x4"], [n], [0.5, 0.9], "i8", [shape])["kernels"]:
                     figures.append((statistics.median(times) / milliseconds(row) * (1 - row["sparsity"]), name(row)))
-    show("i8 values, n >= 16: speed-up over onnxruntime's dynamic int8 times density", figures, 0.7)
+                    measured.append(row)
+    show("i8 values, n >= 16: speed-up over onnxruntime's dynamic int8 times density", figures, 0.7, measured)
 
 
 def main():
