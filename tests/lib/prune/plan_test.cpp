@@ -304,7 +304,8 @@ TEST_CASE("i8 pays its scale: what would not be smaller stays dense") {
     options.select.min_weights = 1;
     options.values = "i8";
     const PrunePlan plan = make_plan(b.model, options, pool);
-    const Weight& weight = weight_of(pack_weights(b.model, plan, pool), plan.layers[0].layer);
+    const Model packed = pack_weights(b.model, plan, pool);
+    const Weight& weight = weight_of(packed, plan.layers[0].layer);
     // Each output: 4 bytes an input as f32; 1 and a sixteenth of 4, and 4 of scale as i8.
     CHECK(weight.is_sparse() == (inputs >= 2));
   }
