@@ -555,6 +555,7 @@ Type Checker::builtin(const Expr& expr) {
     fail_at(expr.at,
             fmt::format("{} asks for extension KHR_enable_operator_expressions", expr.text));
   }
+  if (!expr.generic.empty()) fail_at(expr.at, fmt::format("{} takes no type", expr.text));
   if (expr.text == "shape_of") fail_at(expr.at, "shape_of went out with NNEF 1.0.1");
   if (expr.items.size() != 1 || !expr.names[0].empty()) {
     fail_at(expr.at, fmt::format("{} takes one argument", expr.text));

@@ -100,6 +100,7 @@ TEST_CASE("operands and structures fit") {
   CHECK(graph_error("n = 6 if [1] == [1] else 5; y = x;") == "5:14: == of integer[] and integer[]");
   CHECK(graph_error("n = 'a' * 2.0; y = x;") == "5:9: * of string and scalar");
   CHECK(graph_error("n = +'a'; y = x;") == "5:5: + of string");
+  CHECK(graph_error("n = length_of<integer>([3]); y = x;") == "5:5: length_of takes no type");
 }
 
 TEST_CASE("fragments are declared as NNEF wants them") {
