@@ -119,26 +119,8 @@ bool is_tensor_literal(const EvalValue& value) {
          value.kind == ValueKind::array;
 }
 
-// Whether the text is a literal (3.1) of an integer or, if `real`, of a scalar.
-bool is_numeric_literal(std::string_view text, bool real) {
-  const auto skip_digits = [&text] {
-    const size_t count = std::min(text.find_first_not_of("0123456789"), text.size());
-    text.remove_prefix(count);
-    return count > 0;
-  };
-  const auto skip = [&text](std::string_view any_of) {
-    const bool found = !text.empty() && any_of.find(text[0]) != std::string_view::npos;
-    if (found) text.remove_prefix(1);
-    return found;
-  };
-  skip("-");
-  if (!skip_digits()) return false;
-  if (real && skip(".")) skip_digits();
-  if (real && skip("eE")) {
-    skip("+-");
-    if (!skip_digits()) return false;
-  }
-  return text.empty();
+bool is_integer_literal(std::string_view number) {
+  return number.find_first_of(".eE") == std::string_view::npos;
 }
 
 // integer('12'), scalar('-0.5')
@@ -147,7 +129,10 @@ EvalValue number_of_text(const Expr& expr, const std::string& text) {
   errno = 0;
   const EvalValue result = real ? EvalValue::of_scalar(std::strtod(text.c_str(), nullptr))
                                 : EvalValue::of_integer(std::strtoll(text.c_str(), nullptr, 10));
-  if (!is_numeric_literal(text, real) || errno == ERANGE) {
+  const std::string_view digits = std::string_view(text).substr(text.starts_with('-') ? 1 : 0);
+  const bool is_literal = !digits.empty() && number_length(digits) == digits.size() &&
+                          (real || is_integer_literal(digits));
+  if (!is_literal || errno == ERANGE) {
     fail_at(expr.at, fmt::format("'{}' is no {}", printable(text), expr.text));
   }
   return result;
@@ -192,10 +177,6 @@ void Evaluator::run_body(const std::vector<Assignment>& body, Scope& scope) {
       first_identifier(assignment.target, scope.prefix);
     }
     const EvalValue value = eval(assignment.value, scope, &assignment.target);
-    if (scope.fragment == nullptr && assignment.value.kind == Kind::call &&
-        assignment.target.kind == Kind::identifier) {
-      refuse_array(assignment.value, value);  // 3.3.2: identifiers of a graph are tensors
-    }
     assign(assignment.target, value, scope);
   }
 }
@@ -271,7 +252,11 @@ EvalValue Evaluator::eval(const Expr& expr, Scope& scope, const Expr* target) {
       return list(expr, scope, target);
     case Kind::call: {
       const EvalValue results = call(expr, scope, target);
-      if (target == nullptr) refuse_array(expr, results);  // 3.3.3, Invocation Chaining
+      // 3.3.3, Invocation Chaining; 3.3.2, Identifier Usage: those of a graph are tensors.
+      const bool in_graph = scope.fragment == nullptr;
+      if (target == nullptr || (in_graph && target->kind == Kind::identifier)) {
+        refuse_array(expr, results);
+      }
       return results;
     }
     case Kind::subscript:
@@ -290,7 +275,7 @@ EvalValue Evaluator::eval(const Expr& expr, Scope& scope, const Expr* target) {
 }
 
 EvalValue Evaluator::number(const Expr& expr) const {
-  if (expr.text.find_first_of(".eE") == std::string::npos) {
+  if (is_integer_literal(expr.text)) {
     int64_t value = 0;
     for (const char c : expr.text) {
       value = checked(checked_mul<int64_t>(value, 10), expr.at);

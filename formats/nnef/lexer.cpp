@@ -19,6 +19,27 @@ void fail_at(Position at, std::string_view text) {
   throw Error(Fault::kFormat, fmt::format("{}:{}: {}", at.line, at.column, text));
 }
 
+// Digits, then a fraction, then an exponent; tract also writes a point without digits after it.
+size_t number_length(std::string_view text) {
+  const auto at = [text](size_t i) { return i < text.size() ? text[i] : '\0'; };
+  size_t length = 0;
+  const auto skip_digits = [&] {
+    while (is_digit(at(length))) ++length;
+  };
+  skip_digits();
+  if (length == 0) return 0;
+  if (at(length) == '.') {
+    ++length;
+    skip_digits();
+  }
+  const size_t sign = at(length + 1) == '+' || at(length + 1) == '-' ? 1 : 0;
+  if ((at(length) == 'e' || at(length) == 'E') && is_digit(at(length + 1 + sign))) {
+    length += 1 + sign;
+    skip_digits();
+  }
+  return length;
+}
+
 void Lexer::advance() {
   if (text_[offset_++] == '\n') {
     ++at_.line;
@@ -63,18 +84,8 @@ Token Lexer::next() {
   return symbol(token);
 }
 
-// Digits, then a fraction, then an exponent; tract also writes a point without digits after it.
 Token Lexer::number(Token token) {
-  while (is_digit(peek())) advance();
-  if (peek() == '.') {
-    advance();
-    while (is_digit(peek())) advance();
-  }
-  const size_t sign = peek(1) == '+' || peek(1) == '-' ? 1 : 0;
-  if ((peek() == 'e' || peek() == 'E') && is_digit(peek(1 + sign))) {
-    for (size_t i = 0; i <= sign; ++i) advance();
-    while (is_digit(peek())) advance();
-  }
+  for (size_t left = number_length(text_.substr(offset_)); left > 0; --left) advance();
   if (is_letter(peek())) fail_at(at_, "a letter right after a number");
   token.kind = Token::Kind::number;
   token.text = text_.substr(token.begin, offset_ - token.begin);

@@ -16,6 +16,9 @@ struct Token {
   size_t begin = 0;       ///< offset into the document
 };
 
+/// Bytes of the number without a sign (3.1, numeric literals) that the text begins with; 0: none.
+size_t number_length(std::string_view text);
+
 /// Cuts a document into tokens, one at a time; `#` comments go to the end of the line. Takes also
 /// tract's escaped identifiers: i"name with anything".
 class Lexer {
