@@ -2,7 +2,7 @@
 # cmake/toolchains/arm.cmake names them.
 find_package(Threads REQUIRED)
 include(cmake/modules.cmake)
-set_source_files_properties(lib/kernels/sparse_int8.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)  # every instruction set rounds alike
+set_source_files_properties(lib/kernels/int8/int8_product.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)  # every instruction set rounds alike
 
 add_library(espalier_headers INTERFACE)
 target_include_directories(espalier_headers SYSTEM INTERFACE ${ESPALIER_ARM_HEADERS})

@@ -10,9 +10,9 @@
 #include <random>
 
 #include "lib/base/log.h"
+#include "lib/kernels/int8/int8_product.h"
 #include "lib/kernels/machine_limits.h"
 #include "lib/kernels/scratch.h"
-#include "lib/kernels/sparse_int8.h"
 #include "lib/kernels/sparse_product.h"
 #include "lib/sparse/pack.h"
 

@@ -9,7 +9,7 @@
 #include "apps/espalier/metric_command.h"
 #include "lib/base/check.h"
 #include "lib/base/log.h"
-#include "lib/prune/layer_rule.h"
+#include "lib/prune/options/layer_rule.h"
 
 namespace espalier {
 namespace {

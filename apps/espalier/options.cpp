@@ -8,7 +8,7 @@
 
 #include "lib/base/error.h"
 #include "lib/passes/pass.h"
-#include "lib/prune/criterion.h"
+#include "lib/prune/score/criterion.h"
 
 namespace espalier {
 namespace {

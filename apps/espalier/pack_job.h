@@ -7,7 +7,7 @@
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "formats/format.h"
-#include "lib/prune/refit.h"
+#include "lib/prune/refit/refit.h"
 
 namespace espalier {
 

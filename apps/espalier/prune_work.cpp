@@ -8,8 +8,8 @@
 #include "apps/espalier/calibration.h"
 #include "apps/espalier/common_options.h"
 #include "lib/base/log.h"
-#include "lib/prune/layer_rule.h"
-#include "lib/prune/sensitivity.h"
+#include "lib/prune/choose/sensitivity.h"
+#include "lib/prune/options/layer_rule.h"
 #include "lib/verify/verify.h"
 
 namespace espalier {

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "lib/calibrate/sequential.h"
-#include "lib/prune/refit.h"
-#include "lib/prune/scored_plan.h"
-#include "lib/prune/sensitivity.h"
+#include "lib/prune/choose/scored_plan.h"
+#include "lib/prune/choose/sensitivity.h"
+#include "lib/prune/refit/refit.h"
 #include "lib/verify/data.h"
 
 namespace espalier {

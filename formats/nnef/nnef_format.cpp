@@ -2,9 +2,9 @@
 
 #include "formats/archive/archive.h"
 #include "formats/format.h"
-#include "formats/nnef/read_dat.h"
-#include "formats/nnef/read_graph.h"
-#include "formats/nnef/write_graph.h"
+#include "formats/nnef/read/dat.h"
+#include "formats/nnef/read/graph.h"
+#include "formats/nnef/write/graph.h"
 #include "lib/base/error.h"
 
 namespace espalier {

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <set>
 
-#include "formats/nnef/call.h"
-#include "formats/nnef/standard_operators.h"
-#include "formats/nnef/write_operators.h"
+#include "formats/nnef/language/standard_operators.h"
+#include "formats/nnef/read/call.h"
+#include "formats/nnef/write/operators.h"
 
 namespace espalier::nnef {
 namespace {

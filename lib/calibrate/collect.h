@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "lib/ops/product_observer.h"
-#include "lib/prune/selection.h"
-#include "lib/prune/statistics.h"
+#include "lib/prune/score/statistics.h"
+#include "lib/prune/select/selection.h"
 
 namespace espalier {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "lib/kernels/multiply_matrices.h"
+#include "lib/kernels/dense/multiply_matrices.h"
 
 namespace espalier {
 namespace {

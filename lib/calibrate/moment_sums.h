@@ -5,7 +5,7 @@
 
 #include "lib/base/thread_pool.h"
 #include "lib/kernels/sparse_product.h"
-#include "lib/prune/statistics.h"
+#include "lib/prune/score/statistics.h"
 
 namespace espalier {
 

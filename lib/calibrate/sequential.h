@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "lib/calibrate/paired.h"
-#include "lib/prune/refit.h"
-#include "lib/prune/scored_plan.h"
+#include "lib/prune/choose/scored_plan.h"
+#include "lib/prune/refit/refit.h"
 
 namespace espalier {
 

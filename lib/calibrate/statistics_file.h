@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "lib/prune/statistics.h"
+#include "lib/prune/score/statistics.h"
 
 namespace espalier {
 

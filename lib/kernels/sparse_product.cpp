@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "lib/kernels/sparse_int8.h"
+#include "lib/kernels/int8/int8_product.h"
 
 namespace espalier {
 

@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "lib/base/thread_pool.h"
-#include "lib/kernels/block_rows.h"
+#include "lib/kernels/sparse/block_rows.h"
 
 namespace espalier {
 

@@ -4,7 +4,7 @@
 #include <array>
 #include <utility>
 
-#include "lib/kernels/elementwise.h"
+#include "lib/kernels/elementwise/elementwise.h"
 #include "lib/ops/op_util.h"
 
 namespace espalier {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/thread_pool.h"
-#include "lib/kernels/multiply_matrices.h"
+#include "lib/kernels/dense/multiply_matrices.h"
 
 namespace espalier {
 

@@ -4,7 +4,7 @@
 #include <cctype>
 #include <cmath>
 
-#include "lib/kernels/elementwise.h"
+#include "lib/kernels/elementwise/elementwise.h"
 #include "lib/ops/op_util.h"
 
 namespace espalier {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "lib/kernels/packed_or_dense.h"
+#include "lib/kernels/sparse/packed_or_dense.h"
 #include "lib/ops/op_util.h"
 
 namespace espalier {

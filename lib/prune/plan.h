@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "lib/base/thread_pool.h"
-#include "lib/prune/criterion.h"
-#include "lib/prune/selection.h"
-#include "lib/prune/statistics.h"
+#include "lib/prune/score/criterion.h"
+#include "lib/prune/score/statistics.h"
+#include "lib/prune/select/selection.h"
 #include "lib/sparse/block_mask.h"
 
 namespace espalier {

@@ -1,6 +1,6 @@
 #include <cstdlib>
 
-#include "formats/nnef/read_dat.h"
+#include "formats/nnef/read/dat.h"
 #include "lib/base/error.h"
 
 // Every item is looked at, so that a tensor that leaves the file shows.

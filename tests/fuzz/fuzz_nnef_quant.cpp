@@ -1,4 +1,4 @@
-#include "formats/nnef/read_graph.h"
+#include "formats/nnef/read/graph.h"
 #include "lib/base/error.h"
 
 namespace {

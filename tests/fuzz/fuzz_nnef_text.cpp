@@ -2,8 +2,8 @@
 #include <array>
 #include <map>
 
-#include "formats/nnef/read_graph.h"
-#include "formats/nnef/write_graph.h"
+#include "formats/nnef/read/graph.h"
+#include "formats/nnef/write/graph.h"
 #include "lib/base/error.h"
 
 namespace {

@@ -17,8 +17,8 @@
 #include "lib/base/mapped_file.h"
 #include "lib/base/output_file.h"
 #include "lib/calibrate/statistics_file.h"
-#include "lib/prune/layer_rule.h"
-#include "lib/prune/plan_json.h"
+#include "lib/prune/options/layer_rule.h"
+#include "lib/prune/options/plan_json.h"
 
 namespace espalier {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "lib/kernels/elementwise.h"
-#include "lib/kernels/multiply_matrices.h"
+#include "lib/kernels/dense/multiply_matrices.h"
+#include "lib/kernels/elementwise/elementwise.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/softmax_row.h"
 

@@ -3,11 +3,11 @@
 #include <span>
 #include <utility>
 
-#include "lib/kernels/conv_product.h"
-#include "lib/kernels/dense_conv.h"
-#include "lib/kernels/elementwise.h"
-#include "lib/kernels/im2col.h"
-#include "lib/kernels/packed_or_dense.h"
+#include "lib/kernels/conv/conv_product.h"
+#include "lib/kernels/conv/dense_conv.h"
+#include "lib/kernels/conv/im2col.h"
+#include "lib/kernels/elementwise/elementwise.h"
+#include "lib/kernels/sparse/packed_or_dense.h"
 #include "lib/ops/epilogue.h"
 #include "lib/ops/fold.h"
 #include "lib/ops/op_util.h"

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "lib/kernels/multiply_matrices.h"
+#include "lib/kernels/dense/multiply_matrices.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/window.h"
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <functional>
 
-#include "lib/kernels/elementwise.h"
-#include "lib/kernels/recurrent_cell.h"
+#include "lib/kernels/elementwise/elementwise.h"
+#include "lib/kernels/elementwise/recurrent_cell.h"
 #include "lib/ops/fold.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/recurrent.h"

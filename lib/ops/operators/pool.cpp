@@ -7,7 +7,7 @@
 #include <span>
 #include <utility>
 
-#include "lib/kernels/elementwise.h"
+#include "lib/kernels/elementwise/elementwise.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/window.h"
 

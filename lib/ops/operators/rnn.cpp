@@ -1,6 +1,6 @@
 // h' = f(W x + R h + Wb + Rb)
 
-#include "lib/kernels/elementwise.h"
+#include "lib/kernels/elementwise/elementwise.h"
 #include "lib/ops/fold.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/recurrent.h"

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "lib/kernels/elementwise.h"
+#include "lib/kernels/elementwise/elementwise.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/run_once.h"
 #include "lib/ops/softmax_row.h"

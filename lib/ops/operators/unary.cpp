@@ -5,7 +5,7 @@
 #include <limits>
 #include <numbers>
 
-#include "lib/kernels/elementwise.h"
+#include "lib/kernels/elementwise/elementwise.h"
 #include "lib/ops/op_util.h"
 
 namespace espalier {

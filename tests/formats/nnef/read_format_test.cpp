@@ -10,7 +10,7 @@
 #include "lib/base/error.h"
 #include "lib/runtime/executor.h"
 #include "lib/sparse/pack.h"
-#include "tests/formats/nnef/read_cases.h"
+#include "tests/formats/nnef/read/cases.h"
 #include "tests/support/shared_files.h"
 #include "tests/support/temporary_folder.h"
 

@@ -4,9 +4,9 @@
 
 #include <cmath>
 
-#include "lib/prune/choose_blocks.h"
-#include "prune_models.h"
-#include "some_statistics.h"
+#include "lib/prune/choose/choose_blocks.h"
+#include "tests/lib/prune/prune_models.h"
+#include "tests/lib/prune/some_statistics.h"
 
 using namespace espalier;
 using namespace espalier::test;

@@ -3,8 +3,8 @@
 #include <random>
 #include <vector>
 
-#include "lib/prune/selection.h"
-#include "lib/prune/statistics.h"
+#include "lib/prune/score/statistics.h"
+#include "lib/prune/select/selection.h"
 
 namespace espalier::test {
 

@@ -1,0 +1,282 @@
+// Packed weights as their parts and a decode.
+#include "formats/nnef/write/packed.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "formats/nnef/language/document.h"
+#include "formats/nnef/write/dat.h"
+#include "lib/base/error.h"
+#include "lib/sparse/pack.h"
+
+namespace espalier::nnef {
+namespace {
+
+template <typename T>
+Tensor narrowed(const std::vector<uint64_t>& values, const Shape& shape) {
+  Tensor result = Tensor::zeros(dtype_of<T>(), shape);
+  std::ranges::transform(values, result.template mutable_data<T>().begin(),
+                         [](uint64_t value) { return static_cast<T>(value); });
+  return result;
+}
+
+DType index_type(uint64_t largest) { return largest <= UINT16_MAX ? DType::kU16 : DType::kU32; }
+
+Tensor integers(const std::vector<uint64_t>& values, DType dtype, const Shape& shape) {
+  return dtype == DType::kU16 ? narrowed<uint16_t>(values, shape)
+                              : narrowed<uint32_t>(values, shape);
+}
+
+// Calls visit(stacked block row, block column) for each block, in order.
+template <typename Visit>
+void for_each_block(const SparseMatrix& matrix, const Visit& visit) {
+  for (size_t row = 0; row + 1 < matrix.row_start.size(); ++row) {
+    for (size_t b = matrix.row_start[row]; b < matrix.row_start[row + 1]; ++b) {
+      visit(row, matrix.col[b]);
+    }
+  }
+}
+
+Tensor grid_index(const SparseMatrix& matrix, DType dtype) {
+  std::vector<uint64_t> pairs;
+  pairs.reserve(2 * matrix.blocks());
+  for_each_block(matrix, [&](size_t row, size_t col) {
+    pairs.push_back(row);
+    pairs.push_back(col);
+  });
+  return integers(pairs, dtype, {static_cast<int64_t>(matrix.blocks()), 2});
+}
+
+Tensor first_elements(const SparseMatrix& matrix, DType dtype) {
+  std::vector<uint64_t> places;
+  places.reserve(matrix.blocks());
+  for_each_block(matrix, [&](size_t row, size_t col) {
+    places.push_back((uint64_t{row} * matrix.block.rows) * matrix.fold.cols +
+                     uint64_t{col} * matrix.block.cols);
+  });
+  return integers(places, dtype, {static_cast<int64_t>(matrix.blocks())});
+}
+
+Tensor element_offsets(const SparseMatrix& matrix, DType dtype) {
+  std::vector<uint64_t> offsets;
+  for (uint64_t r = 0; r < matrix.block.rows; ++r) {
+    for (uint64_t c = 0; c < matrix.block.cols; ++c) offsets.push_back(r * matrix.fold.cols + c);
+  }
+  return integers(offsets, dtype, {matrix.block.rows, matrix.block.cols});
+}
+
+Wire write_index(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix) {
+  const size_t rows = matrix.fold.parts * matrix.grid_rows();
+  const DType dtype = index_type(std::max(rows, matrix.grid_cols()) - 1);
+  return w.part("index", label, dtype, {static_cast<int64_t>(matrix.blocks()), 2},
+                [&matrix, dtype] { return grid_index(matrix, dtype); });
+}
+
+Wire write_values(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix) {
+  return w.part("values", label, matrix.values.dtype(), matrix.values.shape(),
+                [&matrix] { return matrix.values; });
+}
+
+// As f32 where the profile has tract's cast; elsewhere arithmetic with f32 widens what is narrower.
+std::string as_f32_text(const WeightWriter& w, const Wire& wire) {
+  return wire.dtype == DType::kF32 || w.is_plain()
+             ? wire.id
+             : fmt::format("tract_core_cast({}, to = 'f32')", wire.id);
+}
+
+// The decode of the first-element variant.
+Wire write_first(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                 const Shape& shape) {
+  const Wire values = write_values(w, label, matrix);
+  const DType dtype = index_type(matrix.fold.count() - 1);
+  const Wire index = w.part("index", label, dtype, {static_cast<int64_t>(matrix.blocks())},
+                            [&matrix, dtype] { return first_elements(matrix, dtype); });
+  const Wire offsets = w.part("offsets", label, dtype, {matrix.block.rows, matrix.block.cols},
+                              [&matrix, dtype] { return element_offsets(matrix, dtype); });
+  const size_t count = matrix.blocks() * matrix.block.area();
+  w.use(Decode::first);
+  return w.step(
+      "decoded",
+      fmt::format("{}({}, {}, {}, count = [{}], places = [{}, 1], size = [{}], shape = {})",
+                  decode_fragment(Decode::first).name, as_f32_text(w, values), index.id, offsets.id,
+                  count, count, matrix.fold.count(), list(shape)),
+      shape);
+}
+
+Wire write_decode(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                  const Shape& shape) {
+  const DecodeArguments blocks = write_blocks(w, label, matrix, shape);
+  w.use(blocks.kind);
+  return w.step("decoded",
+                fmt::format("{}({}, {}, {}, shape = {})", decode_fragment(blocks.kind).name,
+                            blocks.values, blocks.index, blocks.attributes, list(shape)),
+                shape);
+}
+
+// The extents that count outputs, then ones: as long as `shape`.
+Shape scale_shape(const SparseMatrix& matrix, const Shape& shape) {
+  const size_t outputs = matrix.fold.parts * matrix.fold.rows;
+  Shape result(shape.size(), 1);
+  size_t covered = 1;
+  for (size_t axis = 0; axis < shape.size() && covered != outputs; ++axis) {
+    result[axis] = shape[axis];
+    covered *= static_cast<size_t>(shape[axis]);
+  }
+  if (covered != outputs) {
+    throw Error(Fault::kUnsupported, "its scale folds in a way that NNEF cannot spell");
+  }
+  return result;
+}
+
+// blocks * scale, one factor for each output.
+Wire scale_rows(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                const Wire& blocks, const Shape& shape) {
+  const Shape extents = scale_shape(matrix, shape);
+  const Wire scale = w.part("scale", label, DType::kF32, extents,
+                            [&matrix, extents] { return matrix.scale.reshaped(extents); });
+  return w.step("scaled", fmt::format("mul({}, {})", blocks.id, scale.id), shape);
+}
+
+Wire add_diagonal(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                  const Wire& blocks, const Shape& shape) {
+  const Tensor& diagonal = matrix.diagonal;
+  const Wire values =
+      w.part("diag", label, diagonal.dtype(), {static_cast<int64_t>(diagonal.count())}, [&matrix] {
+        return matrix.diagonal.reshaped({static_cast<int64_t>(matrix.diagonal.count())});
+      });
+  w.use(Decode::diagonal);
+  const size_t n = matrix.fold.rows, parts = matrix.fold.parts;
+  const Wire square = w.step(
+      "diagonal",
+      fmt::format("{}({}, column = [{}, {}, 1], padding = [(0, 0), (0, 0), (0, {})], flat = [{}, "
+                  "{}], keep = [{}], shape = {})",
+                  decode_fragment(Decode::diagonal).name, as_f32_text(w, values), parts, n, n,
+                  parts, n * (n + 1), n * n, list(shape)),
+      shape);
+  return w.step("whole", fmt::format("add({}, {})", blocks.id, square.id), shape);
+}
+
+// 1 where a block or a diagonal lies.
+Tensor mask_of(const SparseMatrix& matrix) {
+  const auto ones = [](const Tensor& tensor) {
+    const std::vector<float> values(tensor.count(), 1.0F);
+    return from_f32(values, DType::kF32, tensor.shape());
+  };
+  SparseMatrix covered = matrix;
+  covered.dtype = DType::kF32;
+  covered.values = ones(matrix.values);
+  covered.scale = Tensor();
+  if (matrix.has_diagonal()) covered.diagonal = ones(matrix.diagonal);
+  const Tensor dense = decode(covered);
+  Tensor mask = Tensor::zeros(DType::kBool, matrix.shape);
+  std::ranges::transform(dense.data<float>(), mask.mutable_data<uint8_t>().begin(),
+                         [](float value) { return static_cast<uint8_t>(value != 0 ? 1 : 0); });
+  return mask;
+}
+
+}  // namespace
+
+Wire WeightWriter::variable(std::string name, std::string label, DType dtype, const Shape& shape,
+                            std::function<Tensor()> make) const {
+  // Decodes of the plain profiles take scalars, whatever these are stored as.
+  const std::string_view type = dtype == DType::kI8 && is_plain() ? "scalar" : nnef_type(dtype);
+  const std::string line =
+      fmt::format("variable<{}>(shape = {}, label = {})", type, list(shape), nnef::quoted(label));
+  static_cast<void>(dat_header(dtype, shape));  // a size that does not fit is an error here
+  state.variables[name] = {std::move(label), std::move(make)};
+  state.variable_order.push_back(name);
+  return state.text.assign(std::move(name), line, Extents(shape.begin(), shape.end()), dtype);
+}
+
+Wire WeightWriter::part(std::string_view suffix, const std::string& label, DType dtype,
+                        const Shape& shape, std::function<Tensor()> make) const {
+  return variable(state.names.identifier(fmt::format("{}_{}", id, suffix)),
+                  fmt::format("{}/{}", label, suffix), dtype, shape, std::move(make));
+}
+
+Wire WeightWriter::step(std::string_view suffix, std::string expression, const Shape& shape,
+                        DType dtype) const {
+  return state.text.assign(state.names.identifier(fmt::format("{}_{}", id, suffix)),
+                           std::move(expression), Extents(shape.begin(), shape.end()), dtype);
+}
+
+bool WeightWriter::is_plain() const {
+  return state.options.profile == "portable" || state.options.profile == "opaque";
+}
+
+void WeightWriter::use(Decode kind) const {
+  if (const std::optional<Decode> inner = decode_called_by(kind)) use(*inner);
+  if (std::ranges::find(state.decodes, kind) == state.decodes.end()) state.decodes.push_back(kind);
+}
+
+bool is_ragged(const SparseMatrix& matrix) {
+  return matrix.fold.rows % matrix.block.rows != 0 || matrix.fold.cols % matrix.block.cols != 0;
+}
+
+Shape decoded_shape(const SparseMatrix& matrix) {
+  Shape shape = matrix.shape;
+  if (!matrix.fold.transposed) return shape;
+  const size_t rank = shape.size();
+  if (rank < 2 || shape[rank - 2] != static_cast<int64_t>(matrix.fold.cols) ||
+      shape[rank - 1] != static_cast<int64_t>(matrix.fold.rows)) {
+    throw Error(Fault::kUnsupported, "it folds in a way that NNEF cannot spell");
+  }
+  std::swap(shape[rank - 2], shape[rank - 1]);
+  return shape;
+}
+
+DecodeArguments write_blocks(const WeightWriter& w, const std::string& label,
+                             const SparseMatrix& matrix, const Shape& shape) {
+  const size_t parts = matrix.fold.parts, rows = matrix.grid_rows(), cols = matrix.grid_cols();
+  const auto [br, bc] = matrix.block;
+  DecodeArguments result;
+  result.values = write_values(w, label, matrix).id;
+  result.index = write_index(w, label, matrix).id;
+  result.attributes = fmt::format("grid = [{}, {}, {}, {}]", parts * rows, cols, br, bc);
+  if (!is_ragged(matrix)) {
+    result.kind = Decode::grid;
+  } else if (parts == 1 && shape.size() == 2) {
+    result.kind = Decode::ragged;
+    result.attributes += fmt::format(", padded = [{}, {}]", rows * br, cols * bc);
+  } else {
+    result.kind = Decode::parts;
+    result.attributes += fmt::format(", padded = [{}, {}, {}], keep = [{}, {}]", parts, rows * br,
+                                     cols * bc, matrix.fold.rows, matrix.fold.cols);
+  }
+  return result;
+}
+
+Wire write_packed(const WeightWriter& w, std::string_view name, const SparseMatrix& matrix) {
+  const WriteOptions& options = w.state.options;
+  const std::string label = w.state.names.packed_label(name);
+  const Shape shape = decoded_shape(matrix);
+  Wire result;
+  if (options.profile == "portable") {
+    result = write_portable(w, label, matrix, shape);
+  } else if (options.index == "first-element" && !is_ragged(matrix)) {
+    // A block that sticks out has no place for its further elements in the flat weight.
+    result = write_first(w, label, matrix, shape);
+  } else {
+    result = write_decode(w, label, matrix, shape);
+  }
+  if (matrix.values.dtype() == DType::kI8) result = scale_rows(w, label, matrix, result, shape);
+  if (matrix.has_diagonal()) result = add_diagonal(w, label, matrix, result, shape);
+  if (matrix.dtype == DType::kF32) return result;
+  return w.step("cast",
+                fmt::format("tract_core_cast({}, to = '{}')", result.id, name_of(matrix.dtype)),
+                shape, matrix.dtype);
+}
+
+Wire write_masked(const WeightWriter& w, std::string_view name, const SparseMatrix& matrix) {
+  const std::string label = w.state.names.packed_label(name);
+  const Shape& shape = matrix.shape;
+  const Wire values =
+      w.part("values", label, matrix.dtype, shape, [&matrix] { return decode(matrix); });
+  const Wire mask =
+      w.part("mask", label, DType::kBool, shape, [&matrix] { return mask_of(matrix); });
+  return w.step("masked", fmt::format("select({}, {}, 0.0)", mask.id, values.id), shape,
+                matrix.dtype);
+}
+
+}  // namespace espalier::nnef

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "formats/nnef/write/context.h"
+
+namespace espalier::nnef {
+
+/// One weight being written: where its variables and its decode go.
+struct WeightWriter {
+  WriteState& state;
+  const std::string& id;
+
+  /// `NAME = variable<T>(...)` of a tensor that `make` gives when the file is written.
+  Wire variable(std::string name, std::string label, DType dtype, const Shape& shape,
+                std::function<Tensor()> make) const;
+  /// The variable LABEL/SUFFIX.
+  Wire part(std::string_view suffix, const std::string& label, DType dtype, const Shape& shape,
+            std::function<Tensor()> make) const;
+  /// `ID_SUFFIX = expression;`
+  Wire step(std::string_view suffix, std::string expression, const Shape& shape,
+            DType dtype = DType::kF32) const;
+  /// Whether the profile spells weights without tract's registry: portable, opaque.
+  bool is_plain() const;
+  /// Lets the fragment, and what it calls, stand in the file.
+  void use(Decode kind) const;
+};
+
+bool is_ragged(const SparseMatrix& matrix);
+
+/// The weight's shape with outputs before inputs.
+/// Errors  Fault::kUnsupported where it folds in another way.
+Shape decoded_shape(const SparseMatrix& matrix);
+
+/// Values and grid index of a packed weight as variables; attributes of the decode that fits.
+DecodeArguments write_blocks(const WeightWriter& w, const std::string& label,
+                             const SparseMatrix& matrix, const Shape& shape);
+
+/// The packed weight as [..., outputs, inputs], as options.profile and options.index say. The
+/// matrix must outlive the writing.
+Wire write_packed(const WeightWriter& w, std::string_view name, const SparseMatrix& matrix);
+
+/// Blocks of standard operators alone (write_portable.cpp), f32 in `shape`.
+/// Strips   joined by concat; no intermediate passes kPortableBytes, but for blocks and weights
+///          that do so themselves. A strip without blocks has one of zeros beside the grid.
+Wire write_portable(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                    const Shape& shape);
+constexpr size_t kPortableBytes = size_t{4} << 20;
+
+/// The weight in its own shape as values and a 0/1 mask of the same shape: select(mask, v, 0.0).
+Wire write_masked(const WeightWriter& w, std::string_view name, const SparseMatrix& matrix);
+
+}  // namespace espalier::nnef

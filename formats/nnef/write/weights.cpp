@@ -1,0 +1,119 @@
+// Weights as variables, packed ones as their parts and a decode, or as part of a product.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "formats/nnef/write/context.h"
+#include "formats/nnef/write/packed.h"
+#include "lib/base/error.h"
+#include "lib/sparse/pack.h"
+
+namespace espalier::nnef {
+namespace {
+
+const Weight& weight_of(const WriteState& state, ValueId value) {
+  const Weight* weight = find_weight(state.model.graph, value);
+  ESPALIER_CHECK(weight != nullptr);
+  return *weight;
+}
+
+bool is_packed(const WriteState& state, const Weight& weight) {
+  return weight.is_sparse() && state.options.profile != "dense" &&
+         weight.sparse().fold.count() != 0;
+}
+
+// With outputs in front, whatever its own shape.
+bool is_flipped(const WriteState& state, const Weight& weight) {
+  return is_packed(state, weight) && weight.sparse().fold.transposed &&
+         state.options.index != "mask";
+}
+
+// As stored: a variable, or the decode that may be flipped.
+Wire write_weight(WriteState& state, ValueId value) {
+  const Weight& weight = weight_of(state, value);
+  const std::string& name = state.model.graph.values[value].name;
+  const WeightWriter w{state, state.ids[value]};
+  try {
+    if (is_packed(state, weight)) {
+      return state.options.index == "mask" ? write_masked(w, name, weight.sparse())
+                                           : write_packed(w, name, weight.sparse());
+    }
+    return w.variable(
+        state.ids[value], state.names.label(name), weight.dtype(), weight.shape(),
+        [&weight] { return weight.is_sparse() ? decode(weight.sparse()) : weight.dense(); });
+  } catch (Error& error) {
+    error.add_context(fmt::format("weight '{}'", printable(name)));
+    throw;
+  }
+}
+
+Decode product_with(Decode decode, bool has_bias) {
+  if (decode == Decode::parts) return Decode::matmul_parts;
+  if (decode == Decode::ragged) return has_bias ? Decode::linear_ragged : Decode::matmul_ragged;
+  return has_bias ? Decode::linear : Decode::matmul;
+}
+
+}  // namespace
+
+std::optional<std::string> sparse_product(WriteState& state, ValueId value, bool outputs_first,
+                                          const Wire& input,
+                                          const std::function<std::string()>& bias) {
+  const Weight* weight = find_weight(state.model.graph, value);
+  if (state.options.profile != "operator" || weight == nullptr || !is_packed(state, *weight)) {
+    return std::nullopt;
+  }
+  const SparseMatrix& matrix = weight->sparse();
+  const size_t rank = input.extents->size();
+  const bool plain = !matrix.has_diagonal() && matrix.dtype == DType::kF32 &&
+                     input.dtype == DType::kF32 && matrix.values.dtype() != DType::kI8 &&
+                     matrix.shape.size() >= 2 && matrix.shape.size() <= rank;
+  if (!plain || outputs_first == matrix.fold.transposed) return std::nullopt;
+  const std::string& name = state.model.graph.values[value].name;
+  try {
+    Shape shape = decoded_shape(matrix);
+    shape.insert(shape.begin(), rank - shape.size(), 1);
+    auto found = state.products.find({value, rank});
+    if (found == state.products.end()) {
+      const WeightWriter w{state, state.ids[value]};
+      found = state.products
+                  .emplace(std::pair(value, rank),
+                           write_blocks(w, state.names.packed_label(name), matrix, shape))
+                  .first;
+    }
+    const DecodeArguments& blocks = found->second;
+    const Decode kind = product_with(blocks.kind, bias != nullptr);
+    WeightWriter{state, state.ids[value]}.use(kind);
+    return fmt::format("{}({}, {}, {}{}, {}, shape = {})", decode_fragment(kind).name, input.id,
+                       blocks.values, blocks.index, bias ? ", " + bias() : "", blocks.attributes,
+                       list(shape));
+  } catch (Error& error) {
+    error.add_context(fmt::format("weight '{}'", printable(name)));
+    throw;
+  }
+}
+
+MatrixWire matrix_wire(WriteState& state, ValueId value) {
+  const Weight& weight = weight_of(state, value);
+  if (!is_flipped(state, weight)) return {weight_wire(state, value), false};
+  const auto found = state.flipped.find(value);
+  if (found != state.flipped.end()) return {found->second, true};
+  return {state.flipped[value] = write_weight(state, value), true};
+}
+
+Wire weight_wire(WriteState& state, ValueId value) {
+  if (const auto found = state.wires.find(value); found != state.wires.end()) return found->second;
+  const Weight& weight = weight_of(state, value);
+  Wire wire;
+  if (is_flipped(state, weight)) {
+    wire = matrix_wire(state, value).wire;
+    std::vector<int64_t> axes;
+    for (size_t i = 0; i < wire.extents->size(); ++i) axes.push_back(static_cast<int64_t>(i));
+    std::swap(axes[axes.size() - 2], axes[axes.size() - 1]);
+    wire = state.text.transpose(wire, axes, state.ids[value]);
+  } else {
+    wire = write_weight(state, value);
+  }
+  return state.wires[value] = wire;
+}
+
+}  // namespace espalier::nnef

@@ -1,0 +1,17 @@
+// Blocks of 16 outputs x 1 input.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "lib/kernels/sparse/16x1.cpp"
+#define ESPALIER_ROWS 16
+#define ESPALIER_COLS 1
+#include "lib/kernels/sparse/block_loops-inl.h"
+
+#if HWY_ONCE
+namespace espalier {
+
+extern constinit const SparseKernel kernel_16x1{
+    .name = kLoops.name, .block = {16, 1}, .prepare = [](const SparseMatrix& weight) {
+      return make_block_product(weight, kLoops);
+    }};
+
+}  // namespace espalier
+#endif  // HWY_ONCE

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "lib/kernels/sparse/block_rows.h"
+
+namespace espalier {
+
+/// Samples of a panel are padded to a multiple of this; it is a multiple of every vector length.
+inline constexpr size_t kPanelStep = 16;
+inline constexpr size_t kMaxPanel = 64;  ///< samples of the widest panel
+
+/// Block rows first .. last - 1 of Y = W X for a panel of samples, samples in the lanes; w by
+/// order_rows. Of a block row only the blocks begin[row] .. end[row] - 1 count, so that inputs may
+/// be taken in several cuts: the first starts from bias and diagonal, the others add.
+struct RowsTask {
+  const BlockRows* w = nullptr;
+  size_t first = 0, last = 0;
+  const uint32_t *begin = nullptr, *end = nullptr;
+  bool starts = true;
+  const float* panel = nullptr;  ///< [padded_k, width]
+  size_t width = 0;              ///< 4, 8, or a multiple of kPanelStep up to kMaxPanel
+  const float* bias = nullptr;   ///< null: none
+  /// Output o of sample s is y[(o - first_output) * y_stride + s]; all of `width` are written.
+  float* y = nullptr;
+  size_t first_output = 0, y_stride = 0;
+};
+
+/// The same for a few samples, with the inputs of a block in the lanes (block.cols a multiple of
+/// 4), or one after another. Input i of sample s is x[s * x_stride + i], up to padded_k; output o
+/// is y[s * y_sample + o * y_output].
+struct DotsTask {
+  const BlockRows* w;
+  size_t first, last;
+  const float* x;
+  size_t samples, x_stride;
+  const float* bias;
+  float* y;
+  size_t y_sample, y_output;
+};
+
+}  // namespace espalier

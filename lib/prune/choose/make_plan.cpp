@@ -1,0 +1,269 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lib/base/error.h"
+#include "lib/base/log.h"
+#include "lib/prune/choose/choose_blocks.h"
+#include "lib/prune/choose/scored_plan.h"
+#include "lib/prune/refit/layer_bias.h"
+#include "lib/prune/score/layer_moments.h"
+#include "lib/sparse/pack.h"
+
+namespace espalier {
+namespace {
+
+// FNV-1a: numbers drawn for a layer depend on its name alone, not on its place.
+uint64_t seed_of(const std::string& name, uint64_t seed) {
+  uint64_t hash = 0xCBF29CE484222325 ^ seed;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return hash;
+}
+
+LayerPlan planned(const Layer& layer, const LayerSettings& settings, bool keep_diagonal) {
+  LayerPlan plan;
+  plan.layer = layer;
+  plan.block = settings.block;
+  plan.nm = settings.nm;
+  plan.method = settings.method;
+  plan.sparsity = settings.sparsity;
+  plan.diagonal = keep_diagonal && layer.square;
+  if (!settings.skipped_by.empty() && layer.left_out.empty())
+    plan.layer.left_out = fmt::format("skipped by layer rule \"{}\"", settings.skipped_by);
+  return plan;
+}
+
+// The statistics that a layer's criterion needs. Where there are none its method becomes l2.
+class Moments {
+ public:
+  Moments(const Model& model, const PruneOptions& options, const std::vector<Layer>& layers,
+          const Statistics* statistics)
+      : model_(model), statistics_(statistics) {
+    centred_.assign(layers.size(), false);
+    if (statistics == nullptr || !options.refit) return;
+    const auto biases = layer_biases(model, layers);
+    for (size_t i = 0; i < layers.size(); ++i) centred_[i] = biases[i].has_value();
+  }
+
+  std::optional<LayerMoments> of(LayerPlan& plan, size_t index) {
+    if (!find_criterion(plan.method)->needs_moments) return std::nullopt;
+    if (statistics_ == nullptr) {
+      throw Error(Fault::kUsage, fmt::format("method {} wants calibration data", plan.method));
+    }
+    auto moments = layer_moments(model_, plan.layer, *statistics_, centred_[index]);
+    if (!moments) {
+      warn(fmt::format("weight {}: no statistics of its inputs: chosen by l2, not by {}",
+                       plan.layer.weight, plan.method));
+      plan.method = "l2";
+    } else {
+      look_at_samples(plan, *moments);
+    }
+    return moments;
+  }
+
+ private:
+  void look_at_samples(const LayerPlan& plan, const LayerMoments& moments) {
+    for (const MomentGroup& group : moments.groups) {
+      if (warned_ || group.samples >= plan.layer.fold.cols) continue;
+      warn(fmt::format("weight {}: {} samples for {} inputs: more calibration data would serve it",
+                       plan.layer.weight, group.samples, plan.layer.fold.cols));
+      warned_ = true;
+    }
+  }
+
+  const Model& model_;
+  const Statistics* statistics_;
+  std::vector<bool> centred_;
+  bool warned_ = false;
+};
+
+// The rows that pruning is to come near to (wanted_weights), those with NaN or infinities as they
+// are.
+Tensor wanted_from(const Tensor& dense, const Fold& fold, const LayerMoments& moments) {
+  if (std::ranges::all_of(moments.groups,
+                          [](const MomentGroup& group) { return group.target.size() == 0; }))
+    return dense;
+  const std::vector<float> from = to_f32(dense);
+  std::vector<float> to = from;
+  Eigen::MatrixXd rows(static_cast<Eigen::Index>(fold.rows), static_cast<Eigen::Index>(fold.cols));
+  for (size_t part = 0; part < fold.parts; ++part) {
+    for (size_t r = 0; r < fold.rows; ++r) {
+      for (size_t c = 0; c < fold.cols; ++c)
+        rows(static_cast<Eigen::Index>(r), static_cast<Eigen::Index>(c)) =
+            from[fold.offset(part, r, c)];
+    }
+    const Eigen::MatrixXd wanted = wanted_weights(rows, moments.of_part(part));
+    for (size_t r = 0; r < fold.rows; ++r) {
+      if (!wanted.row(static_cast<Eigen::Index>(r)).allFinite()) continue;
+      for (size_t c = 0; c < fold.cols; ++c)
+        to[fold.offset(part, r, c)] =
+            static_cast<float>(wanted(static_cast<Eigen::Index>(r), static_cast<Eigen::Index>(c)));
+    }
+  }
+  return from_f32(to, DType::kF32, dense.shape());
+}
+
+BlockScores score_layer(const Model& model, const LayerPlan& plan, const LayerMoments* moments,
+                        uint64_t seed, ThreadPool& pool) {
+  const Weight& weight = weight_of(model, plan.layer);
+  Tensor dense = as_f32(weight.is_sparse() ? decode(weight.sparse()) : weight.dense());
+  if (moments != nullptr) dense = wanted_from(dense, plan.layer.fold, *moments);
+  BlockScores result{plan.layer.fold, plan.block, plan.diagonal, {}};
+  const BlockMask grid(plan.block, {0, plan.layer.fold.rows, plan.layer.fold.cols}, true);
+  const size_t rows = plan.layer.fold.parts * grid.grid_rows();
+  result.scores.resize(rows * grid.grid_cols());
+  const ScoreContext context{{dense.data<float>().data(), plan.layer.fold},
+                             plan.block,
+                             plan.diagonal,
+                             seed_of(plan.layer.weight, seed),
+                             moments,
+                             plan.nm ? plan.nm->keep : 0,
+                             plan.nm ? plan.nm->of : 0,
+                             plan.sparsity};
+  const Criterion& criterion = *find_criterion(plan.method);
+  if (criterion.score_layer != nullptr) {
+    criterion.score_layer(context, pool, result.scores);
+    return result;
+  }
+  const size_t tasks = std::min(rows, 4 * pool.threads());
+  pool.for_each(tasks, [&](size_t i) {
+    criterion.score(context, rows * i / tasks, rows * (i + 1) / tasks, result.scores);
+  });
+  return result;
+}
+
+// Says once that a model holds NaN weights, naming the first: their blocks score infinity.
+class NanWarning {
+ public:
+  void look_at(const Model& model, const LayerPlan& plan, const BlockScores& scores) {
+    if (warned_) return;
+    if (std::ranges::none_of(scores.scores, [](float s) { return std::isinf(s); })) return;
+    const Weight& weight = weight_of(model, plan.layer);
+    const std::vector<float> values =
+        to_f32(weight.is_sparse() ? weight.sparse().values : weight.dense());
+    if (std::ranges::none_of(values, [](float v) { return std::isnan(v); })) return;
+    warn(fmt::format("weight {} holds NaN: the blocks that hold it are kept", plan.layer.weight));
+    warned_ = true;
+  }
+
+ private:
+  bool warned_ = false;
+};
+
+void choose_layer(const BlockScores& scores, const LayerSettings& settings, LayerPlan& plan,
+                  ThreadPool& pool) {
+  plan.mask = BlockMask(plan.block, plan.layer.fold, true);
+  if (plan.nm) {
+    keep_n_of_m(scores, *plan.nm, plan.mask, pool);
+  } else if (settings.gate_density.empty()) {
+    const PartRange all{&scores, 0, scores.fold.parts, 1, &plan.mask};
+    drop_lowest({&all, 1}, plan.sparsity, pool);
+  } else {
+    for (size_t part = 0; part < scores.fold.parts; ++part) {
+      const PartRange gate{&scores, part, part + 1, 1, &plan.mask};
+      drop_lowest({&gate, 1}, 1 - settings.gate_density[part % settings.gate_density.size()], pool);
+    }
+  }
+}
+
+// One threshold for all of them. Scores of different block shapes are brought to that of one
+// weight. `distances`: whatever the methods were, scores are of one kind.
+void choose_globally(const std::vector<const BlockScores*>& scores,
+                     const std::vector<LayerPlan*>& plans, double sparsity, bool distances,
+                     ThreadPool& pool) {
+  std::vector<PartRange> ranges;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    LayerPlan& plan = *plans[i];
+    if (!distances && plan.method != plans[0]->method) {
+      throw Error(Fault::kUsage,
+                  fmt::format("scope global compares scores of one method: {} has {}, {} has {}",
+                              printable(plans[0]->layer.weight), plans[0]->method,
+                              printable(plan.layer.weight), plan.method));
+    }
+    plan.mask = BlockMask(plan.block, plan.layer.fold, true);
+    const double power = distances ? 1 : find_criterion(plan.method)->area_power;
+    const double scale = std::pow(static_cast<double>(plan.block.area()), -power);
+    ranges.push_back({scores[i], 0, plan.layer.fold.parts, static_cast<float>(scale), &plan.mask});
+  }
+  drop_lowest(ranges, sparsity, pool);
+}
+
+}  // namespace
+
+ScoredPlan score_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
+                      const Statistics* statistics) {
+  const std::vector<Layer> layers = select_layers(model, options.select);
+  ScoredPlan scored;
+  scored.plan.options = options;
+  scored.settings = layer_settings(layers, options);
+  scored.scores.resize(layers.size());
+  scored.shared.resize(layers.size());
+  scored.plan.layers.reserve(layers.size());
+  NanWarning nan;
+  Moments all_moments(model, options, layers, statistics);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const LayerSettings& settings = scored.settings[i];
+    LayerPlan& layer =
+        scored.plan.layers.emplace_back(planned(layers[i], settings, options.keep_diagonal));
+    if (!layer.layer.left_out.empty()) continue;
+    const std::optional<LayerMoments> moments = all_moments.of(layer, i);
+    scored.scores[i] = score_layer(model, layer, moments ? &*moments : nullptr, options.seed, pool);
+    nan.look_at(model, layer, scored.scores[i]);
+    // A layer that lacks statistics has scores of another kind: it reaches the target by itself.
+    const bool other_kind = layer.method != settings.method;
+    scored.shared[i] = options.scope != "layer" && !settings.own_target && !other_kind;
+  }
+  return scored;
+}
+
+PrunePlan choose_plan(const ScoredPlan& scored, double sparsity, ThreadPool& pool) {
+  PrunePlan plan = scored.plan;
+  plan.options.sparsity = sparsity;
+  std::vector<const BlockScores*> shared_scores;
+  std::vector<LayerPlan*> shared;
+  for (size_t i = 0; i < plan.layers.size(); ++i) {
+    LayerPlan& layer = plan.layers[i];
+    if (!layer.layer.left_out.empty()) continue;
+    if (!scored.settings[i].own_target) layer.sparsity = sparsity;
+    if (scored.shared[i]) {
+      shared_scores.push_back(&scored.scores[i]);
+      shared.push_back(&layer);
+    } else {
+      choose_layer(scored.scores[i], scored.settings[i], layer, pool);
+    }
+  }
+  if (!shared.empty()) {
+    choose_globally(shared_scores, shared, sparsity, scored.distances, pool);
+  }
+  return plan;
+}
+
+LayerPlan choose_one(const ScoredPlan& scored, size_t index, double sparsity, ThreadPool& pool) {
+  LayerPlan plan = scored.plan.layers[index];
+  plan.mask = BlockMask(plan.block, plan.layer.fold, true);
+  const BlockScores& scores = scored.scores[index];
+  const PartRange all{&scores, 0, scores.fold.parts, 1, &plan.mask};
+  drop_lowest({&all, 1}, sparsity, pool);
+  return plan;
+}
+
+LayerPlan choose_again(const Model& model, const ScoredPlan& scored, const LayerPlan& chosen,
+                       size_t index, const Statistics& statistics, bool centred, ThreadPool& pool) {
+  if (!find_criterion(chosen.method)->needs_moments) return chosen;
+  const auto moments = layer_moments(model, chosen.layer, statistics, centred);
+  if (!moments) return chosen;
+  LayerPlan plan = chosen;
+  const BlockScores scores = score_layer(model, plan, &*moments, scored.plan.options.seed, pool);
+  if (scored.shared[index]) plan.sparsity = dropped_share(scores, chosen.mask);
+  choose_layer(scores, scored.settings[index], plan, pool);
+  plan.sparsity = chosen.sparsity;
+  return plan;
+}
+
+PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
+                    const Statistics* statistics) {
+  return choose_plan(score_plan(model, options, pool, statistics), options.sparsity, pool);
+}
+
+}  // namespace espalier

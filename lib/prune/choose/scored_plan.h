@@ -1,0 +1,37 @@
+#pragma once
+
+#include <vector>
+
+#include "lib/prune/choose/choose_blocks.h"
+#include "lib/prune/options/layer_settings.h"
+#include "lib/prune/plan.h"
+
+namespace espalier {
+
+/// What make_plan finds before it chooses: masks of any sparsity follow without scoring again.
+/// Vectors are parallel to plan.layers, whose masks are empty.
+struct ScoredPlan {
+  PrunePlan plan;
+  std::vector<LayerSettings> settings;
+  std::vector<BlockScores> scores;  ///< of layers left out: none
+  std::vector<bool> shared;         ///< chosen under one threshold with the others
+  bool distances = false;           ///< shared scores are distances (scores_to_distances)
+};
+
+/// Errors  as make_plan.
+ScoredPlan score_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
+                      const Statistics* statistics);
+
+/// make_plan's second half: `sparsity` is that of all layers without a target of their own.
+PrunePlan choose_plan(const ScoredPlan& scored, double sparsity, ThreadPool& pool);
+
+/// The plan of one layer that reaches `sparsity` by itself.
+LayerPlan choose_one(const ScoredPlan& scored, size_t index, double sparsity, ThreadPool& pool);
+
+/// Layer `index` of `scored` with a mask by other statistics and as many zeros as `chosen` has;
+/// `chosen` itself where its method needs none, or where they lack the layer. `centred`: its bias
+/// is refitted.
+LayerPlan choose_again(const Model& model, const ScoredPlan& scored, const LayerPlan& chosen,
+                       size_t index, const Statistics& statistics, bool centred, ThreadPool& pool);
+
+}  // namespace espalier

@@ -1,0 +1,196 @@
+#include <algorithm>
+
+#include "lib/base/error.h"
+#include "lib/prune/pack/mask_dense.h"
+#include "lib/prune/plan.h"
+#include "lib/sparse/element_bits.h"
+#include "lib/sparse/pack.h"
+#include "lib/sparse/pack_rules.h"
+
+namespace espalier {
+namespace {
+
+using Stored = std::variant<Tensor, SparseMatrix>;
+
+Tensor dense_of(const Weight& weight) {
+  return weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+}
+
+DType values_type(std::string_view values, DType own) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
+    if (values == name_of(dtype)) return dtype;
+  }
+  return own;
+}
+
+// Whether all elements of a block are zeros of either sign, diagonal ones kept apart left aside.
+template <typename T>
+bool is_zero_block(const Tensor& dense, const Fold& fold, BlockShape block, bool diagonal,
+                   size_t part, size_t block_row, size_t block_col) {
+  const size_t r0 = block_row * block.rows, c0 = block_col * block.cols;
+  const size_t r1 = std::min<size_t>(r0 + block.rows, fold.rows);
+  const size_t c1 = std::min<size_t>(c0 + block.cols, fold.cols);
+  for (size_t r = r0; r < r1; ++r) {
+    for (size_t c = c0; c < c1; ++c) {
+      if (diagonal && r == c) continue;
+      if (!is_zero(load_bits<T>(dense.bytes().data(), fold.offset(part, r, c)))) return false;
+    }
+  }
+  return true;
+}
+
+// `mask` without the kept blocks that hold only zeros. Most blocks are told by their first element.
+template <typename T>
+BlockMask without_zero_blocks(const Tensor& dense, const LayerPlan& plan) {
+  BlockMask mask = plan.mask;
+  size_t index = 0;
+  for (size_t part = 0; part < mask.parts; ++part) {
+    for (size_t row = 0; row < mask.grid_rows(); ++row) {
+      for (size_t col = 0; col < mask.grid_cols(); ++col, ++index) {
+        if (mask.kept[index] &&
+            is_zero_block<T>(dense, plan.layer.fold, mask.block, plan.diagonal, part, row, col))
+          mask.kept[index] = false;
+      }
+    }
+  }
+  return mask;
+}
+
+size_t bytes_when_packed(const Fold& fold, const BlockMask& mask, bool diagonal, DType weight,
+                         DType values) {
+  const bool scaled = values == DType::kI8;
+  const size_t block = mask.block.area() * bytes_of(values) + index_bytes(fold, mask.block);
+  const size_t apart = (diagonal ? bytes_of(scaled ? weight : values) : 0) +
+                       (scaled ? sizeof(float) : 0);  // of one output
+  return mask.kept_blocks() * block + fold.parts * fold.rows * apart;
+}
+
+Stored pack_or_mask(const Weight& weight, const LayerPlan& plan, DType values, ThreadPool& pool) {
+  const Tensor dense = dense_of(weight);
+  const BlockMask mask = with_bits_of(
+      dense.dtype(), [&]<typename T>(T) { return without_zero_blocks<T>(dense, plan); });
+  const Fold& fold = plan.layer.fold;
+  if (bytes_when_packed(fold, mask, plan.diagonal, dense.dtype(), values) < dense.bytes().size())
+    return with_values(pack_blocks(dense, fold, mask, plan.diagonal), values);
+  return mask_dense(dense, plan.layer.fold, plan.mask, plan.diagonal, pool);
+}
+
+std::optional<SparseMatrix> smaller(std::optional<SparseMatrix> a, std::optional<SparseMatrix> b) {
+  if (!a || !b) return a ? std::move(a) : std::move(b);
+  return packed_bytes(*b) < packed_bytes(*a) ? std::move(b) : std::move(a);
+}
+
+// In blocks of that shape, with the diagonal apart where that saves bytes and values of the type
+// that `packed` has; nothing where the dense weight is smaller.
+std::optional<SparseMatrix> pack_in(const Tensor& dense, const Layer& layer, BlockShape block,
+                                    const SparseMatrix* packed) {
+  const DType values = packed ? packed->values.dtype() : dense.dtype();
+  const auto pack = [&](bool diagonal) -> std::optional<SparseMatrix> {
+    const BlockMask mask = nonzero_blocks(dense, layer.fold, block, diagonal);
+    if (bytes_when_packed(layer.fold, mask, diagonal, dense.dtype(), values) >=
+        dense.bytes().size())
+      return std::nullopt;
+    SparseMatrix result = pack_blocks(dense, layer.fold, mask, diagonal);
+    return packed ? with_values_like(result, *packed) : std::move(result);
+  };
+  // The diagonal is no multiple of i8's scale.
+  if (values == DType::kI8) return pack(packed->has_diagonal());
+  auto result = pack(false);
+  return layer.square ? smaller(std::move(result), pack(true)) : std::move(result);
+}
+
+std::optional<Stored> pack_losslessly(const Weight& weight, const Layer& layer,
+                                      std::optional<BlockShape> block) {
+  const SparseMatrix* packed = weight.is_sparse() ? &weight.sparse() : nullptr;
+  if (packed && (!block || packed->block == *block)) return std::nullopt;
+  // Scales are of the outputs that the matrix was packed by.
+  if (packed && packed->values.dtype() == DType::kI8 && packed->fold != layer.fold)
+    return std::nullopt;
+  if (!block) {
+    auto smallest = pack_smallest(weight.dense(), layer.fold);
+    return smallest ? std::optional<Stored>(std::move(*smallest)) : std::nullopt;
+  }
+  Tensor dense = dense_of(weight);
+  auto result = pack_in(dense, layer, *block, packed);
+  return result ? Stored(std::move(*result)) : Stored(std::move(dense));
+}
+
+}  // namespace
+
+Model apply_plan(const Model& model, const PrunePlan& plan, ThreadPool& pool) {
+  std::vector<Layer> layers;
+  std::vector<std::optional<Stored>> weights;
+  for (const LayerPlan& layer : plan.layers) {
+    if (!layer.layer.left_out.empty()) continue;
+    layers.push_back(layer.layer);
+    weights.emplace_back(mask_dense(dense_of(weight_of(model, layer.layer)), layer.layer.fold,
+                                    layer.mask, layer.diagonal, pool));
+  }
+  return with_weights(model, layers, std::move(weights));
+}
+
+Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool) {
+  std::vector<const LayerPlan*> plans;
+  for (const LayerPlan& layer : plan.layers) {
+    if (layer.layer.left_out.empty()) plans.push_back(&layer);
+  }
+  std::vector<Layer> layers;
+  for (const LayerPlan* layer : plans) layers.push_back(layer->layer);
+  std::vector<std::optional<Stored>> weights(plans.size());
+  pool.for_each(plans.size(), [&](size_t i) {
+    try {
+      weights[i] = pack_or_mask(weight_of(model, plans[i]->layer), *plans[i],
+                                values_type(plan.options.values, plans[i]->layer.dtype), pool);
+    } catch (Error& error) {
+      error.add_context(printable(plans[i]->layer.weight));
+      throw;
+    }
+  });
+  return with_weights(model, layers, std::move(weights));
+}
+
+Model pack_existing(const Model& model, std::optional<BlockShape> block, ThreadPool& pool) {
+  SelectOptions everything;
+  everything.min_weights = 1;
+  everything.depthwise = true;
+  everything.force = {""};
+  std::vector<Layer> layers = select_layers(model, everything);
+  std::erase_if(layers, [](const Layer& layer) { return !layer.left_out.empty(); });
+  std::vector<std::optional<Stored>> weights(layers.size());
+  pool.for_each(layers.size(), [&](size_t i) {
+    weights[i] = pack_losslessly(weight_of(model, layers[i]), layers[i], block);
+  });
+  return with_weights(model, layers, std::move(weights));
+}
+
+Model with_packed_values(const Model& model, std::string_view values) {
+  const auto round_all = [&](Graph& graph, const std::string& prefix) {
+    for (auto& [value, weight] : graph.weights) {
+      if (!weight.is_sparse()) continue;
+      const SparseMatrix& packed = weight.sparse();
+      try {
+        weight.value = with_values(packed, values_type(values, packed.values.dtype()));
+      } catch (Error& error) {
+        error.add_context(printable(prefix + graph.values[value].name));
+        throw;
+      }
+    }
+  };
+  if (values.empty()) return model;
+  Model result = model;
+  result.graph = transformed(std::move(result.graph), round_all);
+  return result;
+}
+
+Model decode_weights(const Model& model) {
+  const auto decode_all = [](Graph& graph, const std::string&) {
+    for (auto& [value, weight] : graph.weights) {
+      if (weight.is_sparse()) weight.value = decode(weight.sparse());
+    }
+  };
+  Model result = model;
+  result.graph = transformed(std::move(result.graph), decode_all);
+  return result;
+}
+
+}  // namespace espalier

@@ -1,0 +1,160 @@
+#include "lib/prune/refit/refit.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "lib/prune/refit/refit_rows.h"
+#include "lib/prune/score/layer_moments.h"
+#include "lib/sparse/pack.h"
+
+namespace espalier {
+namespace {
+
+using Eigen::Index;
+using Eigen::MatrixXd;
+
+// Refits one layer, one row group at a time.
+class LayerRefit {
+ public:
+  LayerRefit(const LayerPlan& plan, const LayerMoments& moments, const std::vector<float>& dense,
+             const std::optional<LayerBias>& bias)
+      : plan_(plan),
+        fold_(plan.layer.fold),
+        moments_(moments),
+        dense_(dense),
+        values(dense),
+        shifts(bias ? fold_.parts * fold_.rows : 0, 0.0) {}
+
+  size_t groups() const { return fold_.parts * plan_.mask.grid_rows(); }
+
+  void group(size_t index) {
+    const size_t part = index / plan_.mask.grid_rows(), block_row = index % plan_.mask.grid_rows();
+    const size_t first = block_row * plan_.block.rows;
+    const size_t last = std::min<size_t>(first + plan_.block.rows, fold_.rows);
+    std::vector<bool> kept(fold_.cols);
+    for (size_t c = 0; c < fold_.cols; ++c) kept[c] = plan_.mask.at(part, first, c);
+    const MatrixXd before = load(part, first, last);
+    const std::vector<size_t> rows = finite_rows(before);
+    MatrixXd solid(static_cast<Index>(last - first), before.cols());
+    solid.setZero();
+    for (const size_t r : rows)
+      solid.row(static_cast<Index>(r)) = before.row(static_cast<Index>(r));
+    const MomentGroup& moments = moments_.of_part(part);
+    const MatrixXd wanted = wanted_weights(solid, moments);
+    const auto after = refit_rows(wanted, moments.h, kept, plan_.diagonal, first);
+    rows_kept += last - first - (after ? rows.size() : 0);
+    for (size_t r = first; r < last; ++r) {
+      const auto row = static_cast<Index>(r - first);
+      const bool changed = after && std::ranges::count(rows, r - first) != 0;
+      for (size_t c = 0; c < fold_.cols; ++c) {
+        const bool stays = kept[c] || (plan_.diagonal && r == c);
+        float& value = values[fold_.offset(part, r, c)];
+        if (!stays) {
+          value = 0;
+        } else if (changed) {
+          value = static_cast<float>((*after)(row, static_cast<Index>(c)));
+        }
+      }
+      if (changed && !shifts.empty()) {
+        shifts[part * fold_.rows + r] = solid.row(row).dot(moments.original_mean) -
+                                        load(part, r, r + 1, values).row(0).dot(moments.mean);
+      }
+    }
+  }
+
+ private:
+  MatrixXd load(size_t part, size_t first, size_t last) const {
+    return load(part, first, last, dense_);
+  }
+  MatrixXd load(size_t part, size_t first, size_t last, const std::vector<float>& from) const {
+    MatrixXd result(static_cast<Index>(last - first), static_cast<Index>(fold_.cols));
+    for (size_t r = first; r < last; ++r) {
+      for (size_t c = 0; c < fold_.cols; ++c)
+        result(static_cast<Index>(r - first), static_cast<Index>(c)) =
+            from[fold_.offset(part, r, c)];
+    }
+    return result;
+  }
+  static std::vector<size_t> finite_rows(const MatrixXd& weights) {
+    std::vector<size_t> rows;
+    for (Index r = 0; r < weights.rows(); ++r) {
+      if (weights.row(r).allFinite()) rows.push_back(static_cast<size_t>(r));
+    }
+    return rows;
+  }
+
+  const LayerPlan& plan_;
+  Fold fold_;
+  const LayerMoments& moments_;
+  const std::vector<float>& dense_;
+
+ public:
+  std::vector<float> values;   // refitted, in the weight's own order
+  std::vector<double> shifts;  // of each output's bias; empty: there is none
+  std::atomic<size_t> rows_kept = 0;
+};
+
+// `bias` with the layer's own numbers replaced by those of the unchanged model, shifted.
+Tensor shifted(const Tensor& bias, const Tensor& unchanged, const LayerBias& place, size_t rows,
+               const std::vector<double>& shifts) {
+  std::vector<float> values = to_f32(bias);
+  const std::vector<float> from = to_f32(unchanged);
+  for (size_t i = 0; i < shifts.size(); ++i) {
+    const size_t at = place.first[i / rows] + i % rows;
+    values[at] = static_cast<float>(from[at] + place.scale * shifts[i]);
+  }
+  return from_f32(values, bias.dtype(), bias.shape());
+}
+
+Layer bias_layer(const LayerBias& place) {
+  Layer layer;
+  layer.prefix = place.prefix;
+  layer.value = place.value;
+  return layer;
+}
+
+}  // namespace
+
+void refit_layer(const Model& model, const LayerPlan& plan, size_t index,
+                 const Statistics& statistics, const std::optional<LayerBias>& bias,
+                 Refitted& result, ThreadPool& pool) {
+  const auto moments = layer_moments(model, plan.layer, statistics, bias.has_value());
+  if (!moments) return;
+  const Weight& weight = weight_of(model, plan.layer);
+  const Tensor dense = weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+  const std::vector<float> values = to_f32(dense);
+  LayerRefit work(plan, *moments, values, bias);
+  pool.for_each(work.groups(), [&](size_t group) { work.group(group); });
+  result.rows_kept += work.rows_kept;
+  result.refitted[index] = true;
+  std::vector<std::optional<std::variant<Tensor, SparseMatrix>>> one(1);
+  one[0] = from_f32(work.values, dense.dtype(), dense.shape());
+  result.model = with_weights(std::move(result.model), {plan.layer}, std::move(one));
+  if (!bias) return;
+  const Layer place = bias_layer(*bias);
+  const Tensor& unchanged = weight_of(model, place).dense();
+  const size_t rows = plan.layer.fold.rows;
+  // W and R of a recurrent layer have their own halves of one tensor.
+  one.assign(1,
+             shifted(weight_of(result.model, place).dense(), unchanged, *bias, rows, work.shifts));
+  result.model = with_weights(std::move(result.model), {place}, std::move(one));
+  result.biases[index] =
+      RefittedBias{*bias, shifted(unchanged, unchanged, *bias, rows, work.shifts)};
+}
+
+Refitted refit(const Model& model, const PrunePlan& plan, const Statistics& statistics,
+               ThreadPool& pool) {
+  Refitted result{apply_plan(model, plan, pool), {}, {}};
+  std::vector<Layer> layers;
+  for (const LayerPlan& layer : plan.layers) layers.push_back(layer.layer);
+  const auto biases = layer_biases(model, layers);
+  result.biases.resize(layers.size());
+  result.refitted.resize(layers.size());
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i].left_out.empty())
+      refit_layer(model, plan.layers[i], i, statistics, biases[i], result, pool);
+  }
+  return result;
+}
+
+}  // namespace espalier

@@ -1,0 +1,210 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "lib/prune/select/fixed_transform.h"
+#include "lib/prune/select/name_pattern.h"
+#include "lib/prune/select/selection.h"
+#include "lib/prune/select/weight_readers.h"
+
+namespace espalier {
+namespace {
+
+bool can_be_pruned(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+bool is_recurrent(const Node& node) {
+  return node.op == "GRU" || node.op == "LSTM" || node.op == "RNN";
+}
+
+// Depth multipliers above one too: each filter sees one channel.
+bool is_depthwise(const Node& node, const Shape& shape) {
+  return node.op == "Conv" && shape.size() > 1 && shape[1] == 1 &&
+         int_attribute(node, "group", 1) > 1;
+}
+
+bool is_table(const WeightReading& reading, const Weight& weight) {
+  return full_op_name(*reading.node) == "Gather" && reading.input == 0 &&
+         is_float(weight.dtype()) && weight.shape().size() > 1;
+}
+
+std::string name_of_use(const WeightUse& use) {
+  return use.prefix + use.graph->values[use.value].name;
+}
+
+const WeightReading* first_prunable(const WeightUse& use) {
+  const auto found = std::ranges::find_if(use.readings, [](auto& r) { return r.fold.has_value(); });
+  return found == use.readings.end() ? nullptr : &*found;
+}
+
+// The reader that would not stand pruning by the first reader's fold: one that multiplies by
+// another matrix, or that uses the elements in another way.
+std::string conflict(const WeightUse& use, const Fold& fold) {
+  if (use.is_output) return "is an output of the graph too";
+  for (const WeightReading& reading : use.readings) {
+    if (!reading.fold) {
+      return fmt::format("is read by {} ({}) too", full_op_name(*reading.node), reading.label);
+    }
+    if (reading.fold != fold) {
+      return fmt::format("is read by {} ({}) as another matrix", full_op_name(*reading.node),
+                         reading.label);
+    }
+  }
+  return {};
+}
+
+// Rows are the first axis where no operator says otherwise.
+Fold plain_fold(const Shape& shape) {
+  const size_t count = element_count(shape);
+  const size_t rows = shape.empty() || count == 0 ? 1 : static_cast<size_t>(shape[0]);
+  return {1, rows, count / rows, false};
+}
+
+Layer make_layer(const WeightUse& use, const Node& node, std::string label, size_t input,
+                 const Fold& fold) {
+  Layer layer;
+  layer.node = std::move(label);
+  layer.op = full_op_name(node);
+  layer.weight = name_of_use(use);
+  layer.prefix = use.prefix;
+  layer.value = use.value;
+  layer.input = input;
+  const Value& value = use.graph->values[use.value];
+  layer.shape = use.weight != nullptr ? use.weight->shape() : value.shape.value();
+  layer.dtype = use.weight != nullptr ? use.weight->dtype() : value.dtype;
+  layer.fold = fold;
+  layer.square = is_recurrent(node) && input == 2 && fold.rows == fold.cols;
+  return layer;
+}
+
+// The layer of a use and the node that tells what it is; nothing for constants that are no weights
+// (biases, shapes, indices). The reasons here are those that no option can lift.
+struct Found {
+  Layer layer;
+  const Node* node;
+};
+
+std::optional<Found> found_layer(const WeightUse& use, const SelectOptions& options) {
+  if (const WeightReading* reading = first_prunable(use)) {
+    Found found{make_layer(use, *reading->node, reading->label, reading->input, *reading->fold),
+                reading->node};
+    Layer& layer = found.layer;
+    if (use.weight == nullptr) {
+      layer.left_out = "computed at run time";
+    } else if (!can_be_pruned(layer.dtype)) {
+      layer.left_out = fmt::format("type {} is not pruned", name_of(layer.dtype));
+    } else {
+      layer.left_out = conflict(use, layer.fold);
+    }
+    return found;
+  }
+  if (use.weight == nullptr || use.weight->shape().size() < 2) return std::nullopt;
+  const Fold fold = plain_fold(use.weight->shape());
+  if (!use.indirect.empty()) {
+    const IndirectReading& reading = use.indirect.front();
+    Found found{make_layer(use, *reading.node, reading.label, 0, fold), reading.node};
+    found.layer.square = false;
+    found.layer.left_out = fmt::format("computed at run time: reaches {} through {}",
+                                       full_op_name(*reading.node), reading.through);
+    return found;
+  }
+  const auto table =
+      std::ranges::find_if(use.readings, [&](auto& r) { return is_table(r, *use.weight); });
+  if (table == use.readings.end() || fold.count() < options.min_weights) return std::nullopt;
+  Found found{make_layer(use, *table->node, table->label, 0, fold), table->node};
+  found.layer.left_out = "a table that Gather reads";
+  return found;
+}
+
+// What the options leave out, in the order in which a user can lift it.
+class Filter {
+ public:
+  explicit Filter(const SelectOptions& options) : options_(options) {
+    for (const std::string& pattern : options.exclude) exclude_.emplace_back(pattern);
+    for (const std::string& pattern : options.force) force_.emplace_back(pattern);
+  }
+
+  std::string reason(const Found& found) const {
+    const Layer& layer = found.layer;
+    if (!options_.operators.empty() && std::ranges::count(options_.operators, layer.op) == 0)
+      return fmt::format("operator {} was not asked for", layer.op);
+    for (size_t i = 0; i < exclude_.size(); ++i) {
+      if (exclude_[i].found_in(layer.weight))
+        return fmt::format("excluded by pattern \"{}\"", options_.exclude[i]);
+    }
+    if (const std::string word = transform_word(layer); !word.empty() && !forced(layer))
+      return fmt::format("a fixed transform by its name ({})", word);
+    if (!options_.depthwise && is_depthwise(*found.node, layer.shape))
+      return "a depthwise convolution";
+    if (layer.weights() < options_.min_weights) {
+      return fmt::format("too small: {} weights, at least {} wanted", layer.weights(),
+                         options_.min_weights);
+    }
+    return {};
+  }
+
+  // A weight that its exporter named anew ("onnx::MatMul_470", "193") is known by its node.
+  static std::string transform_word(const Layer& layer) {
+    const size_t digits = layer.weight.find_first_not_of("0123456789");
+    const bool anonymous = layer.weight.starts_with("onnx::") || digits == std::string::npos;
+    return fixed_transform_word(anonymous ? layer.node : layer.weight);
+  }
+
+ private:
+  bool forced(const Layer& layer) const {
+    return std::ranges::any_of(force_, [&](auto& p) { return p.found_in(layer.weight); });
+  }
+
+  const SelectOptions& options_;
+  std::vector<NamePattern> exclude_, force_;
+};
+
+// All weights of the first and of the last node that multiply by learned weights, however small.
+void keep_first_and_last(std::vector<Found>& found) {
+  const auto learned = [](const Found& f) {
+    return f.layer.op != "Gather" && Filter::transform_word(f.layer).empty();
+  };
+  const auto first = std::ranges::find_if(found, learned);
+  const auto last = std::find_if(found.rbegin(), found.rend(), learned);
+  if (first == found.end()) return;
+  const Node *first_node = first->node, *last_node = last->node;
+  for (auto& [layer, node] : found) {
+    if (!layer.left_out.empty()) continue;
+    if (node == first_node) layer.left_out = "the first layer";
+    if (node == last_node) layer.left_out = "the last layer";
+  }
+}
+
+// Two subgraphs of one name: which of them holds the weight could not be said any more.
+void leave_out_ambiguous(const Graph& graph, std::vector<Found>& found) {
+  std::map<std::string, size_t> graphs;
+  for_each_graph(graph, [&](const Graph&, const std::string& prefix) { ++graphs[prefix]; });
+  for (auto& [layer, node] : found) {
+    if (layer.left_out.empty() && graphs[layer.prefix] > 1)
+      layer.left_out = "lies in one of several subgraphs of the same name";
+  }
+}
+
+}  // namespace
+
+std::vector<Layer> select_layers(const Model& model, const SelectOptions& options) {
+  const Filter filter(options);
+  const std::vector<WeightUse> uses = weight_uses(model.graph);
+  std::vector<Found> found;
+  for (const WeightUse& use : uses) {
+    if (auto layer = found_layer(use, options)) found.push_back(std::move(*layer));
+  }
+  leave_out_ambiguous(model.graph, found);
+  for (Found& f : found) {
+    if (f.layer.left_out.empty()) f.layer.left_out = filter.reason(f);
+  }
+  if (options.keep_first_last) keep_first_and_last(found);
+  std::vector<Layer> layers;
+  layers.reserve(found.size());
+  for (Found& f : found) layers.push_back(std::move(f.layer));
+  return layers;
+}
+
+}  // namespace espalier
