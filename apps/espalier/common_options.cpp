@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "lib/base/limits.h"
 #include "lib/base/log.h"
 #include "lib/base/output_file.h"
 #include "lib/kernels/sparse_product.h"
@@ -64,10 +65,9 @@ void apply_common(const CommonOptions& options) {
   set_log_level(options.quiet     ? LogLevel::kQuiet
                 : options.verbose ? LogLevel::kVerbose
                                   : LogLevel::kNormal);
-  constexpr size_t kMostThreads = 1024;
-  if (options.threads > kMostThreads) {
+  if (options.threads > limits::threads) {
     throw Error(Fault::kUsage,
-                fmt::format("--threads {}: at most {}", options.threads, kMostThreads));
+                fmt::format("--threads {}: at most {}", options.threads, limits::threads));
   }
   if (!options.simd.empty()) set_simd_target(options.simd);
 }

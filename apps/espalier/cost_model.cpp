@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 #include "lib/base/mapped_file.h"
 
 namespace espalier {
@@ -14,7 +15,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr size_t kMostBytes = size_t{64} << 20;
 constexpr double kMostExtent = 1 << 24;
 
 [[noreturn]] void refuse(std::string text) { throw Error(Fault::kFormat, std::move(text)); }
@@ -38,6 +38,20 @@ std::string text(const Json& object, const char* key, size_t row) {
   const Json& value = member(object, key, row);
   if (!value.is_string()) refuse(fmt::format("kernels[{}].{}: a string was wanted", row, key));
   return value.get<std::string>();
+}
+
+// Deep nesting takes far more memory than text.
+Json parsed(std::string_view text) {
+  if (text.size() > limits::machine_bytes) {
+    refuse(fmt::format("the text has {} bytes, at most {} are read", text.size(),
+                       limits::machine_bytes));
+  }
+  const auto watch = [](int depth, Json::parse_event_t, Json&) {
+    constexpr int kMaxDepth = limits::machine_nesting;
+    if (depth > kMaxDepth) refuse(fmt::format("nested deeper than {} levels", kMaxDepth));
+    return true;
+  };
+  return Json::parse(text.begin(), text.end(), watch, /*allow_exceptions=*/false);
 }
 
 KernelResult row_from(const Json& json, size_t row) {
@@ -95,10 +109,7 @@ TimeLine fit_line(double dense, const std::vector<TimePoint>& packed) {
 KernelResults read_machine(const std::filesystem::path& path) {
   const auto file = MappedFile::open(path);
   try {
-    const Bytes bytes = file->bytes();
-    if (bytes.size() > kMostBytes) refuse("more than 64 MiB: no measurement of kernels");
-    const char* begin = reinterpret_cast<const char*>(bytes.data());
-    const Json json = Json::parse(begin, begin + bytes.size(), nullptr, /*allow_exceptions=*/false);
+    const Json json = parsed(as_text(file->bytes()));
     const auto kernels = json.is_object() ? json.find("kernels") : json.end();
     if (!json.is_object() || kernels == json.end() || !kernels->is_array() || kernels->empty())
       refuse("no list of \"kernels\": the JSON file of `bench --kernels` was wanted");
@@ -113,7 +124,7 @@ KernelResults read_machine(const std::filesystem::path& path) {
     return results;
   } catch (Json::exception&) {
     Error error(Fault::kFormat, "\"machine\": processor, simd and threads were wanted");
-    error.add_context(path.string());
+    error.add_context(printable(path.string(), 4096));
     throw error;
   } catch (Error& error) {
     error.add_context(printable(path.string(), 4096));

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "apps/espalier/command.h"
+#include "apps/espalier/common_options.h"
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 #include "lib/base/output_file.h"
 
 namespace espalier {
@@ -33,6 +35,18 @@ int parse_failed(const CLI::App& app, const CLI::ParseError& error, const char* 
   return fail(text + " (--help says what there is)", kWrongUsage);
 }
 
+// As --help and --version do it: parsing ends there.
+struct PrintLimits : CLI::Success {
+  PrintLimits() : CLI::Success("PrintLimits", "", CLI::ExitCodes::Success) {}
+};
+
+std::string limits_text() {
+  std::string text;
+  for (const Limit& limit : all_limits())
+    text += fmt::format("{:<24}{:>11} {:<12}{}\n", limit.name, limit.value, limit.unit, limit.what);
+  return text;
+}
+
 struct Entry {
   CLI::App* app;
   std::function<int()> run;
@@ -41,6 +55,10 @@ struct Entry {
 int run(int argc, char** argv) {
   CLI::App app("Prunes neural networks in blocks, packs, runs and verifies them.", "espalier");
   app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
+  app.add_flag_callback(
+         "--limits", [] { throw PrintLimits(); },
+         "Display what input may ask for before it is refused, and exit")
+      ->configurable(false);
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
   app.footer("espalier SUBCOMMAND --help shows its options and an example.");
@@ -51,6 +69,9 @@ int run(int argc, char** argv) {
   }
   try {
     app.parse(argc, argv);
+  } catch (const PrintLimits&) {
+    print(limits_text());
+    return kDone;
   } catch (const CLI::ParseError& error) {
     return parse_failed(app, error, argc > 1 ? argv[1] : nullptr);
   }

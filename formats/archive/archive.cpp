@@ -9,6 +9,8 @@
 #include "formats/archive/gunzip.h"
 #include "formats/archive/member_name.h"
 #include "lib/base/check.h"
+#include "lib/base/checked_math.h"
+#include "lib/base/limits.h"
 #include "lib/base/utf8_locale.h"
 
 namespace espalier {
@@ -74,8 +76,8 @@ void check_end(struct archive* reader, Bytes tar) {
 }  // namespace
 
 size_t unpacked_limit(size_t bytes) {
-  constexpr size_t kRatio = 100, kAlways = size_t{64} << 20;
-  return bytes > SIZE_MAX / kRatio - kAlways ? SIZE_MAX / 2 : kRatio * bytes + kAlways;
+  const auto limit = Checked<size_t>(bytes) * limits::archive_ratio + limits::archive_always;
+  return std::min(limit.value_or(SIZE_MAX), SIZE_MAX / 2);
 }
 
 std::optional<ArchiveKind> archive_kind(const fs::path& path) {

@@ -7,12 +7,13 @@
 #include <charconv>
 
 #include "lib/base/checked_math.h"
+#include "lib/base/limits.h"
 
 namespace espalier {
 namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-constexpr size_t kMaxRank = 64;  // NumPy's own limit
+constexpr size_t kMaxRank = limits::npy_rank;  // NumPy's own limit
 
 struct TypeName {
   std::string_view descr;

@@ -5,6 +5,7 @@
 
 #include "formats/onnx/decode_function.h"
 #include "formats/onnx/sparse_tensor.h"
+#include "lib/base/checked_math.h"
 #include "lib/sparse/pack_rules.h"
 
 namespace espalier {
@@ -183,8 +184,7 @@ class MatrixReader {
   }
 
   void check_volume() {
-    const auto area = checked_mul(m_.fold.rows, m_.fold.cols);
-    const auto volume = area ? checked_mul(*area, m_.fold.parts) : std::nullopt;
+    const auto volume = (Checked<size_t>(m_.fold.rows) * m_.fold.cols * m_.fold.parts).value();
     require(volume && *volume == element_count(m_.shape),
             "{} matrices [{}, {}] do not fill the shape {}", m_.fold.parts, m_.fold.rows,
             m_.fold.cols, to_string(m_.shape));

@@ -9,6 +9,7 @@
 
 #include "formats/onnx/onnx_model.h"
 #include "formats/onnx/proto.h"
+#include "lib/base/limits.h"
 #include "lib/ops/operator.h"
 
 namespace espalier {
@@ -17,7 +18,7 @@ namespace {
 using FunctionId = pb::inliner::FunctionId;  // domain, name
 
 // Functions may call functions: how deep, and into how many nodes in all.
-constexpr size_t kMaxDepth = 64, kMaxNodes = 1'000'000;
+constexpr size_t kMaxDepth = limits::onnx_function_nesting, kMaxNodes = limits::onnx_function_nodes;
 // Weights above this size only lend their type while the graph is rewritten.
 constexpr size_t kSmallWeight = 4096;
 

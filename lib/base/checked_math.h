@@ -22,6 +22,37 @@ std::optional<T> checked_add(T a, T b) {
   return sum;
 }
 
+/// a - b, nothing where the difference does not fit.
+template <std::integral T>
+std::optional<T> checked_sub(T a, T b) {
+  T difference;
+  if (__builtin_sub_overflow(a, b, &difference)) return std::nullopt;
+  return difference;
+}
+
+/// An integer, or nothing once a step of its computation did not fit: sums and products of numbers
+/// from files are written as formulas and asked for their value at the end.
+template <std::integral T>
+class Checked {
+ public:
+  Checked(T value) : value_(value) {}
+
+  std::optional<T> value() const { return value_; }
+  T value_or(T other) const { return value_.value_or(other); }
+
+  friend Checked operator+(Checked a, Checked b) { return join(a, b, checked_add<T>); }
+  friend Checked operator-(Checked a, Checked b) { return join(a, b, checked_sub<T>); }
+  friend Checked operator*(Checked a, Checked b) { return join(a, b, checked_mul<T>); }
+
+ private:
+  explicit Checked(std::optional<T> value) : value_(value) {}
+  static Checked join(Checked a, Checked b, std::optional<T> (*step)(T, T)) {
+    return Checked(a.value_ && b.value_ ? step(*a.value_, *b.value_) : std::nullopt);
+  }
+
+  std::optional<T> value_;
+};
+
 /// How many pieces of `size` cover `total`.
 constexpr size_t ceil_div(size_t total, size_t size) {
   return total / size + (total % size != 0 ? 1 : 0);

@@ -9,6 +9,7 @@
 
 #include "lib/base/checked_math.h"
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/output_file.h"
 
@@ -20,8 +21,8 @@ using OrderedJson = nlohmann::ordered_json;
 
 constexpr std::string_view kStart = R"({"__metadata__":{"format":"espalier-statistics",)";
 constexpr std::string_view kVersion = "1";
-constexpr size_t kMaxHeader = size_t{100} << 20;  // what safetensors allows
-constexpr size_t kMaxInputs = size_t{1} << 20;
+constexpr size_t kMaxHeader = limits::statistics_header_bytes;  // what safetensors allows
+constexpr size_t kMaxInputs = limits::statistics_inputs;
 
 [[noreturn]] void refuse(std::string text) { throw Error(Fault::kFormat, std::move(text)); }
 
@@ -114,10 +115,7 @@ class Tensors {
       refuse(fmt::format("tensor {} is {}, wanted: {}", name, printable(entry->dump(), 120),
                          wanted.dump()));
     }
-    if (bytes > data_.size() - next_) {
-      refuse(fmt::format("tensor {}: {} bytes wanted, {} left", name, bytes, data_.size() - next_));
-    }
-    const Bytes part = data_.subspan(next_, bytes);
+    const Bytes part = data_.take(bytes, fmt::format("tensor {}", name));
     next_ += bytes;
     ++taken_;
     return {dtype, shape, part, owner_};
@@ -127,7 +125,7 @@ class Tensors {
 
  private:
   const Json& header_;
-  Bytes data_;
+  ByteReader data_;
   std::shared_ptr<const void> owner_;
   size_t next_ = 0, taken_ = 0;
 };
@@ -205,7 +203,7 @@ LayerStatistics read_layer(const Json& json, size_t number, const Json& header, 
 }
 
 Json parse(std::string_view text) {
-  static constexpr int kMaxDepth = 8;
+  static constexpr int kMaxDepth = limits::statistics_nesting;
   const auto watch = [](int depth, Json::parse_event_t, Json&) {
     if (depth > kMaxDepth) refuse(fmt::format("nested deeper than {} levels", kMaxDepth));
     return true;

@@ -8,8 +8,11 @@
 #include <unordered_set>
 
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 
 namespace espalier {
+
+static_assert(kMaxNesting == limits::subgraph_nesting);
 namespace {
 
 bool is_stored_constant(const Graph& graph, const Node& node) {

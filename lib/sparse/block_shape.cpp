@@ -6,11 +6,12 @@
 #include <optional>
 
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 
 namespace espalier {
 namespace {
 
-constexpr uint32_t kMaxExtent = 4096;
+constexpr uint32_t kMaxExtent = limits::block_extent;
 
 std::optional<uint32_t> parse_extent(std::string_view text) {
   uint32_t value = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "lib/base/checked_math.h"
 #include "lib/base/error.h"
 #include "lib/sparse/element_bits.h"
 #include "lib/sparse/pack_rules.h"
@@ -30,9 +31,9 @@ struct Layout {
 void check_grid(const Fold& fold, BlockShape block) {
   constexpr uint64_t kLimit = uint64_t{1} << 32;
   const size_t rows = ceil_div(fold.rows, block.rows), cols = ceil_div(fold.cols, block.cols);
-  const auto stacked = checked_mul(fold.parts, rows);
-  const auto blocks = stacked ? checked_mul(*stacked, cols) : std::nullopt;
-  if (!blocks || *stacked >= kLimit || cols >= kLimit) {
+  const Checked<size_t> stacked = Checked<size_t>(fold.parts) * rows;
+  const auto blocks = (stacked * cols).value();
+  if (!blocks || *stacked.value() >= kLimit || cols >= kLimit) {
     throw Error(Fault::kUnsupported,
                 fmt::format("{} matrices [{}, {}] in blocks {}: fewer than 2^32 block rows and "
                             "block columns can be packed",

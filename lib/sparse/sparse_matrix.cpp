@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "lib/base/checked_math.h"
 #include "lib/base/error.h"
 #include "lib/sparse/pack_rules.h"
 
@@ -36,8 +37,7 @@ void validate_fold(const SparseMatrix& m) {
           to_string(m.block));
   require(checked_mul<size_t>(m.block.rows, m.block.cols).has_value(), "block {} is too large",
           to_string(m.block));
-  const auto area = checked_mul(m.fold.rows, m.fold.cols);
-  const auto count = area ? checked_mul(*area, m.fold.parts) : std::nullopt;
+  const auto count = (Checked<size_t>(m.fold.rows) * m.fold.cols * m.fold.parts).value();
   require(count && *count == element_count(m.shape),
           "weight of shape {} does not fold to {} matrices [{}, {}]", to_string(m.shape),
           m.fold.parts, m.fold.rows, m.fold.cols);

@@ -5,9 +5,12 @@
 #include <algorithm>
 
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 #include "lib/tensor/small_types.h"
 
 namespace espalier {
+
+static_assert(Dims::kMaxRank == limits::run_rank);
 namespace {
 
 [[noreturn]] void too_many_axes(size_t rank) {

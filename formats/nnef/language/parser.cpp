@@ -11,14 +11,16 @@
 #include "formats/nnef/language/document.h"
 #include "formats/nnef/language/lexer.h"
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 
 namespace espalier::nnef {
 namespace {
 
 using Kind = Expr::Kind;
 
-constexpr size_t kMaxText = size_t{64} << 20;
-constexpr size_t kMaxExpressions = size_t{4} << 20;
+constexpr size_t kMaxText = limits::nnef_text_bytes;
+constexpr size_t kMaxExpressions = limits::nnef_expressions;
+static_assert(Expr::kMaxDepth == limits::nnef_nesting);
 
 class Parser {
  public:

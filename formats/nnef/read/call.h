@@ -9,6 +9,7 @@
 
 #include "formats/nnef/read/graph.h"
 #include "formats/nnef/read/value.h"
+#include "lib/base/limits.h"
 
 namespace espalier::nnef {
 
@@ -28,7 +29,7 @@ class Budget {
   void spend_for_items(size_t count);
 
  private:
-  size_t left_ = size_t{30} << 20;
+  size_t left_ = limits::nnef_steps;
 };
 
 /// Where translation happens.

@@ -7,12 +7,13 @@
 
 #include "lib/base/checked_math.h"
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 
 namespace espalier::nnef {
 namespace {
 
 constexpr size_t kHeaderBytes = 128;
-constexpr uint32_t kMaxRank = 8;
+constexpr uint32_t kMaxRank = limits::nnef_rank;
 constexpr uint16_t kTract = 0x5452;
 
 struct Header {

@@ -51,7 +51,7 @@ std::optional<EvalValue> known_integers(std::string_view op, const std::vector<T
     const int64_t a = values[0][i], b = values[1][i];
     std::optional<int64_t> one;
     if (op == "Add") one = checked_add(a, b);
-    if (op == "Sub" && b != std::numeric_limits<int64_t>::min()) one = checked_add(a, -b);
+    if (op == "Sub") one = checked_sub(a, b);
     if (op == "Mul") one = checked_mul(a, b);
     if (op == "Div" && a >= 0 && b > 0) one = a / b;
     if (!one) return std::nullopt;

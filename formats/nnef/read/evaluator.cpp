@@ -16,6 +16,7 @@
 #include "formats/nnef/read/sparse_variable.h"
 #include "lib/base/checked_math.h"
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 
 namespace espalier::nnef {
 namespace {
@@ -23,7 +24,7 @@ namespace {
 using Kind = Expr::Kind;
 using ValueKind = EvalValue::Kind;
 
-constexpr uint32_t kMaxCalls = 60;        // fragments inside each other
+constexpr uint32_t kMaxCalls = limits::nnef_fragment_nesting;  // fragments inside each other
 constexpr uint32_t kMaxEvalDepth = 1500;  // expressions inside each other, over all of them
 
 [[noreturn]] void no_operation(const Expr& expr, const EvalValue& a, const EvalValue& b) {
@@ -49,11 +50,7 @@ EvalValue integer_operation(const Expr& expr, int64_t a, int64_t b) {
   if (op == "+") return EvalValue::of_integer(checked(checked_add(a, b), expr.at));
   if (op == "*") return EvalValue::of_integer(checked(checked_mul(a, b), expr.at));
   if (op == "^") return EvalValue::of_integer(power(a, b, expr.at));
-  if (op == "-") {
-    int64_t difference = 0;
-    if (__builtin_sub_overflow(a, b, &difference)) fail_at(expr.at, "an integer passes 64 bits");
-    return EvalValue::of_integer(difference);
-  }
+  if (op == "-") return EvalValue::of_integer(checked(checked_sub(a, b), expr.at));
   if (op == "/") {
     if (b == 0) fail_at(expr.at, "division of an integer by 0");
     if (b == -1 && a == std::numeric_limits<int64_t>::min())

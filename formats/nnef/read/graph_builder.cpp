@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 
 namespace espalier::nnef {
 
@@ -52,6 +53,7 @@ TensorRef GraphBuilder::integers(std::string_view what, const std::vector<int64_
 
 std::vector<TensorRef> GraphBuilder::node(Node node, const std::vector<TensorRef>& inputs,
                                           const std::vector<OutputInfo>& outputs) {
+  static_assert(kMaxNodes == limits::nnef_nodes);
   if (graph_.nodes.size() >= kMaxNodes) {
     throw Error(Fault::kUnsupported, fmt::format("the graph has more than {} nodes", kMaxNodes));
   }

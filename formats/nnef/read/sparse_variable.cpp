@@ -111,8 +111,8 @@ struct Grid {
 };
 
 void check_grid(const Call& call, const Grid& grid) {
-  const auto volume = checked_mul(grid.fold.parts, grid.fold.rows);
-  const auto elements = volume ? checked_mul(*volume, grid.fold.cols) : std::nullopt;
+  const auto elements =
+      (Checked<size_t>(grid.fold.parts) * grid.fold.rows * grid.fold.cols).value();
   if (!elements || *elements > kMaxElements || grid.rows > kMaxBlockRows) {
     throw Error(Fault::kUnsupported,
                 fmt::format("a packed weight of more than {} elements or {} block rows",

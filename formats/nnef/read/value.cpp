@@ -7,6 +7,7 @@
 
 #include "formats/nnef/language/lexer.h"
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 
 namespace espalier::nnef {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 using Kind = EvalValue::Kind;
 
 constexpr size_t kMaxPrinted = size_t{1} << 20;
+static_assert(EvalValue::kMaxNesting == limits::nnef_array_nesting);
 
 // With a point or an exponent, so that it reads back as a scalar.
 std::string print_scalar(double value) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "lib/base/checked_math.h"
 #include "lib/base/error.h"
 
 namespace espalier::nnef {
@@ -15,15 +16,15 @@ constexpr char kUnknown = '?';  // starts the symbol of an extent without a spel
 [[noreturn]] void too_big() { throw Error(Fault::kFormat, "an extent does not fit into 64 bits"); }
 
 int64_t added(int64_t a, int64_t b) {
-  int64_t result = 0;
-  if (__builtin_add_overflow(a, b, &result)) too_big();
-  return result;
+  const auto sum = checked_add(a, b);
+  if (!sum) too_big();
+  return *sum;
 }
 
 int64_t multiplied(int64_t a, int64_t b) {
-  int64_t result = 0;
-  if (__builtin_mul_overflow(a, b, &result)) too_big();
-  return result;
+  const auto product = checked_mul(a, b);
+  if (!product) too_big();
+  return *product;
 }
 
 }  // namespace

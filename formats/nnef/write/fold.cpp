@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "formats/nnef/write/context.h"
+#include "lib/base/checked_math.h"
 
 namespace espalier::nnef {
 namespace {
@@ -261,7 +262,9 @@ std::vector<int64_t> kept_places(NodeWriter& n, int64_t extent, int64_t begin, i
   const int64_t last = clamp(end);
   for (int64_t place = clamp(begin); step > 0 ? place < last : place > last;) {
     places.push_back(place);
-    if (__builtin_add_overflow(place, step, &place)) break;
+    const auto next = checked_add(place, step);
+    if (!next) break;
+    place = *next;
   }
   return places;
 }

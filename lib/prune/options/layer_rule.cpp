@@ -7,12 +7,13 @@
 #include <charconv>
 #include <cmath>
 
+#include "lib/base/limits.h"
 #include "lib/prune/select/name_pattern.h"
 
 namespace espalier {
 namespace {
 
-constexpr uint32_t kMaxGroup = 1024;
+constexpr uint32_t kMaxGroup = limits::group_extent;
 
 [[noreturn]] void usage(std::string text) { throw Error(Fault::kUsage, std::move(text)); }
 
@@ -95,8 +96,9 @@ void check_share(std::string_view key, double share) {
 }
 
 void check_block(BlockShape block) {
-  if (block.rows < 1 || block.cols < 1 || block.rows > 4096 || block.cols > 4096)
-    usage(fmt::format("block is {}, wanted: extents from 1 to 4096", to_string(block)));
+  constexpr uint32_t kMost = limits::block_extent;
+  if (block.rows < 1 || block.cols < 1 || block.rows > kMost || block.cols > kMost)
+    usage(fmt::format("block is {}, wanted: extents from 1 to {}", to_string(block), kMost));
 }
 
 void check_nm(NofM nm) {
@@ -164,7 +166,7 @@ Schedule parse_schedule(std::string_view text) {
         good &= part.starts_with("steps=") && parse_whole(part.substr(6), schedule.steps);
     }
   }
-  if (!good || schedule.steps < 1 || schedule.steps > 1'000'000) {
+  if (!good || schedule.steps < 1 || schedule.steps > limits::schedule_steps) {
     usage(fmt::format("schedule is \"{}\", wanted: cubic:start=S,steps=N with N from 1 to 1000000",
                       printable(text)));
   }

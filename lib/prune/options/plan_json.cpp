@@ -8,6 +8,7 @@
 #include <set>
 
 #include "lib/base/error.h"
+#include "lib/base/limits.h"
 #include "lib/prune/options/layer_rule.h"
 
 namespace espalier {
@@ -16,7 +17,7 @@ namespace {
 using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
 
-constexpr int kMaxDepth = 16;
+constexpr int kMaxDepth = limits::recipe_nesting;
 
 [[noreturn]] void refuse(std::string text) { throw Error(Fault::kFormat, std::move(text)); }
 
@@ -24,6 +25,10 @@ constexpr int kMaxDepth = 16;
 // no stack of calls, what walks the result would) and a key given twice.
 
 Json parse_strictly(std::string_view text) {
+  if (text.size() > limits::recipe_bytes) {
+    refuse(fmt::format("the text has {} bytes, at most {} are read", text.size(),
+                       limits::recipe_bytes));
+  }
   std::vector<std::set<std::string>> keys;  // of the objects that are open
   const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
     if (depth > kMaxDepth) refuse(fmt::format("nested deeper than {} levels", kMaxDepth));

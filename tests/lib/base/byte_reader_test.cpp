@@ -29,10 +29,22 @@ TEST_CASE("products and sums that do not fit are nothing") {
   CHECK_FALSE(checked_mul<int64_t>(INT64_MIN, -1).has_value());
   CHECK(checked_add<uint8_t>(200, 55) == 255);
   CHECK_FALSE(checked_add<uint8_t>(200, 56).has_value());
+  CHECK_FALSE(checked_sub<size_t>(0, 1).has_value());
+  CHECK(checked_sub<int64_t>(-1, INT64_MAX) == INT64_MIN);
+  CHECK_FALSE(checked_sub<int64_t>(-2, INT64_MAX).has_value());
   CHECK(ceil_div(0, 16) == 0);
   CHECK(ceil_div(17, 16) == 2);
   CHECK(ceil_div(SIZE_MAX, 2) == SIZE_MAX / 2 + 1);
   CHECK(round_up(17, 16) == 32);
+}
+
+TEST_CASE("a formula of checked integers has a value only where every step has one") {
+  const Checked<size_t> large = size_t{1} << 40;
+  CHECK((large * 3 + 5).value() == (size_t{3} << 40) + 5);
+  CHECK_FALSE((large * large * 0).value().has_value());  // too large on the way
+  CHECK_FALSE((large - large - 1 + 1).value().has_value());
+  CHECK((Checked<int64_t>(-5) * 3 - 1).value() == -16);
+  CHECK((large * large).value_or(7) == 7);
 }
 
 }  // namespace
