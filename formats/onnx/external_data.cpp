@@ -7,18 +7,23 @@
 namespace espalier {
 namespace {
 
+// Readers disagree on which of two entries counts, so a second one is refused.
 const std::string* entry(const pb::TensorProto& tensor, std::string_view key) {
+  const std::string* found = nullptr;
   for (const auto& pair : tensor.external_data()) {
-    if (pair.key() == key) return &pair.value();
+    if (pair.key() != key) continue;
+    if (found != nullptr)
+      throw Error(Fault::kFormat, fmt::format("external data: {} is given twice", key));
+    found = &pair.value();
   }
-  return nullptr;
+  return found;
 }
 
 uint64_t number(const std::string& text, std::string_view key) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (text.empty() || error != std::errc() || end != text.data() + text.size()) {
-    throw Error(Fault::kFormat, fmt::format("external data: {} is '{}', a number from 0 was wanted",
+    throw Error(Fault::kFormat, fmt::format("external data: {} is '{}', expected a number from 0",
                                             key, printable(text)));
   }
   return value;

@@ -22,7 +22,7 @@ class ExternalFiles {
     std::shared_ptr<const MappedFile> owner;
   };
   /// The bytes that `tensor` (data_location EXTERNAL) names, `wanted` of them.
-  /// Errors  Fault::kFormat: no location, a path that leaves the folder, a file that is missing or
+  /// Errors  Fault::kFormat: no location, an entry given twice, a path that leaves the folder, a file that is missing or
   /// too short, a bad number, a length other than `wanted`.
   Part find(const pb::TensorProto& tensor, size_t wanted);
 

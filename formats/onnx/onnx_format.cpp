@@ -1,9 +1,13 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
 #include "formats/format.h"
+#include "formats/onnx/check_frame.h"
 #include "formats/onnx/onnx_model.h"
 #include "formats/onnx/wire.h"
+#include "lib/base/log.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/output_file.h"
 
@@ -25,6 +29,10 @@ Model read(const fs::path& path) {
   const auto file = MappedFile::open(path);
   Model model = read_onnx(file->bytes(), file, path.parent_path());
   model.origin.file = path.string();
+  pb::ModelProto frame;  // the file without its graph
+  const bool parsed = frame.ParseFromString(model.origin.extra);
+  const std::string newer = parsed ? newer_ir_version(frame) : "";
+  if (!newer.empty()) warn_once(fmt::format("{}: {}", path.string(), newer));
   return model;
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "formats/onnx/check_frame.h"
 #include "formats/onnx/onnx_model.h"
 #include "formats/onnx/read_graph.h"
 #include "formats/onnx/recognise_decode.h"
@@ -146,6 +147,7 @@ Model read_onnx(Bytes bytes, std::shared_ptr<const void> owner,
   pb::ModelProto proto = parsed(lean.bytes);
   std::string().swap(lean.bytes);
   if (!proto.has_graph()) throw Error(Fault::kFormat, "has no graph");
+  check_frame(proto);
   ExternalFiles external(std::move(folder));
   Model model;
   model.origin.format = "onnx";

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
+#include "lib/base/limits.h"
 #include "lib/sparse/pack.h"
 
 namespace espalier {
@@ -19,9 +21,12 @@ Tensor read_indices(const pb::SparseTensorProto& proto, ExternalFiles& external)
   pb::TensorProto copy = proto.indices();
   try {
     Tensor indices = take_tensor(copy, external);
-    if (indices.dtype() != DType::kI64)
-      throw Error(Fault::kFormat,
-                  fmt::format("type is {}, i64 was wanted", name_of(indices.dtype())));
+    // onnx knows i64 alone; onnxruntime writes the narrowest type that holds them.
+    constexpr std::array kTypes{DType::kI8, DType::kI16, DType::kI32, DType::kI64};
+    if (std::ranges::count(kTypes, indices.dtype()) == 0) {
+      throw Error(Fault::kFormat, fmt::format("type is {}, expected i8, i16, i32 or i64",
+                                              name_of(indices.dtype())));
+    }
     return indices;
   } catch (Error& error) {
     error.add_context("indices");
@@ -156,11 +161,11 @@ std::vector<uint64_t> nonzero_places(const Tensor& dense) {
 }  // namespace
 
 void check_expansion(size_t stored_bytes, size_t dense_bytes) {
-  constexpr size_t kAlways = size_t{64} << 20, kFactor = 1000;
-  if (dense_bytes <= kAlways || dense_bytes / kFactor <= stored_bytes) return;
+  if (dense_bytes <= limits::sparse_always || dense_bytes / limits::sparse_ratio <= stored_bytes)
+    return;
   throw Error(Fault::kFormat,
               fmt::format("{} bytes unpack to {}, over 64 MiB at most {} times as much is taken",
-                          stored_bytes, dense_bytes, kFactor));
+                          stored_bytes, dense_bytes, limits::sparse_ratio));
 }
 
 std::variant<Tensor, SparseMatrix> take_sparse_tensor(pb::SparseTensorProto& proto,

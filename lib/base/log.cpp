@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include "lib/base/error.h"
@@ -47,6 +48,15 @@ void print(spdlog::level::level_enum level, std::string_view prefix, std::string
 }  // namespace
 
 void warn(std::string_view text) { print(spdlog::level::warn, "warning: ", text); }
+void warn_once(std::string_view text) {
+  static std::mutex mutex;
+  static std::set<std::string, std::less<>> said;
+  {
+    const std::lock_guard lock(mutex);
+    if (!said.emplace(text).second) return;
+  }
+  warn(text);
+}
 void note(std::string_view text) { print(spdlog::level::info, "", text); }
 
 void set_log_level(LogLevel level) {

@@ -82,7 +82,7 @@ TEST_CASE("a call whose body needs what nobody runs stays, under its own name") 
   CHECK(operators_of(runnable(model)) == std::vector<std::string>{"Bernoulli"});
 }
 
-TEST_CASE("functions that never end or grow without bound are refused") {
+TEST_CASE("functions that nest too deep or grow without bound are refused") {
   const auto refused = [](const std::string& functions) -> std::string {
     const std::string text = R"(
       <ir_version: 9, opset_import: ["" : 17, "local" : 1]>
@@ -99,7 +99,11 @@ TEST_CASE("functions that never end or grow without bound are refused") {
     return "<domain: \"local\", opset_import: [\"\" : 17, \"local\" : 1]> " + name +
            " (a) => (b) { t = local." + calls + " (a)  b = local." + calls + " (t) }\n";
   };
-  CHECK(refused(function("f0", "f0")).ends_with("functions nested over 64 deep"));
+  std::string chain;
+  for (int i = 0; i < 70; ++i)
+    chain += function("f" + std::to_string(i), "f" + std::to_string(i + 1));
+  chain += "<domain: \"local\", opset_import: [\"\" : 17]> f70 (a) => (b) { b = Neg (a) }";
+  CHECK(refused(chain).ends_with("functions nested over 64 deep"));
   std::string doubling;
   for (int i = 0; i < 40; ++i)
     doubling += function("f" + std::to_string(i), "f" + std::to_string(i + 1));

@@ -130,6 +130,27 @@ TEST_CASE("external data are read below the model's folder only") {
   CHECK(verdict("").find("absolute or empty") != std::string::npos);
 }
 
+TEST_CASE("an entry of external data that is given twice is refused, whichever it is") {
+  const TemporaryFolder folder;
+  write_text(folder / "w.bin", floats(512));
+  write_text(folder / "v.bin", floats(512));
+  for (const auto& [key, value] : {std::pair("location", "v.bin"), std::pair("location", "w.bin"),
+                                   std::pair("offset", "0"), std::pair("length", "2048")}) {
+    CAPTURE(key);
+    pb::ModelProto proto = external_model("w.bin");
+    auto& tensor = *proto.mutable_graph()->mutable_initializer(0);
+    for (int i = 0; i < 2; ++i) {
+      if (i == 0 && std::string_view(key) == "location") continue;  // it is there once already
+      auto& entry = *tensor.add_external_data();
+      entry.set_key(key);
+      entry.set_value(value);
+    }
+    write_text(folder / "m.onnx", proto.SerializeAsString());
+    CHECK(file_refusal(folder / "m.onnx")
+              .ends_with(std::string("initializer W: external data: ") + key + " is given twice"));
+  }
+}
+
 TEST_CASE("large weights that lay beside the model stay beside it") {
   const TemporaryFolder folder;
   write_text(folder / "w.bin", floats(size_t{40960} * 8));

@@ -140,6 +140,41 @@ TEST_CASE("bad indices are refused with tensor, position and value") {
   CHECK(refusal(with_initializer(bad)).starts_with("sparse_initializer W: indices: "));
 }
 
+// onnxruntime writes indices of the narrowest type that holds them.
+template <typename T>
+void check_narrow(pb::TensorProto::DataType type) {
+  for (const bool pairs : {false, true}) {
+    const std::vector<int64_t>& wide = pairs ? kPairs : kLinear;
+    const std::vector<T> narrow(wide.begin(), wide.end());
+    auto tensor = sparse(pairs, false);
+    tensor.mutable_indices()->clear_int64_data();
+    tensor.mutable_indices()->set_data_type(type);
+    tensor.mutable_indices()->set_raw_data(narrow.data(), narrow.size() * sizeof(T));
+    const auto raw = with_initializer(tensor);
+    tensor.mutable_indices()->clear_raw_data();
+    tensor.mutable_indices()->mutable_int32_data()->Assign(narrow.begin(), narrow.end());
+    for (const auto& proto : {raw, with_initializer(tensor)}) {
+      const Model model = read_proto(proto);
+      CHECK(to_f32(decode(weight_of(model).sparse())) == kDense);
+      CHECK(difference(proto, proto_of(model)) == "");
+    }
+    tensor.mutable_indices()->set_int32_data(0, -1);
+    CHECK(refusal(with_initializer(tensor)).find("index 0 is -1") != std::string::npos);
+  }
+}
+
+TEST_CASE("indices may be i8, i16, i32 or i64, and nothing else") {
+  check_narrow<int8_t>(pb::TensorProto::INT8);
+  check_narrow<int16_t>(pb::TensorProto::INT16);
+  check_narrow<int32_t>(pb::TensorProto::INT32);
+  auto bad = sparse(false, false);
+  bad.mutable_indices()->clear_int64_data();
+  bad.mutable_indices()->set_data_type(pb::TensorProto::UINT8);
+  bad.mutable_indices()->set_raw_data("\1\3\10");
+  CHECK(refusal(with_initializer(bad)) ==
+        "sparse_initializer W: indices: type is u8, expected i8, i16, i32 or i64");
+}
+
 TEST_CASE("a sparse tensor cannot claim a size far beyond what it stores") {
   auto huge = sparse(false, false);
   huge.set_dims(0, int64_t{1} << 40);

@@ -69,6 +69,15 @@ TEST_CASE("warnings are one printable line each, notes are shown with -v only") 
   set_log_level(LogLevel::kNormal);
 }
 
+TEST_CASE("a warning of the same text is given once where that is asked for") {
+  CHECK(stderr_of([] {
+          for (int i = 0; i < 2; ++i) {
+            warn_once("one");
+            warn_once("two");
+          }
+        }) == "warning: one\nwarning: two\n");
+}
+
 TEST_CASE("a progress bar shows on a terminal, and is gone afterwards") {
   if (!has_terminals()) return;
   const std::string shown = terminal_of([] {
