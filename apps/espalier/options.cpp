@@ -102,15 +102,19 @@ void add_pass_options(CLI::App& app, std::vector<std::string>& names) {
       ->allow_extra_args(false);
 }
 
-void add_tolerance(CLI::App& app, double& absolute, double& relative) {
+void add_tolerance(CLI::App& app, Tolerance& tolerance) {
   // A NaN is no number in this range.
   const CLI::Range range(0.0, 1e30);
-  app.add_option("--abs", absolute, "an element may differ by this much (1e-4)")
+  const auto named = [&tolerance](const std::string&) { tolerance.by_type = false; };
+  app.add_option("--abs", tolerance.abs,
+                 "an element may differ by this much (1e-4; f16 4e-3, bf16 3e-2)")
       ->type_name("D")
-      ->check(range);
-  app.add_option("--rel", relative, "and by this share of its size (1e-4)")
+      ->check(range)
+      ->each(named);
+  app.add_option("--rel", tolerance.rel, "and by this share of its size (the same)")
       ->type_name("D")
-      ->check(range);
+      ->check(range)
+      ->each(named);
 }
 
 }  // namespace espalier

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lib/tensor/shape.h"
+#include "lib/verify/verify.h"
 
 namespace CLI {
 class App;
@@ -30,6 +31,6 @@ std::string method_help();
 void add_pass_options(CLI::App& app, std::vector<std::string>& names);
 
 /// --abs and --rel.
-void add_tolerance(CLI::App& app, double& absolute, double& relative);
+void add_tolerance(CLI::App& app, Tolerance& tolerance);
 
 }  // namespace espalier

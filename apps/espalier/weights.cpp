@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "formats/format.h"
 #include "lib/passes/uncover_weights.h"
@@ -92,6 +93,38 @@ std::vector<std::pair<std::string, const Weight*>> named_weights(const Model& mo
     for (const auto& [value, weight] : graph.weights)
       result.emplace_back(prefix + graph.values[value].name, &weight);
   });
+  return result;
+}
+
+WeightPairs pair_weights(const Model& a, const Model& b) {
+  const bool nnef = a.origin.format == "nnef" || b.origin.format == "nnef";
+  const auto may_be_alone = [&](const Weight& weight) {
+    return nnef && (!is_float(weight.dtype()) || element_count(weight.shape()) <= 1);
+  };
+  WeightPairs result;
+  // What has no partner yet: first those of the same name find theirs.
+  auto left_a = named_weights(a), left_b = named_weights(b);
+  for (const bool mangled : {false, true}) {
+    const auto key = [&](const std::string& name) { return mangled ? mangled_name(name) : name; };
+    std::map<std::string, const Weight*> in_b;
+    for (const auto& [name, weight] : left_b) in_b.emplace(key(name), weight);
+    std::set<const Weight*> taken;
+    std::erase_if(left_a, [&](const auto& entry) {
+      const auto found = in_b.find(key(entry.first));
+      if (found == in_b.end()) return false;
+      result.pairs.push_back({entry.first, entry.second, found->second});
+      taken.insert(found->second);
+      in_b.erase(found);
+      return true;
+    });
+    std::erase_if(left_b, [&](const auto& entry) { return taken.contains(entry.second); });
+  }
+  for (const auto& [name, weight] : left_a) {
+    if (!may_be_alone(*weight)) result.only_a.push_back(name);
+  }
+  for (const auto& [name, weight] : left_b) {
+    if (!may_be_alone(*weight)) result.only_b.push_back(name);
+  }
   return result;
 }
 

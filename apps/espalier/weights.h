@@ -19,6 +19,19 @@ Model read_uncovered(const std::filesystem::path& path, size_t threads);
 std::vector<std::pair<std::string, const Weight*>> named_weights(const Model& model);
 
 /// The dense elements, decoded where packed.
+/// The weights of two models that have the same name, or names that a format with narrower
+/// identifiers makes equal. Where one of the models is NNEF, which keeps no names of literals,
+/// integers and single numbers that are in one model alone are left out.
+struct WeightPairs {
+  struct Pair {
+    std::string name;  ///< in a
+    const Weight *a = nullptr, *b = nullptr;
+  };
+  std::vector<Pair> pairs;
+  std::vector<std::string> only_a, only_b;
+};
+WeightPairs pair_weights(const Model& a, const Model& b);
+
 Tensor dense_of(const Weight& weight);
 
 /// What a file of that profile (formats/format.h) holds of it, headers apart.

@@ -71,6 +71,7 @@ struct WeightDifference {
   Shape shape;
   double max_abs = 0, max_rel = 0;
   bool ok = true;
+  std::string note = {};  ///< where types or shapes differ: how
 };
 
 /// espalier verify, and run --check (`a` is then the stored outputs)
@@ -80,9 +81,10 @@ struct VerifyResults {
   bool ok = true;
   Tolerance tolerance;
   std::vector<OutputDifference> outputs;
-  std::vector<WeightDifference> weights;  ///< compared where there is no data
-  std::vector<OutputDifference> packed;   ///< packed b against decoded b; empty: b is dense
-  std::vector<OutputDifference> passes;   ///< a and b with passes over the graph against without
+  std::vector<WeightDifference> weights;    ///< compared where there is no data
+  std::vector<std::string> only_a, only_b;  ///< weights that the other model lacks
+  std::vector<OutputDifference> packed;     ///< packed b against decoded b; empty: b is dense
+  std::vector<OutputDifference> passes;     ///< a and b with passes over the graph against without
   std::optional<MetricPair> metric;
 };
 

@@ -29,6 +29,14 @@ std::vector<double> numbers(const Tensor& tensor) {
 
 }  // namespace
 
+Tolerance Tolerance::of(DType dtype) const {
+  if (!by_type || (dtype != DType::kF16 && dtype != DType::kBF16)) return *this;
+  // Sums of a few rounded terms end some steps apart; f16 has 10 bits after the first, bf16 7.
+  constexpr double kSteps = 4;
+  const double step = dtype == DType::kF16 ? 0x1p-10 : 0x1p-7;
+  return {std::max(abs, kSteps * step), std::max(rel, kSteps * step), true};
+}
+
 bool Comparison::ok() const { return std::ranges::all_of(outputs, &OutputDifference::ok); }
 
 double Comparison::max_rel() const {
@@ -47,6 +55,7 @@ void Comparer::add_tensor(Sums& sums, const Tensor& a, const Tensor& b) const {
                             name_of(b.dtype()), to_string(b.shape()));
     return;
   }
+  const Tolerance tolerance = tolerance_.of(a.dtype());
   const std::vector<double> x = numbers(a), y = numbers(b);
   for (size_t i = 0; i < x.size(); ++i) {
     const bool both_nan = std::isnan(x[i]) && std::isnan(y[i]);
@@ -58,7 +67,7 @@ void Comparer::add_tensor(Sums& sums, const Tensor& a, const Tensor& b) const {
       continue;
     }
     const double difference = std::abs(x[i] - y[i]);
-    if (difference > tolerance_.abs + tolerance_.rel * std::abs(x[i])) sums.ok = false;
+    if (difference > tolerance.abs + tolerance.rel * std::abs(x[i])) sums.ok = false;
     sums.max_abs = std::max(sums.max_abs, difference);
     sums.largest = std::max(sums.largest, std::abs(x[i]));
     sums.aa += x[i] * x[i];
@@ -75,6 +84,7 @@ void Comparer::add(const Feed& a, const Feed& b) {
     if (sums == sums_.end()) {
       Sums fresh;
       fresh.name = name;
+      fresh.dtype = tensor.dtype();
       sums = sums_.insert(sums_.end(), std::move(fresh));
     }
     const auto other = b.find(name);
@@ -93,6 +103,8 @@ Comparison Comparer::result() const {
   for (const Sums& sums : sums_) {
     OutputDifference d;
     d.name = sums.name;
+    d.dtype = sums.dtype;
+    d.tolerance = tolerance_.of(sums.dtype);
     d.ok = sums.ok;
     d.note = sums.note;
     d.max_abs = sums.max_abs;

@@ -9,6 +9,8 @@
 #include <set>
 
 #include "lib/base/checked_math.h"
+#include "lib/base/limits.h"
+#include "lib/base/log.h"
 
 namespace espalier {
 namespace {
@@ -55,7 +57,7 @@ Shape concrete_shape(const Model& model, const Value& value, const Feed& feed,
         shape[axis] = tensor.shape()[place];
     }
   }
-  constexpr size_t kLimit = size_t{1} << 30;
+  constexpr size_t kLimit = limits::random_input_bytes;
   if (byte_count(value.dtype, shape) > kLimit) {
     throw Error(Fault::kUnsupported, fmt::format("input {}: its shape {} takes more than 1 GiB",
                                                  quoted(value.name), to_string(shape)));
@@ -162,10 +164,31 @@ void check_extents(const Value& input, const Tensor& array, size_t first_of_arra
   }
 }
 
-Cut make_cut(const Value& input, const Tensor& array, int64_t batch_asked) {
+// NumPy's own floats are f64: for an input of f32 they are rounded, and the user is told.
+Tensor rounded_to_f32(const Value& input, const Tensor& array) {
+  const Tensor doubles = array.aligned();
+  const auto from = doubles.data<double>();
+  Tensor result = Tensor::zeros(DType::kF32, array.shape());
+  const auto to = result.mutable_data<float>();
+  for (size_t i = 0; i < from.size(); ++i) {
+    to[i] = static_cast<float>(from[i]);
+    if (std::isinf(to[i]) && !std::isinf(from[i])) {
+      throw Error(Fault::kFormat,
+                  fmt::format("input {}: element {} of the array is {}, past the range of f32",
+                              quoted(input.name), i, from[i]));
+    }
+  }
+  warn_once(fmt::format("input {}: the array's type is f64, it is rounded to the model's f32",
+                        quoted(input.name)));
+  return result;
+}
+
+Cut make_cut(const Value& input, const Tensor& given, int64_t batch_asked) {
+  const bool rounds = input.dtype == DType::kF32 && given.dtype() == DType::kF64;
+  const Tensor array = rounds ? rounded_to_f32(input, given) : given;
   if (input.dtype != DType::kUnknown && input.dtype != array.dtype()) {
     throw Error(Fault::kFormat,
-                fmt::format("input {}: the array's type is {}, the model wants {}",
+                fmt::format("input {}: the array's type is {}, the model expects {}",
                             quoted(input.name), name_of(array.dtype()), name_of(input.dtype)));
   }
   Cut cut{.input = input.name, .array = std::make_shared<const Tensor>(array.aligned())};

@@ -45,15 +45,16 @@ Feed renamed(const Feed& feed, const std::map<std::string, std::string>& names) 
   return result;
 }
 
+std::string mangled_name(const std::string& name) {
+  std::string result;
+  for (const char c : name) {
+    result += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+  }
+  return result;
+}
+
 bool same_name_mangled(const std::string& a, const std::string& b) {
-  const auto mangled = [](const std::string& name) {
-    std::string result;
-    for (const char c : name) {
-      result += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
-    }
-    return result;
-  };
-  return mangled(a) == mangled(b);
+  return mangled_name(a) == mangled_name(b);
 }
 
 }  // namespace espalier

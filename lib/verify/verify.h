@@ -12,6 +12,12 @@ namespace espalier {
 
 struct Tolerance {
   double abs = 1e-4, rel = 1e-4;
+  /// f16 and bf16 hold fewer digits than that: they get their own tolerance. False where the user
+  /// named a number, which then holds for every type.
+  bool by_type = true;
+
+  /// What an output of that type is judged by: f16 and bf16 four steps at 1 (2^-8 and 2^-5).
+  Tolerance of(DType dtype) const;
 };
 
 /// How far two outputs lie apart over all feeds. An element is out of tolerance where |a - b| > abs
@@ -22,7 +28,9 @@ struct OutputDifference {
   double relative_error = 0;        ///< root of sum (a - b)^2 over sum a^2
   double cosine = 1;
   bool ok = true;
-  std::string note;  ///< where the shapes or types differ: how; the numbers are NaN then
+  DType dtype = DType::kUnknown;
+  Tolerance tolerance = {};  ///< that it was judged by
+  std::string note;          ///< where the shapes or types differ: how; the numbers are NaN then
 };
 
 struct Comparison {
@@ -44,6 +52,7 @@ class Comparer {
  private:
   struct Sums {
     std::string name, note;
+    DType dtype = DType::kUnknown;
     double max_abs = 0, largest = 0, aa = 0, bb = 0, ab = 0, dd = 0;
     bool ok = true;
   };

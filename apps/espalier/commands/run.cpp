@@ -125,7 +125,7 @@ std::function<int()> add(CLI::App& app) {
   app.add_option("MODEL", args->model, "model to run")->required();
   app.add_option("-o,--output", args->output, "folder for output_NAME.npy")->type_name("DIR");
   app.add_flag("--check", args->check, "compare with the outputs stored beside the inputs");
-  add_tolerance(app, args->tolerance.abs, args->tolerance.rel);
+  add_tolerance(app, args->tolerance);
   add_pass_options(app, args->passes_off);
   add_data_options(app, args->data, "inputs");
   app.get_option("--inputs")->required();

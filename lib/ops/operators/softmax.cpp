@@ -34,11 +34,14 @@ void rounded_softmax_row(const float* x, float* y, size_t count) {
   for (float& value : row) value /= sum;  // rounded when it is stored
 }
 
+// The largest element is subtracted first: x - (most + log(sum)) would lose the digits of log(sum)
+// where x is large.
 void log_softmax_row(const float* x, float* y, size_t count) {
   const float most = max_of({x, count});
   double sum = 0;
   for (size_t i = 0; i < count; ++i) sum += std::exp(static_cast<double>(x[i] - most));
-  add({x, count}, -most - static_cast<float>(std::log(sum)), {y, count});
+  add({x, count}, -most, {y, count});
+  add({y, count}, -static_cast<float>(std::log(sum)), {y, count});
 }
 
 void softmax_row_f64(const double* x, double* y, size_t count) {
@@ -52,8 +55,8 @@ void log_softmax_row_f64(const double* x, double* y, size_t count) {
   const double most = *std::max_element(x, x + count);
   double sum = 0;
   for (size_t i = 0; i < count; ++i) sum += std::exp(x[i] - most);
-  const double shift = most + std::log(sum);
-  for (size_t i = 0; i < count; ++i) y[i] = x[i] - shift;
+  const double shift = std::log(sum);
+  for (size_t i = 0; i < count; ++i) y[i] = (x[i] - most) - shift;
 }
 
 // 1 at the first largest element, else 0.

@@ -32,7 +32,36 @@ void add_notes(const std::vector<OutputDifference>& outputs, Report& report) {
   }
 }
 
+// Outputs of f16 and bf16 have tolerances of their own.
+void add_tolerance_notes(const VerifyResults& found, Report& report) {
+  for (const OutputDifference& o : found.outputs) {
+    if (o.tolerance.abs == found.tolerance.abs && o.tolerance.rel == found.tolerance.rel) continue;
+    report.notes.push_back(
+        fmt::format("output {} is {}: an element may differ by {:.2g} + {:.2g} x its size",
+                    printable(o.name), name_of(o.dtype), o.tolerance.abs, o.tolerance.rel));
+  }
+}
+
+// The first few names; a list of thousands helps nobody.
+void add_alone(const std::vector<std::string>& names, char side, Report& report) {
+  constexpr size_t kShown = 5;
+  for (size_t i = 0; i < names.size() && i < kShown; ++i)
+    report.notes.push_back(fmt::format("weight {}: only in {}", printable(names[i]), side));
+  if (names.size() > kShown) {
+    report.notes.push_back(
+        fmt::format("and {} other weights that are only in {}", names.size() - kShown, side));
+  }
+}
+
 void add_weights(const VerifyResults& found, Report& report) {
+  const size_t total = found.weights.size() + found.only_a.size() + found.only_b.size();
+  if (found.samples == 0 && total != 0) {
+    report.parts.emplace_back(Record{
+        "compared", {{"weights", count_cell(found.weights.size())}, {"of", count_cell(total)}}});
+    add_alone(found.only_a, 'a', report);
+    add_alone(found.only_b, 'b', report);
+    report.notes.push_back(fmt::format("{} of {} weights compared", found.weights.size(), total));
+  }
   if (found.weights.empty()) return;
   Table table{"weights",
               "weights (no data was given: nothing was run)",
@@ -45,6 +74,8 @@ void add_weights(const VerifyResults& found, Report& report) {
               {}};
   for (const WeightDifference& w : found.weights) {
     table.rows.push_back({w.name, w.shape, w.max_abs, w.max_rel, w.ok});
+    if (!w.note.empty())
+      report.notes.push_back(fmt::format("weight {}: {}", printable(w.name), printable(w.note)));
   }
   report.parts.emplace_back(std::move(table));
 }
@@ -63,6 +94,7 @@ void add(const Results& results, Report& report) {
   report.parts.emplace_back(
       outputs_table("outputs", fmt::format("b against a, {} feeds", found.samples), found.outputs));
   add_notes(found.outputs, report);
+  add_tolerance_notes(found, report);
   add_weights(found, report);
   if (!found.packed.empty()) {
     report.parts.emplace_back(outputs_table("packed", "packed b against decoded b", found.packed));
@@ -81,10 +113,12 @@ void add(const Results& results, Report& report) {
   } else {
     report.parts.emplace_back(Nothing{"metric"});
   }
-  report.notes.push_back(
-      fmt::format("{} (an element may differ by {:g} + {:g} x its size)",
-                  found.ok ? "ok: all within tolerance" : "NOT ok: out of tolerance",
-                  found.tolerance.abs, found.tolerance.rel));
+  const bool alone = !found.only_a.empty() || !found.only_b.empty();
+  report.notes.push_back(fmt::format("{} (an element may differ by {:g} + {:g} x its size)",
+                                     found.ok ? "ok: all within tolerance"
+                                     : alone  ? "NOT ok: not every weight has a counterpart"
+                                              : "NOT ok: out of tolerance",
+                                     found.tolerance.abs, found.tolerance.rel));
 }
 
 }  // namespace

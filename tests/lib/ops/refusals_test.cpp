@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
@@ -206,6 +207,27 @@ TEST_CASE("extremes of bools are any and all, also of none") {
   CHECK(reduced("ReduceMin", x) == std::vector<int64_t>{0});
   CHECK(reduced("ReduceMax", bytes(DType::kBool, {})) == std::vector<int64_t>{0});
   CHECK(reduced("ReduceMin", bytes(DType::kBool, {})) == std::vector<int64_t>{1});
+}
+
+// log(sum(exp(x))) of 0, 1, 2, 3 is 3.4401896985611953.
+TEST_CASE("LogSoftmax and ReduceLogSumExp keep their digits at large inputs") {
+  for (const double shift : {10000.0, -10000.0, 1000000.0}) {
+    CAPTURE(shift);
+    const std::vector<double> doubles{shift, shift + 1, shift + 2, shift + 3};
+    const Tensor x64 = Tensor::of<double>({1, 4}, doubles);
+    const Tensor x32 = from_f32(to_f32(x64), DType::kF32, {1, 4});
+    const Tensor columns = from_f32(to_f32(x64), DType::kF32, {4, 1});
+    for (const auto& [x, axis] :
+         {std::pair(x64, int64_t{1}), {x32, int64_t{1}}, {columns, int64_t{0}}}) {
+      const std::vector<float> got = to_f32(results_of({"LogSoftmax", {x}, {{"axis", axis}}})[0]);
+      for (size_t i = 0; i < 4; ++i)
+        CHECK(std::abs(got[i] - (static_cast<double>(i) - 3.4401896985611953)) < 5e-7);
+    }
+    const double sum = to_f32(results_of({"ReduceLogSumExp", {x32}, {}, 18})[0])[0];
+    CHECK(std::abs(sum - (shift + 3.4401896985611953)) <= 0.0625 + 1e-9);  // half a step at 1e6
+    const Tensor sum64 = results_of({"ReduceLogSumExp", {x64}, {}, 18})[0];
+    CHECK(std::abs(sum64.data<double>()[0] - (shift + 3.4401896985611953)) < 1e-9);
+  }
 }
 
 TEST_CASE("Softmax of f16 rounds each step") {

@@ -31,6 +31,27 @@ TEST_CASE("an element may differ by abs + rel * its size") {
   CHECK(compare({0}, {0.4F}, tolerance).ok);
 }
 
+TEST_CASE("outputs of f16 and bf16 are judged by their own steps, unless a tolerance was named") {
+  const auto compare_as = [](DType dtype, float a, float b, Tolerance tolerance = {}) {
+    const auto tensor = [&](float value) {
+      return from_f32(std::vector<float>{value}, dtype, {1});
+    };
+    return compare_outputs({{{"y", tensor(a)}}}, {{{"y", tensor(b)}}}, tolerance).outputs.front();
+  };
+  // Two steps of f16 at 1, and two of bf16.
+  CHECK_FALSE(compare_as(DType::kF32, 1, 1 + 2 * 0x1p-10F).ok);
+  CHECK(compare_as(DType::kF16, 1, 1 + 2 * 0x1p-10F).ok);
+  CHECK(compare_as(DType::kBF16, 1, 1 + 2 * 0x1p-7F).ok);
+  CHECK_FALSE(compare_as(DType::kF16, 1, 1 + 2 * 0x1p-7F).ok);
+  CHECK_FALSE(compare_as(DType::kF16, 1, 1 + 9 * 0x1p-10F).ok);
+  CHECK_FALSE(compare_as(DType::kBF16, 1, 1 + 9 * 0x1p-7F).ok);
+  CHECK(compare_as(DType::kF16, 1, 1).tolerance.rel == 0x1p-8);
+  CHECK(compare_as(DType::kBF16, 1, 1).tolerance.abs == 0x1p-5);
+  CHECK_FALSE(
+      compare_as(DType::kF16, 1, 1 + 0x1p-10F, {.abs = 1e-4, .rel = 1e-4, .by_type = false}).ok);
+  CHECK(compare_as(DType::kF16, 1, 1.5F, {.abs = 1, .rel = 0}).ok);  // wider than the type's
+}
+
 TEST_CASE("differences are measured over the whole output") {
   const OutputDifference d = compare({3, 4}, {3, 2});
   CHECK(d.max_abs == 2);

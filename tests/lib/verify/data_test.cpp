@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "tests/lib/verify/small_model.h"
 
 namespace espalier {
@@ -52,13 +54,30 @@ TEST_CASE("what does not fit is an error that names the input") {
   CHECK(wrong(counted({5, 4})).find("axis 1 of a sample is 4, 3 wanted") != std::string::npos);
   CHECK(wrong(counted({3})).find("its rank is 1, 2 or 3 wanted") != std::string::npos);
   CHECK(wrong(counted({0, 3})).find("holds no sample") != std::string::npos);
-  CHECK(wrong(Tensor::zeros(DType::kF64, {5, 3})).find("f64, the model wants f32") !=
+  CHECK(wrong(Tensor::zeros(DType::kF16, {5, 3})).find("f16, the model expects f32") !=
         std::string::npos);
   CHECK(error_of([&] {
           DataSet data = with_array("x", counted({5, 3}));
           data.arrays.emplace("z", counted({5, 3}));
           make_feeds(model, data);
         }).find("array 'z' is for no input") == 0);
+}
+
+TEST_CASE("an array of f64 is rounded for an input of f32") {
+  std::vector<double> doubles(6, 0.1);
+  doubles[1] = INFINITY;
+  doubles[2] = 1e-320;
+  const std::vector<Feed> feeds =
+      make_feeds(matmul_model(), with_array("x", Tensor::of<double>({2, 3}, doubles)));
+  REQUIRE(feeds.size() == 2);
+  CHECK(feeds[0].at("x").dtype() == DType::kF32);
+  CHECK(values_of(feeds[0].at("x")) == std::vector<float>{0.1F, INFINITY, 0.0F});
+  CHECK(values_of(feeds[1].at("x")) == std::vector<float>(3, 0.1F));
+  doubles[4] = -1e39;
+  const std::string refused = error_of([&] {
+    make_feeds(matmul_model(), with_array("x", Tensor::of<double>({2, 3}, doubles)));
+  });
+  CHECK(refused == "input 'x': element 4 of the array is -1e+39, past the range of f32");
 }
 
 TEST_CASE("arrays of different lengths are an error that names both inputs") {
