@@ -20,9 +20,9 @@ namespace {
 std::string first_bytes(Bytes bytes) {
   if (bytes.empty()) return "it is empty";
   if (as_text(bytes).starts_with("PK\x03\x04")) {
-    return "it is a zip archive, NNEF is read from a folder, a tar or a tgz";
+    return "it is a zip archive, but NNEF is read from a folder, a tar or a tgz";
   }
-  std::string result = "it begins with";
+  std::string result = "it starts with";
   for (const std::byte byte : bytes.first(std::min<size_t>(bytes.size(), 4)))
     result += fmt::format(" {:02x}", static_cast<unsigned>(byte));
   return result;
@@ -37,7 +37,7 @@ const Format& format_of(const fs::path& path) {
     if (format->recognise(path)) return *format;
   }
   throw Error(Fault::kFormat,
-              fmt::format("is no ONNX and no NNEF model: {}",
+              fmt::format("is neither an ONNX nor an NNEF model: {}",
                           folder ? "a folder without graph.nnef" : first_bytes(file->bytes())));
 }
 
@@ -97,7 +97,7 @@ const Format& format_for_output(const fs::path& path) {
     if (format->writes(path)) return *format;
   }
   throw Error(Fault::kUsage,
-              fmt::format("{}: no format has this ending", printable(path.string())));
+              fmt::format("{}: no format has this extension", printable(path.string())));
 }
 
 void check_values(const Format& format, std::string_view type) {
@@ -105,7 +105,7 @@ void check_values(const Format& format, std::string_view type) {
   for (const DType dtype : format.values) known.push_back(name_of(dtype));
   if (std::ranges::count(known, type) != 0) return;
   throw Error(Fault::kUnsupported,
-              fmt::format("{} files hold no packed values of type {}, wanted: {}", format.name,
+              fmt::format("{} files store no packed values of type {}, expected {}", format.name,
                           printable(type), fmt::join(known, " or ")));
 }
 

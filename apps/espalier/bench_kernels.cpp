@@ -25,7 +25,7 @@ T number(const char* option, const std::string& text, T least, T most) {
   const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (fault != std::errc() || end != text.data() + text.size() || !(value >= least) ||
       !(value <= most)) {
-    throw Error(Fault::kUsage, fmt::format("{} {}: a number from {} to {} wanted", option,
+    throw Error(Fault::kUsage, fmt::format("{} {}: expected a number from {} to {}", option,
                                            printable(text), least, most));
   }
   return value;
@@ -38,7 +38,7 @@ struct Size {
 Size parse_size(const std::string& text) {
   const size_t place = text.find('x');
   if (place == std::string::npos)
-    throw Error(Fault::kUsage, fmt::format("--shape {}: MxK wanted", printable(text)));
+    throw Error(Fault::kUsage, fmt::format("--shape {}: expected MxK", printable(text)));
   constexpr size_t kMost = 32768;
   return {number<size_t>("--shape", text.substr(0, place), 1, kMost),
           number<size_t>("--shape", text.substr(place + 1), 1, kMost)};
@@ -83,7 +83,7 @@ DType value_type(const std::string& name) {
     if (name == name_of(dtype)) return dtype;
   }
   throw Error(Fault::kUsage,
-              fmt::format("--values {}: f32, f16, bf16 or i8 wanted", printable(name)));
+              fmt::format("--values {}: expected f32, f16, bf16 or i8", printable(name)));
 }
 
 void check_values(const KernelBenchOptions& options) {

@@ -19,7 +19,7 @@ Statistics calibrate(const Model& model, const std::vector<Layer>& layers, const
   for (const std::string& text : collected.refused)
     warn(fmt::format("not calibrated: {} (--calib-memory)", text));
   if (collected.not_finite != 0) {
-    warn(fmt::format("{} samples with infinities or NaN were left out of the statistics",
+    warn(fmt::format("{} samples that contain infinities or NaN were left out of the statistics",
                      collected.not_finite));
   }
   note(fmt::format("{} feeds, {} passes", feeds.size(), collected.passes));

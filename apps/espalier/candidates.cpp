@@ -83,8 +83,7 @@ Reached least_sparsity(Search& search, const char* option, double most, const Me
     if (!search.attempt(kMost, meets)) {
       throw Error(
           Fault::kUnsupported,
-          fmt::format("{} {}: {:.0f} % sparsity gives {}: less cannot be reached by pruning "
-                      "these layers",
+          fmt::format("{} {}: {:.0f} % sparsity gives {}: pruning these layers cannot go lower",
                       option, show(most), 100 * kMost, show(measure.of(search.last()))));
     }
     search.narrow(kMost, 0, meets);
@@ -121,10 +120,12 @@ Reached largest_sparsity(Search& search, const PruneTarget& target, const Candid
   };
   if (!search.attempt(kMost, meets)) {
     if (!search.attempt(0, meets)) {
-      throw Error(Fault::kUnsupported,
-                  fmt::format("--max-drop {}: {} of the unpruned model is {} here, {} before",
-                              to_string(target), dense.name, format_number(*search.last().metric),
-                              format_number(dense.a)));
+      throw Error(
+          Fault::kUnsupported,
+          fmt::format(
+              "--max-drop {}: {} of the unpruned model is {} in the search and {} before it",
+              to_string(target), dense.name, format_number(*search.last().metric),
+              format_number(dense.a)));
     }
     search.narrow(0, kMost, meets);
   }
@@ -179,7 +180,8 @@ double CandidateMeter::metric(const Model& packed) const {
     return labelled_metric_of(packed, job_.before, inputs_, *labelled_, options_);
   }
   if (!has_metric())
-    throw Error(Fault::kUsage, "a metric is wanted: --eval with --labels, or --metric-cmd");
+    throw Error(Fault::kUsage,
+                "no metric is given: expected --eval with --labels, or --metric-cmd");
   const fs::path path = folder_.path() / job_.output.filename();
   write_model(packed, path, job_.write);
   const double value = run_metric_command(job_.data.metric_command, path);

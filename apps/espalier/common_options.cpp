@@ -39,13 +39,13 @@ double now() {
 }  // namespace
 
 void add_common(CLI::App& app, CommonOptions& options, bool reports) {
-  app.add_flag("-v,--verbose", options.verbose, "say more on stderr: stages and their times")
+  app.add_flag("-v,--verbose", options.verbose, "print stages and their times on stderr")
       ->group("Common");
-  app.add_flag("-q,--quiet", options.quiet, "no table and no warnings")->group("Common");
-  app.add_option("--threads", options.threads, "threads (0: all processors)")
+  app.add_flag("-q,--quiet", options.quiet, "print no table and no warnings")->group("Common");
+  app.add_option("--threads", options.threads, "number of threads (0: all processors)")
       ->type_name("N")
       ->group("Common");
-  app.add_option("--simd", options.simd, "instruction set of the kernels (the best there is)")
+  app.add_option("--simd", options.simd, "instruction set of the kernels (the best available)")
       ->type_name("NAME")
       ->group("Common");
   app.add_option("--seed", options.seed, "seed of all random numbers (0)")
@@ -55,10 +55,11 @@ void add_common(CLI::App& app, CommonOptions& options, bool reports) {
   const auto file = [&](const char* name, std::string& target, const char* what) {
     app.add_option(name, target, what)->type_name("FILE")->group("Report");
   };
-  file("--json", options.json, "the report as JSON; - is stdout, in place of the table");
-  file("--html", options.html, "the report as one HTML page");
-  file("--md", options.markdown, "the report as Markdown");
-  file("--csv", options.csv, "the tables as CSV");
+  file("--json", options.json,
+       "write the report as JSON; - writes it to stdout instead of the table");
+  file("--html", options.html, "write the report as one HTML page");
+  file("--md", options.markdown, "write the report as Markdown");
+  file("--csv", options.csv, "write the tables as CSV");
 }
 
 void apply_common(const CommonOptions& options) {
@@ -67,14 +68,14 @@ void apply_common(const CommonOptions& options) {
                                   : LogLevel::kNormal);
   if (options.threads > limits::threads) {
     throw Error(Fault::kUsage,
-                fmt::format("--threads {}: at most {}", options.threads, limits::threads));
+                fmt::format("--threads {}: expected at most {}", options.threads, limits::threads));
   }
   if (!options.simd.empty()) set_simd_target(options.simd);
 }
 
 void add_footer(CLI::App& app, std::string_view example) {
   app.footer(
-      fmt::format("Example:\n{}\n\nExit codes: 0 done, 1 input or output failed, 2 wrong "
+      fmt::format("Example:\n{}\n\nExit codes: 0 success, 1 input or output failed, 2 wrong "
                   "command line, 3 out of tolerance.",
                   example));
 }

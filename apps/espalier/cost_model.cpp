@@ -22,7 +22,8 @@ constexpr double kMostExtent = 1 << 24;
 const Json& member(const Json& object, const char* key, size_t row) {
   const auto found = object.find(key);
   if (found == object.end())
-    refuse(fmt::format("kernels[{}]: no \"{}\", as `bench --kernels --json` writes it", row, key));
+    refuse(fmt::format(
+        "kernels[{}]: \"{}\" is missing, expected a file of `bench --kernels --json`", row, key));
   return *found;
 }
 
@@ -30,20 +31,20 @@ double number(const Json& object, const char* key, size_t row, double least, dou
   const Json& value = member(object, key, row);
   const double result = value.is_number() ? value.get<double>() : NAN;
   if (!(result >= least && result <= most))
-    refuse(fmt::format("kernels[{}].{}: a number from {} to {} was wanted", row, key, least, most));
+    refuse(fmt::format("kernels[{}].{}: expected a number from {} to {}", row, key, least, most));
   return result;
 }
 
 std::string text(const Json& object, const char* key, size_t row) {
   const Json& value = member(object, key, row);
-  if (!value.is_string()) refuse(fmt::format("kernels[{}].{}: a string was wanted", row, key));
+  if (!value.is_string()) refuse(fmt::format("kernels[{}].{}: expected a string", row, key));
   return value.get<std::string>();
 }
 
 // Deep nesting takes far more memory than text.
 Json parsed(std::string_view text) {
   if (text.size() > limits::machine_bytes) {
-    refuse(fmt::format("the text has {} bytes, at most {} are read", text.size(),
+    refuse(fmt::format("the text has {} bytes, expected at most {}", text.size(),
                        limits::machine_bytes));
   }
   const auto watch = [](int depth, Json::parse_event_t, Json&) {
@@ -55,7 +56,7 @@ Json parsed(std::string_view text) {
 }
 
 KernelResult row_from(const Json& json, size_t row) {
-  if (!json.is_object()) refuse(fmt::format("kernels[{}]: an object was wanted", row));
+  if (!json.is_object()) refuse(fmt::format("kernels[{}]: expected an object", row));
   KernelResult result;
   result.kernel = text(json, "kernel", row);
   result.block = text(json, "block", row);
@@ -112,7 +113,7 @@ KernelResults read_machine(const std::filesystem::path& path) {
     const Json json = parsed(as_text(file->bytes()));
     const auto kernels = json.is_object() ? json.find("kernels") : json.end();
     if (!json.is_object() || kernels == json.end() || !kernels->is_array() || kernels->empty())
-      refuse("no list of \"kernels\": the JSON file of `bench --kernels` was wanted");
+      refuse("\"kernels\" is missing or not a list: expected the JSON file of `bench --kernels`");
     KernelResults results;
     if (const auto machine = json.find("machine"); machine != json.end() && machine->is_object()) {
       results.machine.processor = machine->value("processor", "");
@@ -123,7 +124,7 @@ KernelResults read_machine(const std::filesystem::path& path) {
       results.kernels.push_back(row_from((*kernels)[row], row));
     return results;
   } catch (Json::exception&) {
-    Error error(Fault::kFormat, "\"machine\": processor, simd and threads were wanted");
+    Error error(Fault::kFormat, "\"machine\": expected processor, simd and threads");
     error.add_context(printable(path.string(), 4096));
     throw error;
   } catch (Error& error) {
@@ -140,8 +141,8 @@ TimeLine predict(const KernelResults& machine, BlockShape block, size_t m, size_
   }
   if (rows.empty()) {
     throw Error(Fault::kUnsupported,
-                fmt::format("the measurement has no block {}: `espalier bench --kernels --block {} "
-                            "--n 1,4,16,64 --json F` makes them",
+                fmt::format("block {} is not measured: `espalier bench --kernels --block {} --n "
+                            "1,4,16,64 --json F` measures it",
                             name, name));
   }
   const auto nearer = [&](const KernelResult* a, const KernelResult* b) {

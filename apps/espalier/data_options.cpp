@@ -17,7 +17,7 @@ std::pair<std::string, std::string> split(const std::string& option, const std::
                                           const char* form) {
   const size_t place = text.rfind('=');
   if (place == std::string::npos || place == 0 || place + 1 == text.size()) {
-    throw Error(Fault::kUsage, fmt::format("{} {}: {} wanted", option, printable(text), form));
+    throw Error(Fault::kUsage, fmt::format("{} {}: expected {}", option, printable(text), form));
   }
   return {text.substr(0, place), text.substr(place + 1)};
 }
@@ -26,7 +26,7 @@ double number(const std::string& text) {
   double value = 0;
   const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (fault != std::errc() || end != text.data() + text.size()) {
-    throw Error(Fault::kUsage, fmt::format("--fill: '{}' is no number", printable(text)));
+    throw Error(Fault::kUsage, fmt::format("--fill: '{}' is not a number", printable(text)));
   }
   return value;
 }
@@ -37,17 +37,17 @@ void add_data_options(CLI::App& app, DataOptions& options, const char* inputs) {
   if (inputs != nullptr) {
     app.add_option("--inputs", options.inputs, inputs)->type_name("DATA")->group("Data");
   }
-  app.add_option("--batch", options.batch, "samples per feed where the first axis is free (1)")
+  app.add_option("--batch", options.batch, "samples per feed if the first axis is free (1)")
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->group("Data");
-  app.add_option(
-         "--state", options.states,
-         "input IN starts at zero and then gets output OUT of the sample before; repeatable")
+  app.add_option("--state", options.states,
+                 "start input IN at zero and feed it output OUT of the previous sample; repeatable")
       ->type_name("IN=OUT")
       ->allow_extra_args(false)
       ->group("Data");
-  app.add_option("--fill", options.fills, "constant for an input that DATA lacks; repeatable")
+  app.add_option("--fill", options.fills,
+                 "constant for an input that DATA does not contain; repeatable")
       ->type_name("IN=VALUE")
       ->allow_extra_args(false)
       ->group("Data");
@@ -55,7 +55,7 @@ void add_data_options(CLI::App& app, DataOptions& options, const char* inputs) {
 
 void add_metric_options(CLI::App& app, DataOptions& options, bool command) {
   app.add_option("--labels", options.labels,
-                 "labels or reference values, .npy, first axis = samples")
+                 "labels or reference values in a .npy file, samples along the first axis")
       ->type_name("FILE")
       ->group("Data");
   app.add_option("--metric", options.metric,
@@ -64,7 +64,7 @@ void add_metric_options(CLI::App& app, DataOptions& options, bool command) {
       ->group("Data");
   if (!command) return;
   app.add_option("--metric-cmd", options.metric_command,
-                 "program that prints one number for the model file {model}")
+                 "command that prints one number for the model file {model}")
       ->type_name("CMD")
       ->group("Data");
 }
@@ -86,11 +86,11 @@ std::optional<LabelledMetric> labelled_metric(const DataOptions& options) {
   if (!options.metric.empty()) {
     const std::vector<std::string> names = metric_names();
     if (std::ranges::count(names, options.metric) == 0) {
-      throw Error(Fault::kUsage, fmt::format("--metric {}: there are {}", printable(options.metric),
-                                             fmt::join(names, ", ")));
+      throw Error(Fault::kUsage, fmt::format("--metric {}: expected one of {}",
+                                             printable(options.metric), fmt::join(names, ", ")));
     }
     if (options.labels.empty()) {
-      throw Error(Fault::kUsage, fmt::format("--metric {} wants --labels", options.metric));
+      throw Error(Fault::kUsage, fmt::format("--metric {} requires --labels", options.metric));
     }
   }
   if (options.labels.empty()) return std::nullopt;

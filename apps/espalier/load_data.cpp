@@ -55,11 +55,12 @@ void add_proto(const fs::path& file, size_t index, const std::vector<std::string
                Feed& feed) {
   auto [name, tensor] = read_tensor_proto_file(file);
   if (std::ranges::count(names, name) == 0) {
-    if (index >= names.size()) fail(file, fmt::format("the model has only {}", names.size()));
+    if (index >= names.size())
+      fail(file, fmt::format("the model has only {} inputs", names.size()));
     name = names[index];
   }
   if (!feed.emplace(name, std::move(tensor)).second)
-    fail(file, fmt::format("a second tensor for {}", printable(name)));
+    fail(file, fmt::format("duplicate tensor for {}", printable(name)));
 }
 
 struct TestSet {
@@ -134,7 +135,7 @@ DataSet load_folder(const fs::path& folder, const Model& model) {
   if (!data.arrays.empty()) return data;
   const std::vector<fs::path> sets = test_set_folders(folder);
   if (!sets.empty()) return load_test_sets(sets, model);
-  fail(folder, "no input_NAME.npy, input_0.pb or test_data_set_0 in this folder");
+  fail(folder, "contains none of input_NAME.npy, input_0.pb and test_data_set_0");
 }
 
 DataSet load_npz(const fs::path& file, const Model& model) {
@@ -164,8 +165,8 @@ DataSet load_npy(const fs::path& file, const Model& model) {
     data.arrays.emplace(names[0], read_npy_file(file));
   } else {
     read_npy_file(file);
-    fail(file, fmt::format("the model has {} inputs; one array must be called input_NAME.npy",
-                           names.size()));
+    fail(file,
+         fmt::format("the model has {} inputs: expected a file name input_NAME.npy", names.size()));
   }
   return data;
 }
@@ -190,7 +191,8 @@ DataSet load_data(const fs::path& path, const Model& model) {
       error.add_context(printable(path.string()));
     throw;
   }
-  if (path.extension() == ".pb") fail(path, "give the test_data_set folder that it lies in");
+  if (path.extension() == ".pb")
+    fail(path, "is one tensor: expected the test_data_set folder that contains it");
   return load_npy(path, model);
 }
 

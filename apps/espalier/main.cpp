@@ -27,12 +27,13 @@ int parse_failed(const CLI::App& app, const CLI::ParseError& error, const char* 
   if (first != nullptr && first[0] != '-' && app.get_subcommands().empty()) {
     std::vector<std::string_view> names;
     for (const Command* command : commands()) names.push_back(command->name);
-    return fail(fmt::format("no subcommand {}; there are {}", first, fmt::join(names, ", ")),
-                kWrongUsage);
+    return fail(
+        fmt::format("unknown subcommand {}, expected one of {}", first, fmt::join(names, ", ")),
+        kWrongUsage);
   }
   std::string text = error.what();
   std::replace(text.begin(), text.end(), '\n', ' ');
-  return fail(text + " (--help says what there is)", kWrongUsage);
+  return fail(text + " (see --help)", kWrongUsage);
 }
 
 // As --help and --version do it: parsing ends there.
@@ -53,7 +54,8 @@ struct Entry {
 };
 
 int run(int argc, char** argv) {
-  CLI::App app("Prunes neural networks in blocks, packs, runs and verifies them.", "espalier");
+  CLI::App app("Prunes neural networks in blocks, and packs, runs and verifies the result.",
+               "espalier");
   app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
   app.add_flag_callback(
          "--limits", [] { throw PrintLimits(); },
@@ -61,7 +63,7 @@ int run(int argc, char** argv) {
       ->configurable(false);
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
-  app.footer("espalier SUBCOMMAND --help shows its options and an example.");
+  app.footer("espalier SUBCOMMAND --help lists its options and shows an example.");
   std::vector<Entry> entries;
   for (const Command* command : commands()) {
     CLI::App* sub = app.add_subcommand(std::string(command->name), std::string(command->summary));
@@ -93,7 +95,7 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     return fail(error.what(), error.fault() == Fault::kUsage ? kWrongUsage : kFailed);
   } catch (const std::bad_alloc&) {
-    return fail("not enough memory", kFailed);
+    return fail("out of memory", kFailed);
   } catch (const std::exception& error) {
     return fail(error.what(), kFailed);
   }

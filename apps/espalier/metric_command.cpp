@@ -33,7 +33,7 @@ std::string filled_in(std::string command, const std::string& path) {
   static constexpr std::string_view kPlace = "{model}";
   size_t place = command.find(kPlace);
   if (place == std::string::npos)
-    throw Error(Fault::kUsage, "--metric-cmd: no {model} in the command");
+    throw Error(Fault::kUsage, "--metric-cmd: the command does not contain {model}");
   const std::string quoted = shell_quoted(path);
   for (; place != std::string::npos; place = command.find(kPlace, place + quoted.size()))
     command.replace(place, kPlace.size(), quoted);
@@ -88,14 +88,14 @@ void collect(End& out, End& err, Outcome& outcome) {
   while (out.get() >= 0 || err.get() >= 0) {
     std::array<pollfd, 2> waits{pollfd{out.get(), POLLIN, 0}, pollfd{err.get(), POLLIN, 0}};
     if (std::chrono::steady_clock::now() > deadline) {
-      outcome.trouble = fmt::format("it takes longer than {} s", kLongest.count());
+      outcome.trouble = fmt::format("takes longer than {} s", kLongest.count());
       return;
     }
     if (::poll(waits.data(), waits.size(), 1000) < 0 && errno != EINTR) return;
     if (waits[0].revents != 0) read_some(out, outcome.out);
     if (waits[1].revents != 0) read_some(err, outcome.err);
     if (outcome.out.size() > kMostOutput) {
-      outcome.trouble = "it prints more than one number";
+      outcome.trouble = "prints more than one number";
       return;
     }
     if (outcome.err.size() > kMostOutput) outcome.err.erase(0, outcome.err.size() - kMostOutput);
@@ -157,14 +157,14 @@ double run_metric_command(const std::string& command, const std::filesystem::pat
   };
   if (!outcome.trouble.empty()) throw fail(outcome.trouble);
   if (WIFSIGNALED(outcome.status))
-    throw fail(fmt::format("signal {} ended it", WTERMSIG(outcome.status)));
+    throw fail(fmt::format("ended by signal {}", WTERMSIG(outcome.status)));
   if (WEXITSTATUS(outcome.status) != 0)
-    throw fail(fmt::format("it ended with exit code {}", WEXITSTATUS(outcome.status)));
+    throw fail(fmt::format("ended with exit code {}", WEXITSTATUS(outcome.status)));
   const std::string text = trimmed(outcome.out);
   double value = 0;
   const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (text.empty() || fault != std::errc() || end != text.data() + text.size())
-    throw fail(fmt::format("one number was wanted, it printed '{}'", printable(text, 60)));
+    throw fail(fmt::format("expected one number on stdout, found '{}'", printable(text, 60)));
   return value;
 }
 

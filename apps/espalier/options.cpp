@@ -27,7 +27,7 @@ Shape parse_shape(const std::string& option, const std::string& text) {
     const auto [end, fault] = std::from_chars(part.data(), part.data() + part.size(), extent);
     const bool number = fault == std::errc() && end == part.data() + part.size() && extent > 0;
     if (!number && part != "?")
-      throw Error(Fault::kUsage, fmt::format("{}: '{}' is no extent", option, printable(part)));
+      throw Error(Fault::kUsage, fmt::format("{}: '{}' is not an extent", option, printable(part)));
     shape.push_back(number ? extent : -1);
   }
   return shape;
@@ -36,8 +36,8 @@ Shape parse_shape(const std::string& option, const std::string& text) {
 void check_one(const char* option, const std::string& value,
                const std::vector<std::string>& there) {
   if (value.empty() || std::ranges::count(there, value) != 0) return;
-  throw Error(Fault::kUsage, fmt::format("{} {}: not there; there are {}", option, printable(value),
-                                         fmt::join(there, ", ")));
+  throw Error(Fault::kUsage, fmt::format("{} {}: unknown, expected one of {}", option,
+                                         printable(value), fmt::join(there, ", ")));
 }
 
 }  // namespace
@@ -45,24 +45,27 @@ void check_one(const char* option, const std::string& value,
 void add_write_options(CLI::App& app, std::string& profile, std::string& index, bool& keep_io_names,
                        std::vector<std::string>& shapes) {
   app.add_option("--profile", profile,
-                 "how packed weights are spelled; NNEF: tract, portable, operator, opaque, dense "
-                 "(tract); ONNX: docs/formats/sparse-onnx.md (function)")
+                 "how packed weights are written; NNEF: tract, portable, operator, opaque or dense "
+                 "(tract); ONNX: see docs/formats/sparse-onnx.md (function)")
       ->type_name("P")
       ->group("What is written");
   app.add_option("--index", index,
-                 "grid, first-element, mask: the index of a block, or a dense 0/1 mask (grid)")
+                 "how the positions of blocks are written: grid, first-element, or mask, a dense "
+                 "0/1 mask (grid)")
       ->type_name("I")
       ->check(CLI::IsMember({"grid", "first-element", "mask"}))
       ->group("What is written");
-  app.add_flag("--keep-io-names", keep_io_names,
-               "an input or output whose name the format cannot hold is an error, not renamed")
+  app.add_flag(
+         "--keep-io-names", keep_io_names,
+         "refuse input and output names that the format cannot store instead of renaming them")
       ->group("What is written");
   app.add_flag_callback(
-         "--deterministic", [] {}, "the same model is the same bytes, archives too: always so")
+         "--deterministic", [] {},
+         "no effect: the same model always gives the same bytes, archives included")
       ->group("What is written");
   app.add_option("--input-shape,--shape", shapes,
-                 "bind the free dimensions of an input, ? leaves one free; repeatable; "
-                 "NAME:D,D,... is the same")
+                 "bind the free dimensions of an input, ? leaves one free; NAME:D,D,... is "
+                 "equivalent; repeatable")
       ->type_name("NAME=DxDx...")
       ->allow_extra_args(false)
       ->group("What is written");
@@ -74,7 +77,7 @@ std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts)
     const size_t place = text.find_last_of("=:");
     const std::string option = "--input-shape " + printable(text);
     if (place == std::string::npos || place == 0)
-      throw Error(Fault::kUsage, option + ": NAME=DxDx... or NAME:D,D,... wanted");
+      throw Error(Fault::kUsage, option + ": expected NAME=DxDx... or NAME:D,D,...");
     result.insert_or_assign(text.substr(0, place), parse_shape(option, text.substr(place + 1)));
   }
   return result;
@@ -88,7 +91,7 @@ void check_available(const std::string& method, const std::string& scope,
 }
 
 std::string method_help() {
-  return fmt::format("{}: how blocks are scored (obs with --calib, else l2)",
+  return fmt::format("{}: criterion that scores blocks (obs with --calib, else l2)",
                      fmt::join(methods(), ", "));
 }
 
@@ -96,8 +99,7 @@ void add_pass_options(CLI::App& app, std::vector<std::string>& names) {
   std::vector<std::string_view> known;
   for (const Pass* pass : passes()) known.push_back(pass->name);
   app.add_option("--no-pass", names,
-                 fmt::format("run without this pass over the graph; repeatable: {}",
-                             fmt::join(known, ", ")))
+                 fmt::format("disable this graph pass; repeatable: {}", fmt::join(known, ", ")))
       ->type_name("NAME")
       ->allow_extra_args(false);
 }
@@ -107,11 +109,12 @@ void add_tolerance(CLI::App& app, Tolerance& tolerance) {
   const CLI::Range range(0.0, 1e30);
   const auto named = [&tolerance](const std::string&) { tolerance.by_type = false; };
   app.add_option("--abs", tolerance.abs,
-                 "an element may differ by this much (1e-4; f16 4e-3, bf16 3e-2)")
+                 "absolute tolerance per element (1e-4; f16 4e-3, bf16 3e-2)")
       ->type_name("D")
       ->check(range)
       ->each(named);
-  app.add_option("--rel", tolerance.rel, "and by this share of its size (the same)")
+  app.add_option("--rel", tolerance.rel,
+                 "tolerance per element relative to its size, added to the absolute one (the same)")
       ->type_name("D")
       ->check(range)
       ->each(named);

@@ -148,8 +148,9 @@ std::string resolved_profile(const std::filesystem::path& output, const std::str
   const Format& format = format_for_output(output);
   if (profile.empty()) return std::string(format.profiles.front());
   if (std::ranges::count(format.profiles, std::string_view(profile)) == 0) {
-    throw Error(Fault::kUsage, fmt::format("--profile {}: {} files have {}", printable(profile),
-                                           format.name, fmt::join(format.profiles, ", ")));
+    throw Error(Fault::kUsage,
+                fmt::format("--profile {}: expected a profile of {} files: {}", printable(profile),
+                            format.name, fmt::join(format.profiles, ", ")));
   }
   return profile;
 }

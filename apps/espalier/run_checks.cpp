@@ -26,10 +26,10 @@ void unless_random(bool random, std::string& why, const Body& body) {
     body();
   } catch (const Error& error) {
     if (!random) throw;
-    why = fmt::format("it does not run on random inputs: {}", error.what());
+    why = fmt::format("the model does not run on random inputs: {}", error.what());
   } catch (const std::bad_alloc&) {
     if (!random) throw;
-    why = "it does not run on random inputs: not enough memory";
+    why = "the model does not run on random inputs: out of memory";
   }
 }
 
@@ -44,7 +44,7 @@ std::string lacking(const Model& model) {
   constexpr size_t kShown = 5;
   const size_t count = names.size();
   names.resize(std::min(count, kShown));
-  return fmt::format("the runtime lacks {}{}", fmt::join(names, ", "),
+  return fmt::format("the runtime does not support {}{}", fmt::join(names, ", "),
                      count > kShown ? fmt::format(" and {} more", count - kShown) : "");
 }
 

@@ -61,7 +61,7 @@ TimePredictor::TimePredictor(const PackJob& job, const CheckInputs& inputs,
     layers_there += layer_ms(i, weight_of(dense.before, layers_[i]));
   }
   if (!(layers_here > 0) || !(layers_there > 0))
-    throw Error(Fault::kUnsupported, "no layer's time is known: nothing can be predicted");
+    throw Error(Fault::kUnsupported, "no layer's time is known, so nothing can be predicted");
   rest_ms_ = std::max(here.ms_dense - layers_here, 0.0) * layers_there / layers_here;
 }
 

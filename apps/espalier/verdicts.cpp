@@ -46,9 +46,10 @@ std::string why_not_smaller(const PackJob& job) {
     after += row.bytes_after;
   }
   if (!any) return "no weight was packed";
-  if (after >= before) return "the kept blocks and their index take as much as the dense weights";
+  if (after >= before)
+    return "the kept blocks and their index take as many bytes as the dense weights";
   if (job.before.origin.format != format_for_output(job.output).name)
-    return fmt::format("the weights take {} instead of {}, the rest is the other format's",
+    return fmt::format("the weights take {} instead of {}, the rest is due to the other format",
                        format_bytes(after), format_bytes(before));
   return fmt::format("the weights take {} instead of {}, the rest grew", format_bytes(after),
                      format_bytes(before));
@@ -61,8 +62,8 @@ bool kept(const MetricPair& m) {
 
 std::string metric_text(const MetricPair& m) {
   std::string text = fmt::format("{} {:.6g} -> {:.6g}", printable(m.name), m.a, m.b);
-  if (!kept(m)) text += fmt::format(" (lost more than {})", tolerated_text(m.name));
-  if (m.magnitude) text += fmt::format(", by magnitude alone {:.6g}", *m.magnitude);
+  if (!kept(m)) text += fmt::format(" (loss above {})", tolerated_text(m.name));
+  if (m.magnitude) text += fmt::format(", by magnitude {:.6g}", *m.magnitude);
   return text;
 }
 
@@ -92,7 +93,7 @@ std::string gap_text(const Findings& findings) {
                        shown(findings.read_back->wrong));
   }
   if (findings.read_back_run && !agrees(*findings.read_back_run)) {
-    return fmt::format("GAP: the written file computes something else, off by {:.1e}",
+    return fmt::format("GAP: the written file computes other outputs, off by {:.1e}",
                        findings.read_back_run->max_rel());
   }
   return fmt::format("GAP: packed and decoded weights compute different outputs, off by {:.1e}",
@@ -106,9 +107,9 @@ std::string samples_text(const RunChecks& run) {
 
 // Of weights that were not pruned.
 std::string weights_text(size_t zero_signs) {
-  std::string text = "every weight is bit for bit that of the input";
+  std::string text = "every weight equals that of the input bit for bit";
   if (zero_signs == 0) return text;
-  return fmt::format("{}, but for {} negative {}", text, zero_signs,
+  return fmt::format("{}, except for {} negative {}", text, zero_signs,
                      zero_signs == 1 ? "zero written as zero" : "zeros written as zeros");
 }
 
@@ -147,7 +148,8 @@ Verdict size_verdict(const PackJob& job, const Findings& findings) {
   const uint64_t before = job.before.origin.bytes;
   if (findings.gap()) return {"size", std::nullopt, "nothing was written"};
   if (!findings.output_bytes || before == 0) {
-    return {"size", std::nullopt, "not written (dry run); the table says what the weights take"};
+    return {"size", std::nullopt,
+            "not written (dry run); the table shows the sizes of the weights"};
   }
   const uint64_t after = *findings.output_bytes;
   const std::string_view kind = any_packed(job.before) ? "input" : "dense";
@@ -184,16 +186,16 @@ std::vector<std::string> closing_notes(const PackJob& job, const Findings& findi
   std::vector<std::string> notes = job.notes;
   if (const auto dense = stayed_dense(job); !dense.empty() && job.write.profile != "dense") {
     notes.push_back(
-        fmt::format("stored dense, because packed it would not be smaller: {}", shown(dense)));
+        fmt::format("stored dense, because packing would not make them smaller: {}", shown(dense)));
   }
   if (findings.speed && !findings.speed->ran_dense.empty()) {
-    notes.push_back(fmt::format("runs dense, because packed it would be slower: {}",
+    notes.push_back(fmt::format("run dense, because the sparse kernels would be slower: {}",
                                 shown(findings.speed->ran_dense)));
   }
   if (any_packed(job.packed) && job.write.profile != "dense") {
     notes.emplace_back(
-        "A stock reader runs these files at dense speed; the sparse speed is espalier's "
-        "runtime's.");
+        "Stock readers decode these files and run them at dense speed; only espalier's runtime "
+        "uses the sparsity.");
   }
   return notes;
 }

@@ -41,9 +41,9 @@ std::string reason(struct archive* reader) {
 // Whether the member is a file; folders are skipped, everything else is refused.
 bool is_file(archive_entry* entry) {
   if (archive_entry_hardlink(entry) != nullptr || archive_entry_filetype(entry) == AE_IFLNK)
-    fail("is a link, a plain file was wanted");
+    fail("is a link, expected a plain file");
   if (archive_entry_filetype(entry) == AE_IFDIR) return false;
-  if (archive_entry_filetype(entry) != AE_IFREG) fail("is a device, a plain file was wanted");
+  if (archive_entry_filetype(entry) != AE_IFREG) fail("is a device, expected a plain file");
   return true;
 }
 
@@ -59,7 +59,7 @@ Bytes data_in_place(struct archive* reader, archive_entry* entry, Bytes tar) {
   const bool inside =
       !std::less<>()(first, tar.data()) && !std::less<>()(tar.data() + tar.size(), first + count);
   if (count != size || offset != 0 || !inside)
-    fail(fmt::format("{} bytes in a row were wanted, the archive ends too early or stores holes",
+    fail(fmt::format("the archive ends too early or stores holes: expected {} contiguous bytes",
                      size));
   return {first, size};
 }
@@ -70,7 +70,7 @@ void check_end(struct archive* reader, Bytes tar) {
   const size_t end = std::min(read, tar.size());
   const Bytes last = tar.first(end).last(std::min(end, kBlock));
   if (!std::ranges::all_of(last, [](std::byte b) { return b == std::byte{0}; }))
-    fail("archive ends too early: the zeros that end a tar are missing");
+    fail("archive ends too early: the zeros at the end of a tar are missing");
 }
 
 }  // namespace
@@ -98,7 +98,7 @@ Archive::Archive(const fs::path& path) {
   }
   const auto file = MappedFile::open(path);
   const auto kind = kind_of_bytes(file->bytes());
-  if (!kind) fail("is no archive: a folder, a tar or a tgz was wanted");
+  if (!kind) fail("is not an archive: expected a folder, a tar or a tgz");
   kind_ = *kind;
   list_tar(kind_ == ArchiveKind::kTgz ? gunzip(file->bytes(), unpacked_limit(file->bytes().size()))
                                       : Member{file->bytes(), file});
@@ -109,7 +109,7 @@ void Archive::list_tar(const Member& tar) {
   const std::unique_ptr<struct archive, CloseReader> reader(archive_read_new());
   archive_read_support_format_tar(reader.get());
   if (archive_read_open_memory(reader.get(), tar.bytes.data(), tar.bytes.size()) != ARCHIVE_OK)
-    fail(fmt::format("is no tar: {}", reason(reader.get())));
+    fail(fmt::format("is not a tar: {}", reason(reader.get())));
   archive_entry* entry = nullptr;
   int result;
   while ((result = archive_read_next_header(reader.get(), &entry)) != ARCHIVE_EOF) {
@@ -120,7 +120,7 @@ void Archive::list_tar(const Member& tar) {
       if (!is_file(entry)) continue;
       const Bytes bytes = data_in_place(reader.get(), entry, tar.bytes);
       if (!members_.emplace(normalised_name(raw), Member{bytes, tar.owner}).second)
-        fail("is in the archive twice");
+        fail("duplicate member of the archive");
     } catch (Error& error) {
       error.add_context(printable(raw));
       throw;

@@ -14,9 +14,9 @@ namespace espalier {
 namespace {
 
 [[noreturn]] void too_much(size_t packed, size_t limit) {
-  throw Error(Fault::kFormat, fmt::format("{} packed bytes unpack to more than {} bytes, the most "
-                                          "that is believed of a model",
-                                          packed, limit));
+  throw Error(Fault::kFormat,
+              fmt::format("{} compressed bytes unpack to more than {} bytes, the limit for a model",
+                          packed, limit));
 }
 
 // Memory that grows without being touched before it is written.

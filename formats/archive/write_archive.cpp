@@ -86,7 +86,7 @@ class TarWriter {
     if (result == ARCHIVE_OK) return;
     const char* text = archive_error_string(writer_.get());
     throw Error(Fault::kFormat, fmt::format("archive cannot be written: {}",
-                                            printable(text == nullptr ? "no reason" : text)));
+                                            printable(text == nullptr ? "unknown reason" : text)));
   }
 
   const Utf8Locale utf8_;
@@ -110,8 +110,8 @@ class Names {
     } catch (const Error& error) {
       refuse(error.what());
     }
-    if (normalised.find('\0') != std::string::npos) refuse("it has a zero byte");
-    if (!seen_.insert(normalised).second) refuse("it is taken");
+    if (normalised.find('\0') != std::string::npos) refuse("it contains a zero byte");
+    if (!seen_.insert(normalised).second) refuse("it is already used");
     return normalised;
   }
 

@@ -48,14 +48,14 @@ DType parse_descr(std::string_view descr) {
   }
   if (descr.starts_with('>')) {
     throw Error(Fault::kUnsupported,
-                fmt::format("descr is '{}': big-endian elements, little-endian ones ('<') were "
-                            "wanted",
+                fmt::format("descr is '{}': big-endian elements, expected little-endian ones ('<')",
                             printable(descr)));
   }
-  throw Error(Fault::kUnsupported,
-              fmt::format("descr is '{}': floats of 2 to 8 bytes, integers of 1 to 8 bytes and "
-                          "bool are supported",
-                          printable(descr)));
+  throw Error(
+      Fault::kUnsupported,
+      fmt::format(
+          "descr is '{}', expected a float of 2 to 8 bytes, an integer of 1 to 8 bytes or bool",
+          printable(descr)));
 }
 
 // The header is a Python dictionary of three known entries. It is read as the literal it must be;
@@ -74,9 +74,9 @@ class HeaderParser {
       }
     }
     skip_space();
-    if (!text_.empty()) fail("header: something follows the '}'");
+    if (!text_.empty()) fail("header: unexpected text after the '}'");
     if (!has_descr_ || !has_order_ || !has_shape_)
-      fail("header: descr, fortran_order and shape were wanted, one is missing");
+      fail("header: a key is missing, expected descr, fortran_order and shape");
     return header_;
   }
 
@@ -87,7 +87,7 @@ class HeaderParser {
     if (key == "descr") {
       once(has_descr_, key);
       if (peek() == '[' || peek() == '(')
-        throw Error(Fault::kUnsupported, "descr is a record of fields, one plain type was wanted");
+        throw Error(Fault::kUnsupported, "descr is a record of fields, expected one plain type");
       header_.dtype = parse_descr(string("the type"));
     } else if (key == "fortran_order") {
       once(has_order_, key);
@@ -101,7 +101,7 @@ class HeaderParser {
   }
 
   void once(bool& seen, std::string_view key) {
-    if (seen) fail(fmt::format("header: key '{}' is there twice", key));
+    if (seen) fail(fmt::format("header: duplicate key '{}'", key));
     seen = true;
   }
 
@@ -120,18 +120,18 @@ class HeaderParser {
   }
   void expect(char wanted) {
     if (!accept(wanted)) {
-      fail(fmt::format("header: '{}' was wanted before '{}'", wanted,
-                       printable(text_.substr(0, 20))));
+      fail(
+          fmt::format("header: expected '{}' before '{}'", wanted, printable(text_.substr(0, 20))));
     }
   }
 
   std::string_view string(std::string_view what) {
     const char quote = peek();
-    if (quote != '\'' && quote != '"') fail(fmt::format("header: {} in quotes was wanted", what));
+    if (quote != '\'' && quote != '"') fail(fmt::format("header: expected {} in quotes", what));
     const size_t end = text_.find(quote, 1);
     const std::string_view inside = text_.substr(1, end == std::string_view::npos ? 0 : end - 1);
     if (end == std::string_view::npos || inside.find('\\') != std::string_view::npos)
-      fail(fmt::format("header: {} in plain quotes was wanted", what));
+      fail(fmt::format("header: expected {} in plain quotes", what));
     text_.remove_prefix(end + 1);
     return inside;
   }
@@ -153,7 +153,7 @@ class HeaderParser {
       shape.push_back(extent());
       if (shape.size() > kMaxRank) fail(fmt::format("shape has more than {} axes", kMaxRank));
       if (accept(',')) continue;
-      if (shape.size() == 1) fail("header: shape is a number, a tuple was wanted");
+      if (shape.size() == 1) fail("header: shape is a number, expected a tuple");
       expect(')');
       break;
     }
@@ -170,7 +170,7 @@ class HeaderParser {
     const char* end = digits.data() + digits.size();
     const auto [stop, fault] = std::from_chars(digits.data(), end, value);
     if (fault == std::errc{} && stop == end && value >= 0) return value;
-    fail(fmt::format("header: extent '{}' of the shape, a number from 0 to 2^63 - 1 was wanted",
+    fail(fmt::format("header: extent '{}' of the shape: expected a number from 0 to 2^63 - 1",
                      printable(word, 60)));
   }
 
@@ -188,7 +188,7 @@ NpyHeader read_npy_header(ByteReader& reader) {
   const auto minor = reader.get<uint8_t>("version");
   if (major < 1 || major > 3 || minor != 0) {
     throw Error(Fault::kUnsupported,
-                fmt::format("version is {}.{}, 1.0, 2.0 or 3.0 was wanted", major, minor));
+                fmt::format("version is {}.{}, expected 1.0, 2.0 or 3.0", major, minor));
   }
   const size_t length =
       major == 1 ? reader.get<uint16_t>("header length") : reader.get<uint32_t>("header length");

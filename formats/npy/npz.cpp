@@ -62,7 +62,7 @@ std::string read_member(struct archive* reader, size_t& budget) {
   const size_t header_bytes = bytes.size() - header_reader.left();
   const auto wanted = checked_add(header_bytes, byte_count(header.dtype, header.shape));
   if (!wanted || *wanted > budget) {
-    fail(fmt::format("{} of shape {} is more than the packed bytes can unpack to",
+    fail(fmt::format("{} of shape {} is more than the compressed bytes can unpack to",
                      name_of(header.dtype), to_string(header.shape)));
   }
   budget -= *wanted;
@@ -70,8 +70,8 @@ std::string read_member(struct archive* reader, size_t& budget) {
   std::string rest;
   read_more(reader, 1, rest);  // one byte past the end: makes libarchive check the sum there
   if (bytes.size() > *wanted || !rest.empty()) {
-    fail(fmt::format("unpacks to more than the {} bytes of {} of shape {} that its header tells of",
-                     *wanted, name_of(header.dtype), to_string(header.shape)));
+    fail(fmt::format("unpacks to more than the {} bytes of {} of shape {} in its header", *wanted,
+                     name_of(header.dtype), to_string(header.shape)));
   }
   return bytes;
 }
@@ -82,7 +82,7 @@ void check_name(std::string_view name) {
   if (fmt::format("/{}/", name).find("/../") != std::string::npos)
     fail(fmt::format("{}: name has a '..'", printable(name)));
   if (name.find('\0') != std::string_view::npos)
-    fail(fmt::format("{}: name has a zero byte", printable(name)));
+    fail(fmt::format("{}: name contains a zero byte", printable(name)));
 }
 
 std::string array_name(archive_entry* entry) {
@@ -90,7 +90,7 @@ std::string array_name(archive_entry* entry) {
   if (raw == nullptr) fail("a member of the archive has a name that is not UTF-8");
   const std::string_view name = raw;
   if (!name.ends_with(kEnding) || archive_entry_filetype(entry) != AE_IFREG)
-    fail(fmt::format("{}: is no .npy array", printable(name)));
+    fail(fmt::format("{}: is not a .npy array", printable(name)));
   check_name(name);
   return std::string(name.substr(0, name.size() - kEnding.size()));
 }
@@ -102,7 +102,7 @@ std::map<std::string, Tensor> read_npz(Bytes file) {
   const std::unique_ptr<struct archive, CloseReader> reader(archive_read_new());
   archive_read_support_format_zip_seekable(reader.get());
   if (archive_read_open_memory(reader.get(), file.data(), file.size()) != ARCHIVE_OK)
-    fail(fmt::format("is no .npz file: {}", reason(reader.get())));
+    fail(fmt::format("is not a .npz file: {}", reason(reader.get())));
   std::map<std::string, Tensor> arrays;
   size_t budget = checked_mul(file.size(), kMostPerByte).value_or(SIZE_MAX);
   archive_entry* entry = nullptr;
@@ -111,7 +111,7 @@ std::map<std::string, Tensor> read_npz(Bytes file) {
     if (result != ARCHIVE_OK) fail(reason(reader.get()));
     const std::string name = array_name(entry);
     try {
-      if (arrays.contains(name)) fail("is in the archive twice");
+      if (arrays.contains(name)) fail("duplicate member of the archive");
       arrays[name] = read_npy(as_bytes(read_member(reader.get(), budget)));
     } catch (Error& error) {
       error.add_context(printable(name));

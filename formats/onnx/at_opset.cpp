@@ -15,7 +15,7 @@ namespace {
 std::string obstacle(const Model& model) {
   pb::ModelProto frame;
   frame.ParseFromString(model.origin.extra);
-  if (frame.functions_size() != 0) return "it has functions of its own";
+  if (frame.functions_size() != 0) return "it has its own functions";
   std::string result;
   for (const Node& node : model.graph.nodes) {
     for (const Attribute& attribute : node.attributes) {
@@ -33,7 +33,7 @@ pb::ModelProto converted(const Model& model, int64_t opset) {
   dense.profile = "dense";
   const std::string bytes = onnx_bytes(model, dense);
   pb::ModelProto proto;
-  if (!proto.ParseFromString(bytes)) throw std::runtime_error("it does not parse");
+  if (!proto.ParseFromString(bytes)) throw std::runtime_error("it cannot be parsed");
   pb::ModelProto result = pb::version_conversion::ConvertVersion(proto, static_cast<int>(opset));
   pb::checker::check_model(result);
   return result;

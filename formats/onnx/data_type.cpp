@@ -53,7 +53,7 @@ DType dtype_from_onnx(int32_t data_type) {
       std::ranges::find(kPairs, data_type, [](const Pair& p) -> int32_t { return p.onnx; });
   if (found != kPairs.end()) return found->dtype;
   throw Error(Fault::kUnsupported,
-              fmt::format("data type {} is not one of onnx's, 1 to {}", data_type,
+              fmt::format("data type is {}, expected one of ONNX, 1 to {}", data_type,
                           static_cast<int>(pb::TensorProto::DataType_MAX)));
 }
 

@@ -112,11 +112,11 @@ class MatrixReader {
   std::vector<size_t> extents(const std::string& name, size_t count) const {
     const Tensor& tensor = part(name);
     require(tensor.dtype() == DType::kI64 && tensor.shape() == Shape{as_i64(count)},
-            "{} is {} of shape {}, i64 of shape [{}] was wanted", name, name_of(tensor.dtype()),
+            "{} is {} of shape {}, expected i64 of shape [{}]", name, name_of(tensor.dtype()),
             to_string(tensor.shape()), count);
     std::vector<size_t> result;
     for (const int64_t value : to_i64(tensor)) {
-      require(value >= 1 && value <= int64_t{1} << 40, "{} holds {}, 1 to 2^40 was wanted", name,
+      require(value >= 1 && value <= int64_t{1} << 40, "{} holds {}, expected 1 to 2^40", name,
               value);
       result.push_back(static_cast<size_t>(value));
     }
@@ -125,12 +125,12 @@ class MatrixReader {
 
   void read_block() {
     const Tensor& values = part("values");
-    require(values.dtype() == form_.values, "values are {}, {} was wanted", name_of(values.dtype()),
+    require(values.dtype() == form_.values, "values are {}, expected {}", name_of(values.dtype()),
             name_of(form_.values));
     const Shape& shape = values.shape();
     require(shape.size() == 3 && shape[1] >= 1 && shape[2] >= 1 && shape[1] < 1 << 16 &&
                 shape[2] < 1 << 16 && shape[0] <= UINT32_MAX,
-            "values have shape {}, [blocks, rows, columns] was wanted", to_string(shape));
+            "values have shape {}, expected [blocks, rows, columns]", to_string(shape));
     m_.values = values;
     m_.dtype = form_.weight;
     m_.diagonal = Tensor::zeros(form_.diagonal_type(), {0});
@@ -140,7 +140,7 @@ class MatrixReader {
   void read_shape() {
     const Tensor& shape = part("shape");
     require(shape.dtype() == DType::kI64 && shape.shape().size() == 1 && shape.count() <= 64,
-            "shape is {} of shape {}, a list of i64 was wanted", name_of(shape.dtype()),
+            "shape is {} of shape {}, expected a list of i64", name_of(shape.dtype()),
             to_string(shape.shape()));
     m_.shape = to_i64(shape);
     check_expansion(m_.values.bytes().size() + part("index").bytes().size(),
@@ -152,7 +152,7 @@ class MatrixReader {
     m_.fold.parts = padded[0];
     rows_ = padded[1], cols_ = padded[2];
     require(rows_ % m_.block.rows == 0 && cols_ % m_.block.cols == 0,
-            "padded matrices are [{}, {}], whole blocks of {} were wanted", rows_, cols_,
+            "padded matrices are [{}, {}], expected whole blocks of {}", rows_, cols_,
             to_string(m_.block));
   }
 
@@ -166,7 +166,7 @@ class MatrixReader {
     }
     const auto block_rows = checked_mul(m_.fold.parts, rows_ / m_.block.rows);
     require(block_rows && grid[0] == *block_rows && grid[1] == cols_ / m_.block.cols,
-            "grid is {} x {} blocks, {} x {} were wanted", grid[0], grid[1], block_rows.value_or(0),
+            "grid is {} x {} blocks, expected {} x {}", grid[0], grid[1], block_rows.value_or(0),
             cols_ / m_.block.cols);
   }
 
@@ -193,8 +193,8 @@ class MatrixReader {
 
   std::vector<int64_t> index(const Shape& wanted) const {
     const Tensor& tensor = part("index");
-    require(tensor.shape() == wanted, "index has shape {}, {} was wanted",
-            to_string(tensor.shape()), to_string(wanted));
+    require(tensor.shape() == wanted, "index has shape {}, expected {}", to_string(tensor.shape()),
+            to_string(wanted));
     try {
       return to_i64(tensor);
     } catch (Error& error) {
@@ -206,12 +206,13 @@ class MatrixReader {
   // Blocks come in order of their rows; SparseMatrix's own check sees to the columns.
   void add_block(size_t block, int64_t row, int64_t col) {
     const auto rows = as_i64(m_.row_start.size() - 1);
-    require(row >= 0 && row < rows, "block {} lies in block row {}, the grid has {}", block, row,
+    require(row >= 0 && row < rows, "block {} is in block row {}, the grid has {}", block, row,
             rows);
-    require(row >= last_row_, "block {} lies in block row {}, after {}: ascending was wanted",
-            block, row, last_row_);
+    require(row >= last_row_,
+            "block {} is in block row {} after block row {}, expected ascending rows", block, row,
+            last_row_);
     require(col >= 0 && col < as_i64(m_.grid_cols()),
-            "block {} lies in block column {}, the grid has {}", block, col, m_.grid_cols());
+            "block {} is in block column {}, the grid has {}", block, col, m_.grid_cols());
     last_row_ = row;
     m_.col.push_back(static_cast<uint32_t>(col));
     ++m_.row_start[static_cast<size_t>(row) + 1];
@@ -233,7 +234,7 @@ class MatrixReader {
     require(same_bits(part("within"), within_block(m_.block, cols_)),
             "within is not that of blocks {} in {} columns", to_string(m_.block), cols_);
     const auto count = extents("count", 1);
-    require(count[0] == m_.fold.parts * rows_ * cols_, "count is {}, {} was wanted", count[0],
+    require(count[0] == m_.fold.parts * rows_ * cols_, "count is {}, expected {}", count[0],
             m_.fold.parts * rows_ * cols_);
     m_.col.reserve(blocks);
     const std::vector<int64_t> firsts = index({as_i64(blocks), 1, 1, 1});
@@ -242,9 +243,10 @@ class MatrixReader {
       const auto at = static_cast<size_t>(firsts[b]);
       const size_t row = at / cols_, col = at % cols_;
       if (row % m_.block.rows != 0 || col % m_.block.cols != 0) {
-        throw Error(Fault::kUnsupported,
-                    fmt::format("block {} starts at row {}, column {}: off the grid of {}", b, row,
-                                col, to_string(m_.block)));
+        throw Error(
+            Fault::kUnsupported,
+            fmt::format("block {} starts at row {}, column {}, which is not on the grid of {}", b,
+                        row, col, to_string(m_.block)));
       }
       add_block(b, as_i64(row / m_.block.rows), as_i64(col / m_.block.cols));
     }
@@ -257,7 +259,7 @@ class MatrixReader {
     const size_t outputs = m_.fold.parts * m_.fold.rows;
     const Shape wanted{as_i64(m_.fold.parts), as_i64(m_.fold.rows), 1};
     require(scale.dtype() == DType::kF32 && (scale.shape() == wanted || scale.shape() == kOne),
-            "scale is {} of shape {}, f32 of shape {} or [1, 1, 1] was wanted",
+            "scale is {} of shape {}, expected f32 of shape {} or [1, 1, 1]",
             name_of(scale.dtype()), to_string(scale.shape()), to_string(wanted));
     m_.scale =
         scale.count() == outputs
@@ -268,7 +270,7 @@ class MatrixReader {
   void read_diagonal() {
     const Tensor& diagonal = part("diagonal");
     const Shape wanted{as_i64(m_.fold.parts), as_i64(m_.fold.rows), 1};
-    require(diagonal.shape() == wanted, "diagonal has shape {}, {} was wanted",
+    require(diagonal.shape() == wanted, "diagonal has shape {}, expected {}",
             to_string(diagonal.shape()), to_string(wanted));
     m_.diagonal = diagonal.reshaped({as_i64(diagonal.count())});
   }

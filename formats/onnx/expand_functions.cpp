@@ -47,7 +47,8 @@ class Sizes {
   template <typename Nodes>
   size_t sum(const Nodes& nodes, size_t depth) {
     if (depth > kMaxDepth)
-      throw Error(Fault::kUnsupported, fmt::format("functions nested over {} deep", kMaxDepth));
+      throw Error(Fault::kUnsupported,
+                  fmt::format("functions are nested more than {} levels deep", kMaxDepth));
     size_t total = 0;
     for (const auto& node : nodes) {
       total += of({default_domain(node.domain()), node.op_type()}, depth);
@@ -56,7 +57,7 @@ class Sizes {
       }
       if (total > kMaxNodes) {
         throw Error(Fault::kUnsupported,
-                    fmt::format("its functions stand for over {} nodes", kMaxNodes));
+                    fmt::format("its functions expand to more than {} nodes", kMaxNodes));
       }
     }
     return total;

@@ -23,8 +23,9 @@ uint64_t number(const std::string& text, std::string_view key) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (text.empty() || error != std::errc() || end != text.data() + text.size()) {
-    throw Error(Fault::kFormat, fmt::format("external data: {} is '{}', expected a number from 0",
-                                            key, printable(text)));
+    throw Error(Fault::kFormat,
+                fmt::format("external data: {} is '{}', expected a number, 0 or more", key,
+                            printable(text)));
   }
   return value;
 }
@@ -33,9 +34,9 @@ uint64_t number(const std::string& text, std::string_view key) {
 
 std::shared_ptr<const MappedFile> ExternalFiles::open(const std::string& location,
                                                       MappedFile::Range range) {
-  if (!folder_) throw Error(Fault::kUnsupported, "external data of a model that is no file");
+  if (!folder_) throw Error(Fault::kUnsupported, "external data requires a model that is a file");
   if (location.find('\0') != std::string::npos) {
-    throw Error(Fault::kFormat, "external data: the file name holds a zero byte");
+    throw Error(Fault::kFormat, "external data: the file name contains a zero byte");
   }
   try {
     auto file = MappedFile::open_below(*folder_, location, range);
@@ -49,7 +50,7 @@ std::shared_ptr<const MappedFile> ExternalFiles::open(const std::string& locatio
 
 ExternalFiles::Part ExternalFiles::find(const pb::TensorProto& tensor, size_t wanted) {
   const std::string* location = entry(tensor, "location");
-  if (location == nullptr) throw Error(Fault::kFormat, "external data without a location");
+  if (location == nullptr) throw Error(Fault::kFormat, "external data: the location is missing");
   const std::string* offset_text = entry(tensor, "offset");
   const std::string* length_text = entry(tensor, "length");
   const uint64_t offset = offset_text == nullptr ? 0 : number(*offset_text, "offset");

@@ -66,7 +66,7 @@ void write(const Model& model, const fs::path& path, const WriteOptions& options
 }  // namespace
 
 extern constinit const Format onnx_format{.name = "onnx",
-                                          .summary = "ONNX, opset 7 and up",
+                                          .summary = "ONNX, opset 7 and later",
                                           .profiles = kProfiles,
                                           .values = kValues,
                                           .recognise = recognise,

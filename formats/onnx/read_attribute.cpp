@@ -70,7 +70,7 @@ void take_value(AttributeProto& proto, Attribute& attribute, GraphSource& source
       proto.clear_g();
       return proto.clear_type();
     case AttributeProto::UNDEFINED:
-      throw Error(Fault::kFormat, "has no type, or one that onnx does not know");
+      throw Error(Fault::kFormat, "has no type, or one that ONNX does not define");
     default:
       return;  // stays whole among the leftovers
   }
@@ -102,7 +102,7 @@ struct ToTensor {
   }
   template <typename T>
   Tensor operator()(const T&) const {
-    throw Error(Fault::kFormat, "is of a kind that no Constant has");
+    throw Error(Fault::kFormat, "is of a kind that Constant does not have");
   }
 };
 
@@ -122,7 +122,7 @@ Weight take_sparse_constant(Attribute& attribute, ExternalFiles& external) {
   AttributeProto proto;
   proto.ParseFromString(attribute.extra);
   if (!proto.has_sparse_tensor() || proto.type() != AttributeProto::SPARSE_TENSOR)
-    throw Error(Fault::kFormat, "is no sparse tensor");
+    throw Error(Fault::kFormat, "is not a sparse tensor");
   auto value = take_sparse_tensor(*proto.mutable_sparse_tensor(), external);
   Weight weight{std::move(value), kSparseValueOrigin + proto.sparse_tensor().SerializeAsString()};
   proto.clear_sparse_tensor();
@@ -206,7 +206,7 @@ Weight take_constant(Attribute& attribute, ExternalFiles& external) {
     if (attribute.name == kSparseValue) return take_sparse_constant(attribute, external);
     for (const auto& [name, kind] : kConstantAttributes) {
       if (name == attribute.name && kind != attribute.value.index())
-        throw Error(Fault::kFormat, "holds a value of another kind than its name says");
+        throw Error(Fault::kFormat, "has a value of another kind than its name");
     }
     Weight weight{std::visit(ToTensor{}, attribute.value), {}};
     attribute.value = std::monostate{};

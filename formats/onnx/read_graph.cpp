@@ -62,10 +62,10 @@ class GraphReader {
   }
 
   ValueId new_weight(const std::string& name) {
-    if (name.empty()) throw Error(Fault::kFormat, "initializer without a name");
+    if (name.empty()) throw Error(Fault::kFormat, "name of an initializer is missing");
     const ValueId id = id_of(name);
     if (graph_.weights.contains(id))
-      throw Error(Fault::kFormat, fmt::format("initializer {} is there twice", printable(name)));
+      throw Error(Fault::kFormat, fmt::format("duplicate initializer {}", printable(name)));
     return id;
   }
 
@@ -111,11 +111,11 @@ class GraphReader {
   void read_inputs() {
     std::unordered_set<ValueId> seen;
     for (const auto& proto : proto_.input()) {
-      if (proto.name().empty()) throw Error(Fault::kFormat, "graph input without a name");
+      if (proto.name().empty()) throw Error(Fault::kFormat, "name of a graph input is missing");
       const ValueId id = id_of(proto.name());
       if (!seen.insert(id).second) {
         throw Error(Fault::kFormat,
-                    fmt::format("graph input {} is there twice", printable(proto.name())));
+                    fmt::format("duplicate graph input {}", printable(proto.name())));
       }
       set_type(id, proto);
       graph_.inputs.push_back(id);
@@ -129,7 +129,7 @@ class GraphReader {
     google::protobuf::RepeatedPtrField<pb::ValueInfoProto> kept;
     std::unordered_set<ValueId> seen;
     for (auto& proto : *proto_.mutable_output()) {
-      if (proto.name().empty()) throw Error(Fault::kFormat, "graph output without a name");
+      if (proto.name().empty()) throw Error(Fault::kFormat, "name of a graph output is missing");
       const ValueId id = id_of(proto.name());
       graph_.outputs.push_back(id);
       if (inputs_.contains(id) || !seen.insert(id).second) {
@@ -157,8 +157,8 @@ class GraphReader {
   void define_node(pb::NodeProto& proto) {
     Node node;
     if (proto.op_type().empty()) {
-      throw Error(Fault::kFormat, fmt::format("node {} ({}) without an operator",
-                                              graph_.nodes.size(), printable(proto.name())));
+      throw Error(Fault::kFormat, fmt::format("node {} ({}) has no operator", graph_.nodes.size(),
+                                              printable(proto.name())));
     }
     node.op = proto.op_type();
     proto.clear_op_type();
@@ -189,7 +189,7 @@ class GraphReader {
       for (auto& attribute : *proto.mutable_attribute()) {
         if (find_attribute(node, attribute.name()) != nullptr) {
           throw Error(Fault::kFormat,
-                      fmt::format("attribute {} is there twice", printable(attribute.name())));
+                      fmt::format("duplicate attribute {}", printable(attribute.name())));
         }
         node.attributes.push_back(take_attribute(attribute, source_, scope_));
       }
@@ -207,11 +207,11 @@ class GraphReader {
   void read_constant(Node& node) {
     const auto holds_value = [](const Attribute& a) { return is_constant_attribute(a.name); };
     if (std::ranges::count_if(node.attributes, holds_value) != 1)
-      throw Error(Fault::kFormat, "one attribute with a value was wanted");
+      throw Error(Fault::kFormat, "expected one attribute with a value");
     Attribute& attribute = *std::ranges::find_if(node.attributes, holds_value);
     Weight weight = take_constant(attribute, source_.external);
     if (!graph_.weights.emplace(node.outputs[0], std::move(weight)).second) {
-      throw Error(Fault::kFormat, fmt::format("value {} is made twice",
+      throw Error(Fault::kFormat, fmt::format("duplicate definition of value {}",
                                               printable(graph_.values[node.outputs[0]].name)));
     }
   }

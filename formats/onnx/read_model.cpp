@@ -66,12 +66,12 @@ int64_t default_opset(const pb::ModelProto& proto) {
       old ? changed_since(proto.graph(), static_cast<int>(*opset)) : std::string();
   if (old && !changed.empty()) {
     throw Error(Fault::kUnsupported,
-                fmt::format("{} of opset {} is not supported, of opsets {} to {} it is",
+                fmt::format("{} of opset {} is not supported, expected opset {} to {}",
                             printable(changed), *opset, kOldestOpset, newest_opset()));
   }
   if (*opset < 1 || *opset > newest_opset()) {
-    throw Error(Fault::kUnsupported, fmt::format("opset {} is not supported, {} to {} are", *opset,
-                                                 kOldestOpset, newest_opset()));
+    throw Error(Fault::kUnsupported, fmt::format("opset {} is not supported, expected {} to {}",
+                                                 *opset, kOldestOpset, newest_opset()));
   }
   return *opset;
 }
@@ -82,13 +82,14 @@ pb::ModelProto parsed(const std::string& bytes) {
   static_cast<void>(kSilent);
   if (bytes.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
     throw Error(Fault::kUnsupported,
-                fmt::format("{} bytes beside the large weights, protobuf takes less than 2 GiB",
+                fmt::format("{} bytes without the large weights, protobuf takes less than 2 GiB",
                             bytes.size()));
   }
   pb::ModelProto proto;
   if (!proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     throw Error(Fault::kFormat,
-                "is cut off or damaged inside its graph, or has graphs nested over 30 deep");
+                "is truncated or damaged inside its graph, or its graphs are nested more than 30 "
+                "levels deep");
   }
   return proto;
 }

@@ -42,7 +42,7 @@ std::vector<uint64_t> linear_places(const Tensor& indices, const Shape& shape, s
   const Shape wanted = linear ? Shape{static_cast<int64_t>(nnz)}
                               : Shape{static_cast<int64_t>(nnz), static_cast<int64_t>(rank)};
   if (indices.shape() != wanted) {
-    throw Error(Fault::kFormat, fmt::format("indices have shape {}, {} values want {}",
+    throw Error(Fault::kFormat, fmt::format("indices have shape {}, {} values need {}",
                                             to_string(indices.shape()), nnz, to_string(wanted)));
   }
   const std::vector<int64_t> raw = to_i64(indices);
@@ -109,7 +109,8 @@ SparseMatrix matrix_of(const Shape& shape, const Fold& fold, const Tensor& value
 
 Tensor dense_of(const Shape& shape, const Tensor& values, const std::vector<uint64_t>& places) {
   if (bits_of(values.dtype()) % 8 != 0 || values.dtype() == DType::kString) {
-    throw Error(Fault::kUnsupported, fmt::format("sparse tensor of {}", name_of(values.dtype())));
+    throw Error(Fault::kUnsupported,
+                fmt::format("sparse tensors of {} are not supported", name_of(values.dtype())));
   }
   Tensor dense = Tensor::zeros(values.dtype(), shape);
   for (size_t i = 0; i < places.size(); ++i)
@@ -164,7 +165,7 @@ void check_expansion(size_t stored_bytes, size_t dense_bytes) {
   if (dense_bytes <= limits::sparse_always || dense_bytes / limits::sparse_ratio <= stored_bytes)
     return;
   throw Error(Fault::kFormat,
-              fmt::format("{} bytes unpack to {}, over 64 MiB at most {} times as much is taken",
+              fmt::format("{} bytes unpack to {}, expected at most {} times as much above 64 MiB",
                           stored_bytes, dense_bytes, limits::sparse_ratio));
 }
 
@@ -172,11 +173,11 @@ std::variant<Tensor, SparseMatrix> take_sparse_tensor(pb::SparseTensorProto& pro
                                                       ExternalFiles& external) {
   const Shape shape(proto.dims().begin(), proto.dims().end());
   proto.clear_dims();
-  if (!proto.has_values()) throw Error(Fault::kFormat, "sparse tensor without values");
+  if (!proto.has_values()) throw Error(Fault::kFormat, "values of the sparse tensor are missing");
   const Tensor values = take_tensor(*proto.mutable_values(), external);
   if (values.shape().size() != 1) {
-    throw Error(Fault::kFormat, fmt::format("values have shape {}, one axis was wanted",
-                                            to_string(values.shape())));
+    throw Error(Fault::kFormat,
+                fmt::format("values have shape {}, expected one axis", to_string(values.shape())));
   }
   check_expansion(values.bytes().size(), byte_count(values.dtype(), shape));
   std::vector<uint64_t> places;

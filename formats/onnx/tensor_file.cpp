@@ -14,7 +14,7 @@ std::pair<std::string, Tensor> read_tensor_proto_file(const std::filesystem::pat
     pb::TensorProto proto;
     if (bytes.size() > INT_MAX ||
         !proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-      throw Error(Fault::kFormat, "is no TensorProto");
+      throw Error(Fault::kFormat, "is not a TensorProto");
     }
     ExternalFiles no_files{std::nullopt};
     Tensor tensor = take_tensor(proto, no_files);

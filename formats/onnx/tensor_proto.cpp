@@ -241,7 +241,7 @@ Shape take_shape(TensorProto& proto) {
 
 Tensor take_raw(TensorProto& proto, DType dtype, Shape shape, Bytes mapped,
                 std::shared_ptr<const void> owner) {
-  if (dtype == DType::kString) refuse("strings in raw_data, string_data was wanted");
+  if (dtype == DType::kString) refuse("strings are stored in raw_data, expected string_data");
   if (mapped.data() != nullptr) {
     proto.clear_raw_data();
     return Tensor(dtype, std::move(shape), mapped, std::move(owner));
@@ -264,13 +264,14 @@ Tensor take_tensor(TensorProto& proto, ExternalFiles& external, Bytes mapped,
                    std::shared_ptr<const void> owner) {
   const DType dtype = dtype_from_onnx(proto.data_type());
   proto.clear_data_type();
-  if (proto.has_segment()) throw Error(Fault::kUnsupported, "elements stored in segments");
+  if (proto.has_segment()) throw Error(Fault::kUnsupported, "elements are stored in segments");
   Shape shape = take_shape(proto);
   if (mapped.data() != nullptr) proto.set_raw_data("mapped");  // for the check alone
   check_one_field(proto, dtype);
   if (proto.data_location() == TensorProto::EXTERNAL) {
     if (!proto.raw_data().empty()) refuse("elements both in an external file and in raw_data");
-    if (dtype == DType::kString) refuse("strings in an external file, string_data was wanted");
+    if (dtype == DType::kString)
+      refuse("strings are stored in an external file, expected string_data");
     auto part = external.find(proto, byte_count(dtype, shape));
     return Tensor(dtype, std::move(shape), part.bytes, std::move(part.owner));
   }
@@ -279,7 +280,7 @@ Tensor take_tensor(TensorProto& proto, ExternalFiles& external, Bytes mapped,
   }
   const bool any = has_typed(proto);
   if (!any && proto.has_raw_data() && element_count(shape) != 0)
-    refuse(fmt::format("raw_data is empty, {} of shape {} was wanted", name_of(dtype),
+    refuse(fmt::format("raw_data is empty, expected {} of shape {}", name_of(dtype),
                        to_string(shape)));
   Tensor result = from_typed(proto, dtype, std::move(shape));
   if (any) mark_typed(proto, dtype);

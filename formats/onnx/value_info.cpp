@@ -97,7 +97,7 @@ pb::ValueInfoProto onnx_from_value(const Value& value, bool own_extra) {
   }
   if (value.dtype == DType::kUnknown) {
     throw Error(Fault::kUnsupported,
-                fmt::format("the type of input or output {} is not known, ONNX wants one",
+                fmt::format("the type of input or output {} is not known, ONNX requires one",
                             printable(value.name)));
   }
   return plain(value);

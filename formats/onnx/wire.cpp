@@ -65,22 +65,21 @@ uint64_t WireReader::varint() {
   uint64_t value = 0;
   for (unsigned shift = 0; shift < 64; shift += 7) {
     if (at_ == message_.size()) {
-      throw Error(Fault::kFormat, fmt::format("is cut off inside a number at byte {}", at_));
+      throw Error(Fault::kFormat, fmt::format("is truncated inside a number at byte {}", at_));
     }
     const auto byte = static_cast<uint64_t>(message_[at_++]);
     value |= (byte & 0x7F) << shift;
     if ((byte & 0x80) == 0) return value;
   }
   throw Error(Fault::kFormat,
-              fmt::format("is no protobuf: a number of over 64 bits at byte {}", at_));
+              fmt::format("is not protobuf: a number of more than 64 bits at byte {}", at_));
 }
 
 void WireReader::skip(uint64_t count, size_t field_at, uint32_t number) {
   if (count > message_.size() - at_) {
-    throw Error(
-        Fault::kFormat,
-        fmt::format("is cut off or damaged: field {} at byte {} wants {} bytes, {} are left",
-                    number, field_at, count, message_.size() - at_));
+    throw Error(Fault::kFormat,
+                fmt::format("is truncated or damaged: field {} at byte {} needs {} bytes, found {}",
+                            number, field_at, count, message_.size() - at_));
   }
   at_ += count;
 }
@@ -96,7 +95,8 @@ WireField WireReader::next() {
     const auto type = static_cast<uint32_t>(tag & 7);
     if (number == 0 || tag >> 32 != 0 || type > kFourBytes ||
         (type == kGroupEnd && open_groups == 0)) {
-      throw Error(Fault::kFormat, fmt::format("is no protobuf: byte {} starts no field", begin));
+      throw Error(Fault::kFormat,
+                  fmt::format("is not protobuf: no field starts at byte {}", begin));
     }
     if (open_groups == 0) field.number = number, field.type = type;
     switch (type) {

@@ -144,7 +144,7 @@ class GraphWriter {
 
   pb::NodeProto write_node(const Node& node) {
     if (node.domain == "nnef")
-      throw Error(Fault::kUnsupported, "this NNEF operator has no counterpart in ONNX");
+      throw Error(Fault::kUnsupported, "ONNX has no counterpart of this NNEF operator");
     auto proto = from_extra<pb::NodeProto>(node.extra, own_extra_);
     for (const ValueId id : node.inputs) proto.add_input(id == kNoValue ? "" : names_[id]);
     for (const ValueId id : node.outputs) proto.add_output(id == kNoValue ? "" : names_[id]);

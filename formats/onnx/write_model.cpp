@@ -33,8 +33,8 @@ void add_function(pb::ModelProto& proto, const pb::FunctionProto& function) {
     if (other.domain() != function.domain() || other.name() != function.name()) continue;
     if (same_function(other, function)) return;
     throw Error(Fault::kUnsupported,
-                fmt::format("the model has a function {}.{} of its own, which is not espalier's: "
-                            "profiles inline and dense do without",
+                fmt::format("the model has its own function {}.{}, which differs from espalier's: "
+                            "use profile inline or dense",
                             function.domain(), function.name()));
   }
   *proto.add_functions() = function;
@@ -64,7 +64,7 @@ struct Cut {
   Cut(const Message& message, uint32_t field) {
     if (message.ByteSizeLong() > kProtobufLimit) {
       throw Error(Fault::kUnsupported,
-                  fmt::format("{} bytes beside the weights, a model file holds less than 2 GiB",
+                  fmt::format("{} bytes without the weights, a model file can have less than 2 GiB",
                               message.ByteSizeLong()));
     }
     head = message.SerializeAsString();
@@ -122,13 +122,14 @@ void check_options(const WriteOptions& options) {
   constexpr std::array<std::string_view, 6> kProfiles{
       "", "function", "inline", "sparse-value", "sparse-initializer", "dense"};
   if (std::ranges::find(kProfiles, options.profile) == kProfiles.end()) {
-    throw Error(Fault::kUsage,
-                fmt::format("ONNX has no profile '{}', but function, inline, sparse-value, "
-                            "sparse-initializer and dense",
-                            printable(options.profile)));
+    throw Error(
+        Fault::kUsage,
+        fmt::format(
+            "profile is '{}', expected function, inline, sparse-value, sparse-initializer or dense",
+            printable(options.profile)));
   }
   if (options.index != "grid" && options.index != "first-element") {
-    throw Error(Fault::kUsage, fmt::format("index is '{}', grid or first-element was wanted",
+    throw Error(Fault::kUsage, fmt::format("index is '{}', expected grid or first-element",
                                            printable(options.index)));
   }
 }
@@ -149,7 +150,7 @@ void bind_inputs(Graph& graph, const std::map<std::string, Shape>& shapes) {
       if (extent == -1) extent = shape[i];
     }
     if (!fits) {
-      throw Error(Fault::kUsage, fmt::format("input {} does not take shape {}", printable(name),
+      throw Error(Fault::kUsage, fmt::format("input {} does not accept shape {}", printable(name),
                                              to_string(shape)));
     }
     for (size_t i = 0; i < std::min(shape.size(), value.dimension_names.size()); ++i) {
@@ -173,8 +174,8 @@ Lowered lowered_model(const Model& model, const WriteOptions& options) {
   const std::optional<Model> raised = at_opset(model, opset, why);
   if (!raised) {
     warn(
-        fmt::format("packed weights want opset {}, the model has {} and cannot be raised ({}): "
-                    "stored dense",
+        fmt::format("packed weights require opset {}, the model has {} and cannot be converted "
+                    "({}): stored dense",
                     opset, model.origin.opset, why));
   }
   WriteOptions again = options;

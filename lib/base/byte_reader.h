@@ -33,7 +33,7 @@ class ByteReader {
   Bytes take(size_t count, std::string_view part) {
     if (count > rest_.size()) {
       throw Error(Fault::kFormat,
-                  fmt::format("{}: {} bytes wanted, {} left", part, count, rest_.size()));
+                  fmt::format("{}: expected {} bytes, found {}", part, count, rest_.size()));
     }
     const Bytes taken = rest_.first(count);
     rest_ = rest_.subspan(count);

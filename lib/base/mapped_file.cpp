@@ -27,11 +27,11 @@ std::shared_ptr<const MappedFile> MappedFile::map(int descriptor, Range range) {
   } closer{descriptor};
   struct stat status {};
   if (fstat(descriptor, &status) != 0) fail("cannot be examined");
-  if (S_ISDIR(status.st_mode)) throw Error(Fault::kFormat, "is a folder, a file was wanted");
+  if (S_ISDIR(status.st_mode)) throw Error(Fault::kFormat, "is a folder, expected a file");
   if (!S_ISREG(status.st_mode)) throw Error(Fault::kFormat, "is not a regular file");
   const auto size = static_cast<size_t>(status.st_size);
   if (range.offset > size || range.length.value_or(0) > size - range.offset) {
-    throw Error(Fault::kFormat, fmt::format("{} bytes from byte {} on were wanted, it has {}",
+    throw Error(Fault::kFormat, fmt::format("expected {} bytes from offset {} on, the file has {}",
                                             range.length.value_or(0), range.offset, size));
   }
   const size_t length = range.length.value_or(size - range.offset);
@@ -55,7 +55,7 @@ std::shared_ptr<const MappedFile> MappedFile::open_below(const std::filesystem::
                                                          Range range) {
   if (relative.empty() || relative.is_absolute())
     throw Error(Fault::kFormat,
-                "path is absolute or empty, a name below the model's folder was wanted");
+                "path is absolute or empty, expected a name inside the model's folder");
   int here = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY);
   if (here < 0) fail("folder cannot be opened");
   // One step at a time with O_NOFOLLOW: no link on the way can lead out of the folder.
@@ -63,7 +63,7 @@ std::shared_ptr<const MappedFile> MappedFile::open_below(const std::filesystem::
     const bool last = std::next(part) == relative.end();
     if (*part == "..") {
       close(here);
-      throw Error(Fault::kFormat, "path has a '..', a name below the model's folder was wanted");
+      throw Error(Fault::kFormat, "path has a '..', expected a name inside the model's folder");
     }
     const int next =
         openat(here, part->c_str(),
@@ -74,7 +74,7 @@ std::shared_ptr<const MappedFile> MappedFile::open_below(const std::filesystem::
     if (next < 0 && (error == ELOOP || error == ENOTDIR))
       throw Error(
           Fault::kFormat,
-          "path leads through a symbolic link, a plain file below the model's folder was wanted");
+          "path leads through a symbolic link, expected a plain file inside the model's folder");
     if (next < 0) fail("cannot be opened");
     here = next;
   }

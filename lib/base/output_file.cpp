@@ -26,11 +26,11 @@ void check_target(const fs::path& target) {
   const auto fail = [&](std::string_view what) {
     throw Error(Fault::kFormat, fmt::format("{}: {}", printable(target.string()), what));
   };
-  if (!target.has_filename() || fs::is_directory(status)) fail("is a folder, a file was wanted");
+  if (!target.has_filename() || fs::is_directory(status)) fail("is a folder, expected a file");
   const fs::path folder = fs::weakly_canonical(fs::absolute(target).parent_path(), missing);
   const bool special = folder == "/dev" || folder.string().starts_with("/proc/");
   if (special || (fs::exists(status) && !fs::is_regular_file(status)))
-    fail("is a device or a pipe, the name of a plain file was wanted");
+    fail("is a device or a pipe, expected the name of a plain file");
 }
 
 }  // namespace
@@ -78,7 +78,8 @@ struct OutputFiles::Pending {
     if (::close(closed) != 0) throw_errno(target, "cannot be written");
   }
   void rename() {
-    if (::rename(path(), target.c_str()) != 0) throw_errno(target, "cannot be put in place");
+    if (::rename(path(), target.c_str()) != 0)
+      throw_errno(target, "cannot be moved to its final name");
     made = false;
   }
 };

@@ -49,7 +49,7 @@ void replace_folder_in_two_steps(const std::filesystem::path& made,
 void replace_folder(const std::filesystem::path& made, const std::filesystem::path& target) {
   if (::rename(made.c_str(), target.c_str()) == 0) return;
   if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR)
-    throw_errno(target, "cannot be put in place");
+    throw_errno(target, "cannot be moved to its final name");
   if (renameat2(AT_FDCWD, made.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return;
   replace_folder_in_two_steps(made, target);
 }

@@ -30,7 +30,7 @@ static_assert(std::atomic<State>::is_always_lock_free);
 
 size_t claim(const std::string& path) {
   if (path.size() >= PATH_MAX) {
-    throw Error(Fault::kFormat, fmt::format("{}: path has {} bytes, at most {} was wanted",
+    throw Error(Fault::kFormat, fmt::format("{}: path has {} bytes, expected at most {}",
                                             printable(path), path.size(), PATH_MAX - 1));
   }
   for (size_t i = 0; i < slots.size(); ++i) {

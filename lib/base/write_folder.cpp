@@ -25,9 +25,9 @@ void check_replaceable(const fs::path& target,
                        const std::function<bool(const fs::path&)>& may_replace) {
   const fs::file_status status = fs::status(target);
   if (!fs::exists(status)) return;
-  if (!fs::is_directory(status)) refuse(target, "is a file, the name of a folder was wanted");
+  if (!fs::is_directory(status)) refuse(target, "is a file, expected the name of a folder");
   if (!fs::is_empty(target) && !may_replace(target))
-    refuse(target, "is a folder with other things in it, an empty or a new one was wanted");
+    refuse(target, "is a folder with other files in it, expected an empty or a new one");
 }
 
 // The temporary folder, removed with all that is in it.

@@ -63,9 +63,9 @@ std::vector<std::vector<size_t>> passes_of(const std::vector<Layer>& layers, siz
     if (!layers[i].left_out.empty()) continue;
     const size_t bytes = bytes_for(layers[i]);
     if (bytes > memory_bytes) {
-      refused.push_back(fmt::format("{}: moments of {} x {} inputs take {} MiB, {} are allowed",
-                                    layers[i].weight, layers[i].fold.parts, layers[i].fold.cols,
-                                    bytes >> 20, memory_bytes >> 20));
+      refused.push_back(fmt::format(
+          "{}: the moments of {} x {} inputs take {} MiB, the limit is {}", layers[i].weight,
+          layers[i].fold.parts, layers[i].fold.cols, bytes >> 20, memory_bytes >> 20));
       continue;
     }
     if (passes.empty() || used + bytes > memory_bytes) {

@@ -112,7 +112,7 @@ class Tensors {
                          {"shape", shape},
                          {"data_offsets", {next_, next_ + bytes}}};
     if (*entry != wanted) {
-      refuse(fmt::format("tensor {} is {}, wanted: {}", name, printable(entry->dump(), 120),
+      refuse(fmt::format("tensor {} is {}, expected {}", name, printable(entry->dump(), 120),
                          wanted.dump()));
     }
     const Bytes part = data_.take(bytes, fmt::format("tensor {}", name));
@@ -133,13 +133,14 @@ class Tensors {
 uint64_t count_of(const Json& json, const char* key) {
   const auto found = json.is_object() ? json.find(key) : json.end();
   if (found == json.end() || !found->is_number_unsigned())
-    refuse(fmt::format("\"{}\" is no whole number", key));
+    refuse(fmt::format("\"{}\" is not an integer", key));
   return found->get<uint64_t>();
 }
 
 std::string text_of(const Json& json, const char* key) {
   const auto found = json.is_object() ? json.find(key) : json.end();
-  if (found == json.end() || !found->is_string()) refuse(fmt::format("\"{}\" is no text", key));
+  if (found == json.end() || !found->is_string())
+    refuse(fmt::format("\"{}\" is not a string", key));
   return found->get<std::string>();
 }
 
@@ -148,9 +149,9 @@ std::string from_hex(const std::string& text, const char* key) {
   const auto digit = [&](char c) -> int {
     if (c >= '0' && c <= '9') return c - '0';
     if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    refuse(fmt::format("\"{}\" is no hexadecimal text", key));
+    refuse(fmt::format("\"{}\" is not a hexadecimal string", key));
   };
-  if (text.size() % 2 != 0) refuse(fmt::format("\"{}\" is no hexadecimal text", key));
+  if (text.size() % 2 != 0) refuse(fmt::format("\"{}\" is not a hexadecimal string", key));
   for (size_t i = 0; i < text.size(); i += 2)
     result += static_cast<char>(digit(text[i]) * 16 + digit(text[i + 1]));
   return result;
@@ -163,17 +164,17 @@ size_t inputs_of(const Json& header, const std::string& name) {
     refuse(fmt::format("tensor {} is missing", name));
   const Json& shape = entry->at("shape");
   if (!shape.is_array() || shape.size() != 1 || !shape[0].is_number_unsigned())
-    refuse(fmt::format("tensor {} is no vector", name));
+    refuse(fmt::format("tensor {} is not a vector", name));
   const auto count = shape[0].get<uint64_t>();
   if (count == 0 || count > kMaxInputs)
-    refuse(fmt::format("tensor {} has {} elements, wanted: 1 to {}", name, count, kMaxInputs));
+    refuse(fmt::format("tensor {} has {} elements, expected 1 to {}", name, count, kMaxInputs));
   return count;
 }
 
 void check_finite(const Tensor& tensor, const std::string& name) {
   const auto values = tensor.data<double>();
   if (!std::ranges::all_of(values, [](double v) { return std::isfinite(v); }))
-    refuse(fmt::format("tensor {} holds infinities or NaN", name));
+    refuse(fmt::format("tensor {} contains infinities or NaN", name));
 }
 
 LayerStatistics read_layer(const Json& json, size_t number, const Json& header, Tensors& tensors) {
@@ -183,7 +184,7 @@ LayerStatistics read_layer(const Json& json, size_t number, const Json& header, 
   if (print.size() != 8) refuse("\"fingerprint\" is not 64 bits long");
   for (const char c : print) layer.fingerprint = layer.fingerprint << 8 | static_cast<uint8_t>(c);
   const auto inputs = json.find("inputs");
-  if (inputs == json.end() || !inputs->is_array()) refuse("\"inputs\" is no array");
+  if (inputs == json.end() || !inputs->is_array()) refuse("\"inputs\" is not an array");
   for (size_t j = 0; j < inputs->size(); ++j) {
     const Json& input = (*inputs)[j];
     const std::string mean = tensor_name(number, j, "mean");
@@ -214,7 +215,7 @@ Json parse(std::string_view text) {
   } catch (const Json::exception&) {
     refuse("the header is not JSON");
   }
-  if (!json.is_object() && !json.is_array()) refuse("the header is no object");
+  if (!json.is_object() && !json.is_array()) refuse("the header is not an object");
   return json;
 }
 
@@ -222,30 +223,30 @@ Statistics parse_file(const std::shared_ptr<const MappedFile>& file) {
   ByteReader reader(file->bytes());
   const auto length = reader.get<uint64_t>("header length");
   if (length > kMaxHeader || length % 8 != 0)
-    refuse(fmt::format("the header is {} bytes long, wanted: a multiple of 8 up to {}", length,
+    refuse(fmt::format("the header is {} bytes long, expected a multiple of 8 up to {}", length,
                        kMaxHeader));
   const std::string_view text = as_text(reader.take(length, "header"));
-  if (!text.starts_with(kStart)) refuse("it does not begin like a file of statistics");
+  if (!text.starts_with(kStart)) refuse("does not start like a statistics file");
   const Json header = parse(text);
   const Json& metadata = header.at("__metadata__");
   if (const std::string version = text_of(metadata, "version"); version != kVersion)
-    refuse(fmt::format("version {}, wanted: {}", printable(version), kVersion));
+    refuse(fmt::format("version is {}, expected {}", printable(version), kVersion));
 
   const Bytes data = reader.rest();
   Tensors tensors(header, data, file);
   Statistics statistics;
   const Json layers = parse(text_of(metadata, "layers"));
-  if (!layers.is_array()) refuse("\"layers\" is no array");
+  if (!layers.is_array()) refuse("\"layers\" is not an array");
   for (const Json& layer : layers) {
     statistics.layers.push_back(read_layer(layer, statistics.layers.size(), header, tensors));
   }
   const size_t summed = 8 + length + tensors.end();
   const Tensor checksum = tensors.take("checksum", DType::kU64, {1});
-  if (tensors.taken() + 1 != header.size()) refuse("the header names other tensors too");
+  if (tensors.taken() + 1 != header.size()) refuse("the header describes other tensors too");
   if (tensors.end() != data.size())
     refuse(fmt::format("{} bytes follow the last tensor", data.size() - tensors.end()));
   if (checksum.data<uint64_t>()[0] != fnv1a(file->bytes().first(summed)))
-    refuse("the checksum is wrong: the file was changed or cut");
+    refuse("the checksum does not match: the file was changed or truncated");
   return statistics;
 }
 

@@ -52,7 +52,7 @@ std::vector<size_t> makers(const Graph& graph) {
       ESPALIER_CHECK(output < graph.values.size());
       const bool of_another = graph.weights.contains(output) && node.op != "Constant";
       if (maker[output] != kNobody || is_input[output] || of_another) {
-        fail(fmt::format("value {} is made twice, the second time by node {}",
+        fail(fmt::format("value {} is defined twice, the second time by node {}",
                          printable(graph.values[output].name), label(node)));
       }
       maker[output] = i;
@@ -66,7 +66,7 @@ using Names = std::unordered_set<std::string_view>;
 // Names that `graph` and the subgraphs in it read from around it.
 void collect_outer_reads(const Graph& graph, size_t depth, Names& reads) {
   if (depth > kMaxDepth)
-    fail(fmt::format("subgraphs lie more than {} deep in each other", kMaxDepth));
+    fail(fmt::format("subgraphs are nested more than {} levels deep", kMaxDepth));
   std::vector<bool> own = given_values(graph);
   for (const Node& node : graph.nodes) {
     for (const ValueId output : node.outputs) {
@@ -107,7 +107,7 @@ class Sorter {
     for (const ValueId output : graph.outputs) {
       ESPALIER_CHECK(output < graph.values.size());
       if (!is_there(output)) {
-        fail(fmt::format("value {}, an output of the graph, is made by nobody",
+        fail(fmt::format("value {}, an output of the graph, is not defined",
                          printable(graph.values[output].name)));
       }
     }
@@ -130,8 +130,9 @@ class Sorter {
     }
     if (order.size() == waiting_.size()) return order;
     const auto stuck = std::ranges::find_if(waiting_, [](size_t w) { return w != 0; });
-    fail(fmt::format("node {} is part of a cycle, or reads from one: what it reads depends on it",
-                     label(graph_.nodes[static_cast<size_t>(stuck - waiting_.begin())])));
+    fail(fmt::format(
+        "node {} is part of a cycle or reads from one: its inputs depend on its outputs",
+        label(graph_.nodes[static_cast<size_t>(stuck - waiting_.begin())])));
   }
 
  private:
@@ -178,7 +179,7 @@ class Sorter {
   }
 
   [[noreturn]] void made_by_nobody(std::string_view name, size_t node) const {
-    fail(fmt::format("value {}, read by node {}, is made by nobody", printable(name),
+    fail(fmt::format("value {}, read by node {}, is not defined", printable(name),
                      label(graph_.nodes[node])));
   }
 

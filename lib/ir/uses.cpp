@@ -22,7 +22,7 @@ bool is_stored_constant(const Graph& graph, const Node& node) {
 
 void collect_captured(const Graph& graph, size_t depth, std::set<std::string>& result) {
   if (depth > kMaxNesting) {
-    throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} deep", depth));
+    throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} levels deep", depth));
   }
   std::vector<bool> made(graph.values.size(), false);
   for (const ValueId input : graph.inputs) made[input] = true;

@@ -43,8 +43,9 @@ void set_simd_target(std::string_view name) {
     hwy::SetSupportedTargetsForTest(lowest_bit(rest));
     return;
   }
-  throw Error(Fault::kUsage, fmt::format("instruction set {} is not one of {} of this machine",
-                                         printable(name), fmt::join(simd_targets(), ", ")));
+  throw Error(Fault::kUsage,
+              fmt::format("instruction set is {}, expected one that this machine has: {}",
+                          printable(name), fmt::join(simd_targets(), ", ")));
 }
 
 }  // namespace espalier

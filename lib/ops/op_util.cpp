@@ -33,7 +33,7 @@ size_t checked_count(const Dims& dims) {
 size_t axis_of(int64_t axis, size_t rank) {
   const auto signed_rank = static_cast<int64_t>(rank);
   if (axis < -signed_rank || axis >= signed_rank) {
-    fail("axis is {}, wanted {} to {}", axis, -signed_rank, signed_rank - 1);
+    fail("axis is {}, expected {} to {}", axis, -signed_rank, signed_rank - 1);
   }
   return static_cast<size_t>(axis < 0 ? axis + signed_rank : axis);
 }
@@ -136,7 +136,7 @@ Dims ints_of(const TensorView& view) {
 }
 
 double scalar_of(const TensorView& view) {
-  if (view.count() != 1) fail("one value is wanted, shape {} was found", to_string(view.dims));
+  if (view.count() != 1) fail("expected one value, found shape {}", to_string(view.dims));
   double result = 0;
   const bool known = with_number(
       view.dtype, [&](auto zero) { result = static_cast<double>(*view.data<decltype(zero)>()); });

@@ -118,7 +118,7 @@ RecurrentAttributes::RecurrentAttributes(const Node& node,
     }
   }
   if (names.size() != defaults.size() * directions()) {
-    fail("{} activations, wanted {}", names.size(), defaults.size() * directions());
+    fail("{} activations, expected {}", names.size(), defaults.size() * directions());
   }
   activations = activations_of(node, names);
 }
@@ -132,7 +132,7 @@ RecurrentExtents::RecurrentExtents(const RunContext& run, const RecurrentAttribu
     : gates(gates), directions(attributes.directions()), batch_first(attributes.batch_first) {
   const Dims &x = run.input(0).dims, &w = run.input(1).dims, &r = run.input(2).dims;
   if (x.rank() != 3 || w.rank() != 3 || r.rank() != 3) {
-    fail("X {}, W {}, R {}: wanted three axes each", to_string(x), to_string(w), to_string(r));
+    fail("X {}, W {}, R {}: expected three axes each", to_string(x), to_string(w), to_string(r));
   }
   steps = static_cast<size_t>(x[batch_first ? 1 : 0]);
   batch = static_cast<size_t>(x[batch_first ? 0 : 1]);
@@ -142,11 +142,11 @@ RecurrentExtents::RecurrentExtents(const RunContext& run, const RecurrentAttribu
   const bool named = attributes.hidden_size == 0 || attributes.hidden_size == r[2];
   if (!named || !(w == Dims{d, g, x[2]}) || !(r == Dims{d, g, r[2]}) || hidden == 0 ||
       inputs == 0) {
-    fail("X {}, W {}, R {} do not fit each other, {} directions and {} gates", to_string(x),
+    fail("X {}, W {}, R {} do not match each other, {} directions and {} gates", to_string(x),
          to_string(w), to_string(r), directions, gates);
   }
   if (run.has_input(3) && !(run.input(3).dims == Dims{d, 2 * g})) {
-    fail("B is {}, wanted [{}, {}]", to_string(run.input(3).dims), d, 2 * g);
+    fail("B is {}, expected [{}, {}]", to_string(run.input(3).dims), d, 2 * g);
   }
   if (run.has_input(4) && run.input(4).count() != batch) {
     fail("{} sequence lengths for {} sequences", run.input(4).count(), batch);
@@ -182,7 +182,7 @@ void load_state(const RunContext& run, size_t input, const RecurrentExtents& e, 
     return;
   }
   if (!(run.input(input).dims == e.state_dims())) {
-    fail("an initial state is {}, wanted {}", to_string(run.input(input).dims),
+    fail("an initial state is {}, expected {}", to_string(run.input(input).dims),
          to_string(e.state_dims()));
   }
   const float* from = f32_of(run, input);
@@ -206,7 +206,7 @@ size_t length_of(const RunContext& run, const RecurrentExtents& e, size_t sequen
   if (lengths.dtype != DType::kI32) unsupported_type(lengths.dtype);
   const int32_t length = lengths.data<int32_t>()[sequence];
   if (length < 0 || static_cast<size_t>(length) > e.steps) {
-    fail("a sequence is {} long, at most {}", length, e.steps);
+    fail("a sequence has length {}, expected at most {}", length, e.steps);
   }
   return static_cast<size_t>(length);
 }

@@ -93,7 +93,7 @@ std::shared_ptr<const WeightProducts::Made> WeightProducts::get(const RunContext
   if (made_ != nullptr) return made_;
   const TensorView& weight = run.input(input_);
   const std::optional<Fold> fold = entry_->fold(*node_, input_, weight.dims.shape());
-  if (!fold) fail("a weight of shape {} does not fit", to_string(weight.dims));
+  if (!fold) fail("a weight of shape {} does not match", to_string(weight.dims));
   return make(*fold, pieces_,
               [&](size_t first, size_t count) { return product_of(weight, *fold, first, count); });
 }

@@ -15,7 +15,7 @@ std::vector<int64_t> list_of(const Node& node, const char* name, int64_t least) 
   std::vector<int64_t> values = ints_attribute(node, name, {});
   for (const int64_t value : values) {
     if (value < least || value > kLimit) {
-      fail("{} holds {}, wanted {} to {}", name, value, least, kLimit);
+      fail("{} holds {}, expected {} to {}", name, value, least, kLimit);
     }
   }
   return values;
@@ -33,7 +33,7 @@ AutoPad auto_pad_of(const Node& node) {
 size_t value_at(const std::vector<int64_t>& values, size_t at, size_t wanted, const char* name,
                 size_t fallback) {
   if (values.empty()) return fallback;
-  if (values.size() != wanted) fail("{} has {} values, wanted {}", name, values.size(), wanted);
+  if (values.size() != wanted) fail("{} has {} values, expected {}", name, values.size(), wanted);
   return static_cast<size_t>(values[at]);
 }
 
@@ -52,7 +52,8 @@ WindowAxis WindowAttributes::resolve(size_t axis, size_t count, size_t extent,
   WindowAxis w;
   w.input = extent;
   w.kernel = kernel_places;
-  if (w.kernel < 1 || w.kernel > static_cast<size_t>(kLimit)) fail("a window {} long", w.kernel);
+  if (w.kernel < 1 || w.kernel > static_cast<size_t>(kLimit))
+    fail("a window of length {}", w.kernel);
   w.stride = value_at(strides, axis, count, "strides", 1);
   w.dilation = value_at(dilations, axis, count, "dilations", 1);
   if (auto_pad == AutoPad::kSameUpper || auto_pad == AutoPad::kSameLower) {
@@ -68,7 +69,7 @@ WindowAxis WindowAttributes::resolve(size_t axis, size_t count, size_t extent,
     w.pad_end = value_at(pads, count + axis, 2 * count, "pads", 0);
   }
   const size_t padded = extent + w.pad_begin + w.pad_end;
-  if (padded < w.span()) fail("a window {} long over {} places", w.span(), padded);
+  if (padded < w.span()) fail("a window of length {} over {} positions", w.span(), padded);
   const size_t room = padded - w.span();
   w.output = (ceil ? ceil_div(room, w.stride) : room / w.stride) + 1;
   // The last window starts inside the input or its front pad.

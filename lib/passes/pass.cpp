@@ -46,7 +46,7 @@ struct Shared {
 void run_pass(const Pass& pass, Graph& graph, Shared& shared, const VisibleConstants& outer,
               size_t depth) {
   if (depth > kMaxNesting) {
-    throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} deep", depth));
+    throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} levels deep", depth));
   }
   PassContext context{shared.opset, shared.pool, shared.folding_bytes, shared.names, outer};
   pass.run(graph, context);
@@ -98,8 +98,8 @@ PassOptions passes_without(std::span<const std::string> names) {
     if (!all.off.contains(name)) {
       std::vector<std::string_view> known;
       for (const Pass* pass : passes()) known.push_back(pass->name);
-      throw Error(Fault::kUsage, fmt::format("no pass is called {}: there are {}", printable(name),
-                                             fmt::join(known, ", ")));
+      throw Error(Fault::kUsage, fmt::format("pass {} is unknown, expected one of {}",
+                                             printable(name), fmt::join(known, ", ")));
     }
     options.off.insert(name);
   }

@@ -45,7 +45,7 @@ const Graph* subgraph(const Attribute& attribute) {
 
 std::unique_ptr<Scope> scope_of(const Graph& graph, Scope* outer, size_t depth) {
   if (depth > kMaxNesting) {
-    throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} deep", depth));
+    throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} levels deep", depth));
   }
   auto scope = std::make_unique<Scope>();
   scope->graph = &graph;

@@ -103,7 +103,7 @@ class Rows {
     check_one_more(value, dtype_, dims_);
     const size_t bytes = bytes_of_view(value);
     if (bytes_.size() > limit - std::min(bytes, limit)) {
-      unsupported("scan outputs pass the {} bytes that there are", limit);
+      unsupported("scan outputs exceed the {} bytes of memory", limit);
     }
     bytes_.resize(bytes_.size() + bytes);
     copy_bytes(value, bytes_.data() + (bytes_.size() - bytes));
@@ -194,14 +194,14 @@ struct Loop {
 // Axes and directions of a Scan, one for each scanned input or output.
 std::vector<int64_t> one_each(const Node& node, const char* name, size_t count) {
   std::vector<int64_t> values = ints_attribute(node, name, std::vector<int64_t>(count, 0));
-  if (values.size() != count) fail("{} has {} values, wanted {}", name, values.size(), count);
+  if (values.size() != count) fail("{} has {} values, expected {}", name, values.size(), count);
   return values;
 }
 
 std::vector<bool> directions(const Node& node, const char* name, size_t count) {
   std::vector<bool> backwards;
   for (const int64_t value : one_each(node, name, count)) {
-    if (value != 0 && value != 1) fail("{} holds {}, wanted 0 or 1", name, value);
+    if (value != 0 && value != 1) fail("{} holds {}, expected 0 or 1", name, value);
     backwards.push_back(value == 1);
   }
   return backwards;
@@ -267,7 +267,8 @@ struct Scan {
     for (size_t i = 0; i < scanned; ++i) {
       const Dims& dims = inputs[i].dims;
       const int64_t extent = dims[axis_of(input_axes[i], dims.rank())];
-      if (length >= 0 && extent != length) fail("scan inputs are {} and {} long", length, extent);
+      if (length >= 0 && extent != length)
+        fail("scan inputs have lengths {} and {}", length, extent);
       length = extent;
     }
     return static_cast<size_t>(length);
@@ -357,7 +358,7 @@ struct Scan {
     for (size_t i = 0; batched && i < states + scanned; ++i) {
       const Dims& dims = context.input(first + i).dims;
       if (dims.rank() == 0 || static_cast<size_t>(dims[0]) != batch) {
-        fail("input {} has shape {}, wanted a batch of {}", first + i, to_string(dims), batch);
+        fail("input {} has shape {}, expected a batch of {}", first + i, to_string(dims), batch);
       }
     }
     std::vector<int64_t> lengths;
@@ -371,7 +372,7 @@ struct Scan {
       size_t length = room;
       if (!lengths.empty()) {
         if (lengths[sequence] < 0 || static_cast<size_t>(lengths[sequence]) > room) {
-          fail("a length is {}, wanted 0 to {}", lengths[sequence], room);
+          fail("a length is {}, expected 0 to {}", lengths[sequence], room);
         }
         length = static_cast<size_t>(lengths[sequence]);
       }
@@ -389,7 +390,7 @@ struct Scan {
 void check_body(const Body& body, size_t inputs, size_t outputs_at_least, const Node& node,
                 size_t node_outputs) {
   if (body.inputs.size() != inputs || body.runner->inputs().size() != inputs) {
-    fail("the body has {} inputs, wanted {}", body.inputs.size(), inputs);
+    fail("the body has {} inputs, expected {}", body.inputs.size(), inputs);
   }
   if (body.outputs.size() < outputs_at_least || node.outputs.size() > node_outputs) {
     fail("the body has {} outputs for {} of the node", body.outputs.size(), node.outputs.size());
@@ -415,7 +416,7 @@ Run make_scan(Body body, const Node& node, int64_t opset) {
   const bool batched = opset < 9;
   const int64_t scanned = int_attribute(node, "num_scan_inputs", 0);
   if (scanned < 1 || static_cast<size_t>(scanned) > body.inputs.size()) {
-    fail("num_scan_inputs is {}, wanted 1 to {}", scanned, body.inputs.size());
+    fail("num_scan_inputs is {}, expected 1 to {}", scanned, body.inputs.size());
   }
   const size_t named = node.inputs.size() - (batched ? std::min<size_t>(node.inputs.size(), 1) : 0);
   const size_t states = body.inputs.size() - static_cast<size_t>(scanned);

@@ -173,7 +173,7 @@ class GraphRunner::Builder {
   void add_if(const Node& node, const std::string& label) {
     const Graph *yes = subgraph(node, "then_branch"), *no = subgraph(node, "else_branch");
     if (node.inputs.size() != 1 || node.inputs[0] == kNoValue || yes == nullptr || no == nullptr) {
-      throw Error(Fault::kFormat, "wanted a condition and two branches");
+      throw Error(Fault::kFormat, "expected a condition and two branches");
     }
     auto step = make_step(node, label);
     step->inputs = {node.inputs[0]};
@@ -193,7 +193,7 @@ class GraphRunner::Builder {
   // A Loop or Scan.
   void add_loop(const Node& node, const std::string& label) {
     const Graph* graph = subgraph(node, "body");
-    if (graph == nullptr) throw Error(Fault::kFormat, "wanted a body");
+    if (graph == nullptr) throw Error(Fault::kFormat, "expected a body");
     auto step = make_step(node, label);
     step->inputs = node.inputs;
     for (const ValueId input : node.inputs) {
@@ -228,7 +228,7 @@ class GraphRunner::Builder {
   Run make_branch(const Graph& graph, const Node& node, std::vector<ValueId>& step_inputs) {
     if (graph.outputs.size() != node.outputs.size() || !graph.inputs.empty()) {
       throw Error(Fault::kFormat,
-                  fmt::format("a branch has {} inputs and {} outputs, wanted 0 and {}",
+                  fmt::format("a branch has {} inputs and {} outputs, expected 0 and {}",
                               graph.inputs.size(), graph.outputs.size(), node.outputs.size()));
     }
     return [body = make_body(graph, step_inputs)](RunContext& context) {

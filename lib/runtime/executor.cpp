@@ -36,7 +36,7 @@ std::string declared_shape(const Value& value) {
 
 void check_declared(const Value& declared, DType dtype, const Dims& dims) {
   if (declared.dtype != DType::kUnknown && declared.dtype != dtype) {
-    bad_input(declared.name, fmt::format("type is {}, the model wants {}", name_of(dtype),
+    bad_input(declared.name, fmt::format("type is {}, the model expects {}", name_of(dtype),
                                          name_of(declared.dtype)));
   }
   if (!declared.shape) return;
@@ -45,8 +45,8 @@ void check_declared(const Value& declared, DType dtype, const Dims& dims) {
     fits = (*declared.shape)[i] < 0 || (*declared.shape)[i] == dims[i];
   }
   if (!fits) {
-    bad_input(declared.name, fmt::format("shape is {}, the model wants {}", to_string(dims.shape()),
-                                         declared_shape(declared)));
+    bad_input(declared.name, fmt::format("shape is {}, the model expects {}",
+                                         to_string(dims.shape()), declared_shape(declared)));
   }
 }
 
@@ -82,7 +82,7 @@ struct Executor::State {
       : pool(options.threads), runner(runner_of(model, options, pool)) {
     const Graph& graph = model.graph;
     if (!runner.captures().empty()) {
-      throw Error(Fault::kFormat, fmt::format("value {} is made by no node",
+      throw Error(Fault::kFormat, fmt::format("value {} is not defined by any node",
                                               printable(runner.captures().front().first)));
     }
     for (const ValueId value : runner.inputs()) {
@@ -116,7 +116,7 @@ struct Executor::State {
         inputs, [name](const Input& input) { return input.declared.name == name; });
     if (found != inputs.end()) return *found;
     if (std::ranges::count(constant_inputs, name) != 0) {
-      bad_input(std::string(name), "the model holds its value already");
+      bad_input(std::string(name), "the model already has its value");
     }
     bad_input(std::string(name), "the model has no such input");
   }

@@ -49,7 +49,7 @@ size_t RunMemory::allocate(size_t bytes, size_t step, size_t last) {
   }
   if (bytes > byte_limit_ || heap_bytes_ > byte_limit_ - bytes) {
     throw Error(Fault::kUnsupported,
-                fmt::format("{} bytes more than the {} in use pass the {} that there are", bytes,
+                fmt::format("{} bytes more than the {} in use exceed the {} bytes of memory", bytes,
                             heap_bytes_, byte_limit_));
   }
   AlignedBuffer buffer(bytes);

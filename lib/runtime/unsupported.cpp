@@ -9,7 +9,7 @@ namespace {
 
 void find_unsupported(const Graph& graph, size_t depth, std::vector<std::string>& result) {
   if (depth > kMaxNesting) {
-    result.push_back(fmt::format("subgraphs nested more than {} deep", kMaxNesting));
+    result.push_back(fmt::format("subgraphs are nested more than {} levels deep", kMaxNesting));
     return;
   }
   for (size_t i : needed_nodes(graph)) {

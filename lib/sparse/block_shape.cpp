@@ -33,7 +33,7 @@ BlockShape parse_block_shape(std::string_view text) {
     if (rows && cols) return {*rows, *cols};
   }
   throw Error(Fault::kUsage,
-              fmt::format("block '{}': ROWSxCOLUMNS with both from 1 to {} was wanted, as in 16x1",
+              fmt::format("block '{}': expected ROWSxCOLUMNS with both from 1 to {}, as in 16x1",
                           printable(text), kMaxExtent));
 }
 

@@ -35,8 +35,8 @@ void check_grid(const Fold& fold, BlockShape block) {
   const auto blocks = (stacked * cols).value();
   if (!blocks || *stacked.value() >= kLimit || cols >= kLimit) {
     throw Error(Fault::kUnsupported,
-                fmt::format("{} matrices [{}, {}] in blocks {}: fewer than 2^32 block rows and "
-                            "block columns can be packed",
+                fmt::format("{} matrices [{}, {}] in blocks {}: expected fewer than 2^32 block "
+                            "rows and block columns",
                             fold.parts, fold.rows, fold.cols, to_string(block)));
   }
 }
@@ -47,7 +47,7 @@ void fill_index(const BlockMask& mask, SparseMatrix& matrix) {
   const size_t kept = mask.kept_blocks();
   if (kept > UINT32_MAX) {
     throw Error(Fault::kUnsupported,
-                fmt::format("{} blocks are kept, fewer than 2^32 can be packed", kept));
+                fmt::format("{} blocks are kept, expected fewer than 2^32", kept));
   }
   matrix.row_start.reserve(rows + 1);
   matrix.row_start.push_back(0);

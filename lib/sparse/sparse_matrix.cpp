@@ -33,7 +33,7 @@ uint32_t magnitude_bits(const Tensor& tensor, size_t index) {
 }
 
 void validate_fold(const SparseMatrix& m) {
-  require(m.block.rows >= 1 && m.block.cols >= 1, "block is {}, at least 1x1 was wanted",
+  require(m.block.rows >= 1 && m.block.cols >= 1, "block is {}, expected at least 1x1",
           to_string(m.block));
   require(checked_mul<size_t>(m.block.rows, m.block.cols).has_value(), "block {} is too large",
           to_string(m.block));
@@ -41,10 +41,10 @@ void validate_fold(const SparseMatrix& m) {
   require(count && *count == element_count(m.shape),
           "weight of shape {} does not fold to {} matrices [{}, {}]", to_string(m.shape),
           m.fold.parts, m.fold.rows, m.fold.cols);
-  require(can_be_packed(m.dtype), "packed weight is {}, f32, f16 or bf16 was wanted",
+  require(can_be_packed(m.dtype), "packed weight is {}, expected f32, f16 or bf16",
           name_of(m.dtype));
   require(can_be_values(m.values.dtype()),
-          "values of a packed weight are {}, f32, f16, bf16 or i8 was wanted",
+          "values of a packed weight are {}, expected f32, f16, bf16 or i8",
           name_of(m.values.dtype()));
 }
 
@@ -52,21 +52,21 @@ void validate_fold(const SparseMatrix& m) {
 void validate_index(const SparseMatrix& m) {
   const auto block_rows = checked_mul(m.fold.parts, m.grid_rows());
   require(block_rows && m.row_start.size() == *block_rows + 1,
-          "packed weight has {} row starts, one more than its {} block rows was wanted",
+          "packed weight has {} row starts, expected one more than its {} block rows",
           m.row_start.size(), block_rows.value_or(0));
   require(m.row_start.front() == 0 && m.row_start.back() == m.col.size(),
-          "row starts run from {} to {}, 0 to {} (the number of blocks) was wanted",
+          "row starts run from {} to {}, expected 0 to {} (the number of blocks)",
           m.row_start.front(), m.row_start.back(), m.col.size());
   const auto descent = std::ranges::adjacent_find(m.row_start, std::greater<>());
   require(descent == m.row_start.end(), "row starts descend at block row {}",
           descent - m.row_start.begin());
   for (size_t row = 0; row + 1 < m.row_start.size(); ++row) {
     for (size_t b = m.row_start[row]; b < m.row_start[row + 1]; ++b) {
-      require(m.col[b] < m.grid_cols(), "block {} lies in block column {}, the grid has {}", b,
+      require(m.col[b] < m.grid_cols(), "block {} is in block column {}, the grid has {}", b,
               m.col[b], m.grid_cols());
       require(b == m.row_start[row] || m.col[b - 1] < m.col[b],
-              "block {} lies in block column {} of block row {}, after {}: ascending columns were "
-              "wanted",
+              "block {} is in block column {} of block row {} after block column {}, expected "
+              "ascending columns",
               b, m.col[b], row, m.col[b - (b == 0 ? 0 : 1)]);
     }
   }
@@ -74,23 +74,23 @@ void validate_index(const SparseMatrix& m) {
 
 void validate_values(const SparseMatrix& m) {
   const Shape wanted{static_cast<int64_t>(m.blocks()), m.block.rows, m.block.cols};
-  require(m.values.shape() == wanted, "values have shape {}, {} was wanted",
+  require(m.values.shape() == wanted, "values have shape {}, expected {}",
           to_string(m.values.shape()), to_string(wanted));
 }
 
 void validate_scale(const SparseMatrix& m) {
   if (m.values.dtype() != DType::kI8) {
-    require(m.scale.count() == 0, "a scale stands beside values of type {}, i8 was wanted",
+    require(m.scale.count() == 0, "a scale is given for values of type {}, expected i8",
             name_of(m.values.dtype()));
     return;
   }
   const Shape wanted{static_cast<int64_t>(m.fold.parts * m.fold.rows)};
   require(m.scale.dtype() == DType::kF32 && m.scale.shape() == wanted,
-          "scale of i8 values is {} of shape {}, f32 of shape {} was wanted",
+          "scale of i8 values is {} of shape {}, expected f32 of shape {}",
           name_of(m.scale.dtype()), to_string(m.scale.shape()), to_string(wanted));
   for (const float scale : to_f32(m.scale))
     require(scale >= 0 && std::isfinite(scale),
-            "scale holds {}, a finite number from 0 on was wanted", scale);
+            "scale holds {}, expected a finite number, 0 or more", scale);
 }
 
 // Only the last block of a block row and the last block row of a part can stick out.
@@ -107,7 +107,7 @@ void validate_padding(const SparseMatrix& m) {
       for (size_t i = 0; i < m.block.area(); ++i) {
         const bool inside = i / m.block.cols < rows && i % m.block.cols < cols;
         require(inside || magnitude_bits(m.values, b * m.block.area() + i) == 0,
-                "block {} sticks out of the weight with an element that is not zero", b);
+                "block {} has a nonzero element outside of the weight", b);
       }
     }
   }
@@ -116,19 +116,18 @@ void validate_padding(const SparseMatrix& m) {
 void validate_diagonal(const SparseMatrix& m) {
   if (!m.has_diagonal()) return;
   require(m.fold.rows == m.fold.cols,
-          "a diagonal is kept apart from matrices [{}, {}], square "
-          "ones were wanted",
+          "a diagonal is stored separately from matrices [{}, {}], expected square matrices",
           m.fold.rows, m.fold.cols);
   const Shape wanted{static_cast<int64_t>(m.fold.parts * m.fold.rows)};
   const DType dtype = m.values.dtype() == DType::kI8 ? m.dtype : m.values.dtype();
   require(m.diagonal.shape() == wanted && m.diagonal.dtype() == dtype,
-          "diagonal is {} of shape {}, {} of shape {} was wanted", name_of(m.diagonal.dtype()),
+          "diagonal is {} of shape {}, expected {} of shape {}", name_of(m.diagonal.dtype()),
           to_string(m.diagonal.shape()), name_of(dtype), to_string(wanted));
   for (size_t part = 0; part < m.fold.parts; ++part) {
     for (size_t r = 0; r < m.fold.rows; ++r) {
       const auto place = place_of_diagonal(m, part, r);
       require(!place || magnitude_bits(m.values, *place) == 0,
-              "a block holds element {} of the diagonal that is kept apart", r);
+              "a block contains element {} of the diagonal, which is stored separately", r);
     }
   }
 }

@@ -24,8 +24,9 @@ size_t element_count(const Shape& shape) {
     }
     const auto product = checked_mul(count, extent);
     if (!product || *product > (int64_t{1} << kMostBits)) {
-      throw Error(Fault::kFormat, fmt::format("shape {} has too many elements, at most 2^{}",
-                                              to_string(shape), kMostBits));
+      throw Error(Fault::kFormat,
+                  fmt::format("shape {} has too many elements, expected at most 2^{}",
+                              to_string(shape), kMostBits));
     }
     count = *product;
   }

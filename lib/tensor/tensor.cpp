@@ -215,9 +215,8 @@ std::vector<int64_t> to_i64(const Tensor& tensor) {
   std::vector<int64_t> result;
   if (integers(tensor, result)) return result;
   if (is_packed_int(tensor.dtype())) return small_values<int64_t>(tensor);
-  throw Error(Fault::kUnsupported,
-              fmt::format("values of type {} were found where integers are wanted",
-                          name_of(tensor.dtype())));
+  throw Error(Fault::kUnsupported, fmt::format("values are of type {}, expected an integer type",
+                                               name_of(tensor.dtype())));
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {

@@ -15,7 +15,7 @@ namespace {
 
 [[noreturn]] void too_many_axes(size_t rank) {
   throw Error(Fault::kUnsupported,
-              fmt::format("a value has {} axes, at most {} can be run", rank, Dims::kMaxRank));
+              fmt::format("a value has {} axes, expected at most {}", rank, Dims::kMaxRank));
 }
 
 }  // namespace

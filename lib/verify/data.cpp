@@ -75,7 +75,7 @@ Tensor filled(const Value& value, const Shape& shape, double constant) {
     if (constant != std::floor(constant) ||
         constant < static_cast<double>(std::numeric_limits<T>::min()) ||
         constant > static_cast<double>(std::numeric_limits<T>::max())) {
-      throw Error(Fault::kUsage, fmt::format("fill {}: {} is no value of its type {}",
+      throw Error(Fault::kUsage, fmt::format("fill {}: {} is not a value of its type {}",
                                              quoted(value.name), constant, name_of(value.dtype)));
     }
     std::ranges::fill(result.mutable_data<T>(), static_cast<T>(constant));
@@ -160,7 +160,7 @@ void check_extents(const Value& input, const Tensor& array, size_t first_of_arra
     const int64_t given = array.shape()[axis - first_of_input + first_of_array];
     if (wanted[axis] >= 0 && wanted[axis] != given)
       misfit(input, array,
-             fmt::format("axis {} of a sample is {}, {} wanted", axis, given, wanted[axis]));
+             fmt::format("axis {} of a sample is {}, expected {}", axis, given, wanted[axis]));
   }
 }
 
@@ -209,17 +209,17 @@ Cut make_cut(const Value& input, const Tensor& given, int64_t batch_asked) {
                               quoted(input.name), own));
     }
     cut.batch = own >= 1 ? own : std::max<int64_t>(batch_asked, 1);
-    if (own == 0) misfit(input, array, "the model takes no sample at all");
+    if (own == 0) misfit(input, array, "the model takes no samples");
     if (own >= 1 && array.shape()[0] % own != 0) {
       misfit(input, array,
-             fmt::format("{} samples are no multiple of the batch {}", array.shape()[0], own));
+             fmt::format("{} samples are not a multiple of the batch {}", array.shape()[0], own));
     }
   } else {
     misfit(input, array,
-           fmt::format("its rank is {}, {} or {} wanted", rank, input.shape->size(),
+           fmt::format("its rank is {}, expected {} or {}", rank, input.shape->size(),
                        input.shape->size() + 1));
   }
-  if (array.shape()[0] == 0) misfit(input, array, "it holds no sample");
+  if (array.shape()[0] == 0) misfit(input, array, "it contains no samples");
   cut.feeds = ceil_div(static_cast<size_t>(array.shape()[0]), static_cast<size_t>(cut.batch));
   return cut;
 }
@@ -235,7 +235,7 @@ const std::pair<const std::string, Tensor>* find_array(const DataSet& data,
 
 [[noreturn]] void missing_input(const std::string& name) {
   throw Error(Fault::kUsage,
-              fmt::format("input {} is in none of the data, --state and --fill", quoted(name)));
+              fmt::format("input {} is not given by the data, --state or --fill", quoted(name)));
 }
 
 void check_options(const Model& model, const DataSet& data) {
@@ -290,9 +290,10 @@ std::vector<Cut> make_cuts(const Model& model, const DataSet& data) {
   }
   for (const auto& [name, array] : data.arrays) {
     if (!used.contains(name)) {
-      throw Error(Fault::kFormat,
-                  fmt::format("array {} is for no input of the model; it has {}", quoted(name),
-                              printable(fmt::format("{}", fmt::join(input_names(model), ", ")))));
+      throw Error(
+          Fault::kFormat,
+          fmt::format("array {} does not belong to an input of the model; it has {}", quoted(name),
+                      printable(fmt::format("{}", fmt::join(input_names(model), ", ")))));
     }
   }
   return cuts;

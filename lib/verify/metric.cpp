@@ -49,20 +49,20 @@ double top(size_t places, const Joined& output, const Tensor& labels) {
   const size_t classes = output.last;
   const size_t rows = classes == 0 ? 0 : output.values.size() / classes;
   if (wanted.size() != rows) {
-    bad_labels(fmt::format("{} of them for {} rows of {} classes", wanted.size(), rows, classes));
+    bad_labels(fmt::format("{} are given for {} rows of {} classes", wanted.size(), rows, classes));
   }
   size_t hits = 0, counted = 0;
   for (size_t i = 0; i < rows; ++i) {
     if (wanted[i] == -1) continue;
     if (wanted[i] < 0 || wanted[i] >= static_cast<int64_t>(classes)) {
       bad_labels(
-          fmt::format("label {} is {}, 0 to {} wanted (-1: ignored)", i, wanted[i], classes - 1));
+          fmt::format("label {} is {}, expected 0 to {} (-1: ignored)", i, wanted[i], classes - 1));
     }
     ++counted;
     const auto row = std::span(output.values).subspan(i * classes, classes);
     if (rank_of(row, static_cast<size_t>(wanted[i])) < places) ++hits;
   }
-  if (counted == 0) bad_labels("all of them are -1");
+  if (counted == 0) bad_labels("all are -1");
   return static_cast<double>(hits) / static_cast<double>(counted);
 }
 
@@ -70,13 +70,13 @@ double top(size_t places, const Joined& output, const Tensor& labels) {
 double auc(const Joined& output, const Tensor& labels) {
   const std::vector<int64_t> wanted = to_i64(labels);
   if (wanted.size() != output.values.size()) {
-    bad_labels(fmt::format("{} of them for {} values", wanted.size(), output.values.size()));
+    bad_labels(fmt::format("{} are given for {} values", wanted.size(), output.values.size()));
   }
   std::vector<std::pair<float, bool>> scores;
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (wanted[i] == -1) continue;
     if (wanted[i] != 0 && wanted[i] != 1)
-      bad_labels(fmt::format("label {} is {}, 0 or 1 wanted (-1: ignored)", i, wanted[i]));
+      bad_labels(fmt::format("label {} is {}, expected 0 or 1 (-1: ignored)", i, wanted[i]));
     if (std::isnan(output.values[i])) return std::nan("");
     scores.emplace_back(output.values[i], wanted[i] == 1);
   }
@@ -93,7 +93,7 @@ double auc(const Joined& output, const Tensor& labels) {
     }
   }
   const double negatives = static_cast<double>(scores.size()) - positives;
-  if (positives == 0 || negatives == 0) bad_labels("auc wants both 1 and 0 among them");
+  if (positives == 0 || negatives == 0) bad_labels("auc requires both 1 and 0");
   return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives);
 }
 
@@ -119,7 +119,7 @@ std::vector<float> reference_of(const Joined& output, const Tensor& labels) {
     bad_labels(fmt::format("{} reference values for {} values of the output", reference.size(),
                            output.values.size()));
   }
-  if (reference.empty()) bad_labels("there are none");
+  if (reference.empty()) bad_labels("there are no reference values");
   return reference;
 }
 
@@ -182,7 +182,7 @@ double metric(const std::string& name, const std::vector<Feed>& outputs,
               const std::string& output_name, const Tensor& labels) {
   const auto found = std::ranges::find(kMetrics, name, &Metric::name);
   if (found == kMetrics.end()) {
-    throw Error(Fault::kUsage, fmt::format("metric '{}' is not known; there are {}",
+    throw Error(Fault::kUsage, fmt::format("metric '{}' is unknown, expected one of {}",
                                            printable(name), fmt::join(metric_names(), ", ")));
   }
   return found->score(join(outputs, output_name), labels);

@@ -115,7 +115,7 @@ def show(target, figures, wanted, rows=(), dense=False):
 def density_targets(kernels):
     rows = kernels(BLOCKS, [4, 16, 64, 256], [0.5, 0.75, 0.9, 0.95])
     print(f"peak of multiply-adds {rows['limits']['peak_gflops']:.0f} GFLOP/s\n")
-    print("| target | wanted | worst to best | met | of the limit: ours / dense |\n|---|---|---|---|---|")
+    print("| target | required | worst to best | met | of the limit: ours / dense |\n|---|---|---|---|---|")
     for block in BLOCKS:
         for large in (False, True):
             wanted = 0.8 if large else 0.9

@@ -62,7 +62,7 @@ def drops_are_not_exceeded(case):
         found[text] = report["options"]["sparsity"]
     assert found["0"] <= found["1%"] < found["0.05"] and found["1%"] > 0.6, found
     error = case.prune("none.onnx", "--max-drop", "1%", expect=2)
-    assert "wants a metric" in error, error
+    assert "requires a metric" in error, error
     command = "test -s {model} && echo 1"
     report = case.prune("drop.onnx", "--max-drop", "1", "--metric-cmd", command)  # a metric that never falls
     assert report["options"]["sparsity"] == 0.98, report["options"]
@@ -117,7 +117,7 @@ def what_needs_inputs_says_so(case):
         assert option[0] in error and "statistics" in error, error
     for option in (("--sequential",), ("--scope", "sensitivity")):
         error = peer.espalier(case.program, "prune", case.model, out, *option, expect=2).stderr
-        assert option[0] in error and "--calib DATA wanted" in error, error
+        assert option[0] in error and "--calib DATA is required" in error, error
     assert not os.path.exists(out)
     print("ok   what runs the model on calibration inputs wants them")
 

@@ -109,7 +109,7 @@ def run(program, *arguments):
 def difference(found, expected, case):
     """What differs, by onnx's own rule, or nothing."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
-        return f"{found.dtype} {list(found.shape)}, wanted {expected.dtype} {list(expected.shape)}"
+        return f"{found.dtype} {list(found.shape)}, expected {expected.dtype} {list(expected.shape)}"
     try:
         np.testing.assert_allclose(found, expected, rtol=case.rtol, atol=case.atol)
     except AssertionError as error:
@@ -257,7 +257,7 @@ def main():
     share = named["passed"] / max(sum(named.values()), 1)
     print(f"made only of the operators to have in full: {sum(named.values())} cases, {100 * share:.1f} % passed")
     if not args.only and share < SHARE_WANTED:
-        faults.append(f"at least {100 * SHARE_WANTED:.0f} % were wanted")
+        faults.append(f"expected at least {100 * SHARE_WANTED:.0f} %")
     print("\n".join(faults), end="\n" if faults else "")
     return 1 if faults else 0
 

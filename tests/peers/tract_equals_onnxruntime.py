@@ -22,10 +22,10 @@ def main(onnx_path, nnef_path, input_path):
         expected = session.run(None, {name: sample[None]})[0]
         found = runnable.run([sample[None]])[0].to_numpy()
         if found.shape != expected.shape:
-            sys.exit(f"error: {nnef_path}: output is {found.shape}: {expected.shape} was wanted")
+            sys.exit(f"error: {nnef_path}: output is {found.shape}: expected {expected.shape}")
         worst = max(worst, float(np.abs(found - expected).max() / np.abs(expected).max()))
     print(f"stock tract {tract.version()} on {nnef_path} against onnxruntime {onnxruntime.__version__} on {onnx_path}:")
-    print(f"largest difference over {len(samples)} samples {worst:.1e} of the largest output (at most 1e-4 was wanted)")
+    print(f"largest difference over {len(samples)} samples {worst:.1e} of the largest output (expected at most 1e-4)")
     return 0 if worst <= 1e-4 else 1
 
 

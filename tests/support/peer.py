@@ -28,7 +28,7 @@ def espalier(program, *arguments, expect=0):
     """Runs the program; an exit status other than `expect` is an error that shows what it printed."""
     done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, errors="replace")
     if done.returncode != expect:
-        raise RuntimeError(f"espalier {' '.join(map(str, arguments))}: exit {done.returncode}, {expect} was wanted\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise RuntimeError(f"espalier {' '.join(map(str, arguments))}: exit {done.returncode}, expected {expect}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done
 
 
@@ -59,7 +59,7 @@ def tract_outputs(version, model, feeds):
         if done.returncode != 0:
             raise RuntimeError(f"tract {version}: {done.stderr[-700:]}")
         if version and done.stdout.strip() != version:
-            raise RuntimeError(f"tract {version} was wanted, {done.stdout.strip()} ran")
+            raise RuntimeError(f"expected tract {version}, found {done.stdout.strip()}")
         with np.load(found) as outputs:
             return [[outputs[f"{i}_{j}"] for j in range(sum(name.startswith(f"{i}_") for name in outputs.files))] for i in range(len(feeds))]
 

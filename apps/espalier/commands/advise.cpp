@@ -164,7 +164,8 @@ AdviseResults results_of(const Subject& subject, const std::vector<BlockTimes>& 
     row.n = samples.of(i).n;
     row.left_out = layer.left_out;
     if (best == nullptr && row.left_out.empty())
-      row.left_out = "its time stands at another weight of the same operator, or was not measured";
+      row.left_out =
+          "the time is counted at another weight of the same operator, or was not measured";
     results.layers.push_back(std::move(row));
   }
   return results;
@@ -213,16 +214,17 @@ int run(const Args& args) {
 
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
-  app.add_option("MODEL", args->model, "model to think of pruning")->required();
-  app.add_option("--block", args->blocks, "block shapes (16x1,16x4,8x1,8x4,4x8,1x4,1x1)")
+  app.add_option("MODEL", args->model, "model whose pruning is considered")->required();
+  app.add_option("--block", args->blocks, "block shapes to compare (16x1,16x4,8x1,8x4,4x8,1x4,1x1)")
       ->type_name("LIST")
       ->delimiter(',')
       ->allow_extra_args(false);
-  app.add_option(
-         "--machine", args->machine,
-         "predict for the machine where `bench --kernels --json F` ran, instead of measuring here")
+  app.add_option("--machine", args->machine,
+                 "predict for the machine on which `bench --kernels --json F` ran instead of "
+                 "measuring on this one")
       ->type_name("F");
-  add_data_options(app, args->data, "inputs (the first sample; else random ones)");
+  add_data_options(app, args->data,
+                   "inputs to measure with (the first sample; random inputs if not given)");
   add_common(app, args->common);
   add_footer(
       app,
@@ -235,6 +237,7 @@ std::function<int()> add(CLI::App& app) {
 }  // namespace
 
 constinit const Command advise_command{
-    "advise", "will pruning be faster here, with which block, from which sparsity", add};
+    "advise",
+    "estimate whether pruning makes a model faster, with which block and from which sparsity", add};
 
 }  // namespace espalier

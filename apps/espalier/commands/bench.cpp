@@ -91,7 +91,8 @@ std::map<std::string, Shape> shapes(const Feed& feed) {
 }
 
 int bench_models(const Args& args) {
-  if (args.models.empty()) throw Error(Fault::kUsage, "a MODEL is missing (or --kernels)");
+  if (args.models.empty())
+    throw Error(Fault::kUsage, "MODEL is missing: a model to measure, or --kernels");
   passes_without(args.passes_off);  // a wrong name is told before models are read
   DataSet data;
   Feed feed;
@@ -128,7 +129,7 @@ int run(const Args& args) {
   apply_common(args.common);
   for (const double value : {args.warmup.value_or(0), args.seconds.value_or(0), args.interval}) {
     if (!(value >= 0 && value <= 86400))
-      throw Error(Fault::kUsage, "--warmup, --seconds and --interval: 0 to 86400");
+      throw Error(Fault::kUsage, "--warmup, --seconds and --interval: expected 0 to 86400");
   }
   if (!args.kernels) return bench_models(args);
   if (!args.models.empty()) throw Error(Fault::kUsage, "--kernels takes no MODEL");
@@ -141,17 +142,19 @@ int run(const Args& args) {
 
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
-  app.add_option("MODEL", args->models, "models to time in turns");
-  app.add_option("--warmup", args->warmup, "seconds per model before it is timed (2)")
+  app.add_option("MODEL", args->models, "models to measure, interleaved");
+  app.add_option("--warmup", args->warmup, "seconds of warm-up per model (2)")->type_name("S");
+  app.add_option("--seconds", args->seconds,
+                 "seconds of measurement per model (10), or per row of --kernels (0.2)")
       ->type_name("S");
-  app.add_option("--seconds", args->seconds, "seconds per model (10), per row of --kernels (0.2)")
-      ->type_name("S");
-  app.add_option("--interval", args->interval, "begin a run every MS, with cold caches")
+  app.add_option("--interval", args->interval,
+                 "start one run every MS milliseconds, with cold caches")
       ->type_name("MS");
-  app.add_flag("--profile-ops", args->profile, "time of each node");
+  app.add_flag("--profile-ops", args->profile, "report the time of each node");
   add_pass_options(app, args->passes_off);
-  add_data_options(app, args->data, "inputs (the first sample; else random ones)");
-  app.add_flag("--kernels", args->kernels, "time the kernels alone, without a model")
+  add_data_options(app, args->data,
+                   "inputs to run on (the first sample; random inputs if not given)");
+  app.add_flag("--kernels", args->kernels, "measure the kernels alone, without a model")
       ->group("Kernels");
   const auto list = [&](const char* name, std::vector<std::string>& target, const char* type,
                         const char* what) {
@@ -163,7 +166,7 @@ std::function<int()> add(CLI::App& app) {
   };
   list("--shape", args->kernel.shapes, "MxK,..", "outputs x inputs (768x768)");
   list("--n", args->kernel.samples, "N,..", "samples (1,64)");
-  list("--block", args->kernel.blocks, "LIST", "block shapes (those with a kernel)");
+  list("--block", args->kernel.blocks, "LIST", "block shapes (all that have a kernel)");
   list("--sparsity", args->kernel.sparsities, "LIST", "shares of zero blocks (0.5,0.8,0.9)");
   list("--values", args->kernel.values, "LIST", "value types: f32, f16, bf16, i8 (f32)");
   add_common(app, args->common);
@@ -175,7 +178,7 @@ std::function<int()> add(CLI::App& app) {
 
 }  // namespace
 
-constinit const Command bench_command{"bench", "time models side by side, or the kernels alone",
+constinit const Command bench_command{"bench", "measure models side by side, or the kernels alone",
                                       add};
 
 }  // namespace espalier

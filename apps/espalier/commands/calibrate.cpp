@@ -28,9 +28,9 @@ struct Args {
 void check(const Args& args) {
   if (args.output.empty()) throw Error(Fault::kUsage, "-o STATS is missing: the file to write");
   if (args.model.empty() != args.data.inputs.empty())
-    throw Error(Fault::kUsage, "MODEL and --inputs DATA belong together");
+    throw Error(Fault::kUsage, "MODEL and --inputs DATA require each other");
   if (args.model.empty() && args.merge.empty())
-    throw Error(Fault::kUsage, "MODEL and --inputs DATA, or --merge FILE ..., is missing");
+    throw Error(Fault::kUsage, "MODEL with --inputs DATA, or --merge FILE ..., is required");
 }
 
 Statistics collected(const Args& args, CalibrateResults& results) {
@@ -45,7 +45,7 @@ Statistics collected(const Args& args, CalibrateResults& results) {
   results.feeds = feeds.size();
   for (const Layer& layer : layers) {
     if (statistics.find(layer.weight) != nullptr) continue;
-    const std::string why = layer.left_out.empty() ? "was not multiplied" : layer.left_out;
+    const std::string why = layer.left_out.empty() ? "not multiplied in any run" : layer.left_out;
     results.layers.push_back({layer.weight, layer.fold.parts, layer.fold.cols, 0, why});
   }
   return statistics;
@@ -83,19 +83,20 @@ std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
   app.add_option("MODEL", args->model, "model to run");
   app.add_option("-o,--output", args->output, "file to write")->type_name("STATS");
-  app.add_option("--merge", args->merge, "join these files of statistics of the same model")
+  app.add_option("--merge", args->merge, "merge these statistics files of the same model")
       ->type_name("STATS ...");
-  app.add_option("--min-weights", args->select.min_weights, "smaller weights are left out (1024)")
+  app.add_option("--min-weights", args->select.min_weights, "leave out smaller weights (1024)")
       ->type_name("N");
-  app.add_flag("--depthwise", args->select.depthwise, "depthwise convolutions too");
-  app.add_option("--force", args->select.force, "fixed transforms of that name too; repeatable")
+  app.add_flag("--depthwise", args->select.depthwise, "include depthwise convolutions");
+  app.add_option("--force", args->select.force,
+                 "include fixed transforms with these names; repeatable")
       ->type_name("REGEX")
       ->allow_extra_args(false);
   app.add_option("--positions", args->collect.positions,
-                 "places of an image that a convolution is sampled at, 0: all (4096)")
+                 "positions sampled per image in a convolution, 0 for all (4096)")
       ->type_name("N");
   app.add_option("--calib-memory", args->collect.memory_bytes,
-                 "bytes for sums; more are collected in several passes (2 GiB)")
+                 "memory for the sums; larger sums are collected in several passes (2 GiB)")
       ->type_name("BYTES");
   add_data_options(app, args->data, "calibration inputs, unlabelled");
   add_common(app, args->common);
@@ -108,6 +109,6 @@ std::function<int()> add(CLI::App& app) {
 }  // namespace
 
 constinit const Command calibrate_command{"calibrate",
-                                          "collect the statistics of inputs that prune needs", add};
+                                          "collect the input statistics that prune uses", add};
 
 }  // namespace espalier

@@ -22,9 +22,9 @@ struct Args {
 
 std::string why_dense(const Layer& layer, const Weight& weight, const Args& args, double zeros) {
   if (!is_float(weight.dtype())) return layer.left_out;
-  if (args.profile == "dense") return "stored dense, as asked";
-  if (args.pack == "none") return "not packed, as asked";
-  return zeros == 0 ? "no zeros" : "packed it would not be smaller";
+  if (args.profile == "dense") return "stored dense, as requested";
+  if (args.pack == "none") return "not packed, as requested";
+  return zeros == 0 ? "no zeros" : "packing would not make it smaller";
 }
 
 LayerResult row_of(const PackJob& job, const Layer& layer, const Args& args) {
@@ -37,7 +37,7 @@ LayerResult row_of(const PackJob& job, const Layer& layer, const Args& args) {
     row.zeros = zero_share(after, layer.fold, diagonal);
   if (!after.is_sparse()) {
     const bool sparse_tensor = after.dtype() == DType::kF64 && row.bytes_after < row.bytes_before;
-    row.left_out = sparse_tensor ? "not packed: a sparse tensor holds its f64"
+    row.left_out = sparse_tensor ? "not packed: its f64 values are stored as a sparse tensor"
                                  : why_dense(layer, after, args, row.zeros);
   }
   return row;
@@ -83,12 +83,12 @@ int list_operators(const Args& args) {
   Report report;
   report.title = "Operators of ONNX and NNEF";
   report.head = {
-      "What convert makes of an operator, to and fro. Where a row has several names, the first "
-      "computes and the others shape its inputs and results, or "
-      "each stands for one case.",
-      "Computed while writing: over shapes and other integers that are known then. An NNEF "
-      "operator that has neither is kept: it can be written "
-      "as NNEF again, and is refused by name on the way to ONNX."};
+      "How convert translates each operator, in both directions. Where a row has several names, "
+      "the first one computes the result and the others shape its inputs and outputs, or each one "
+      "covers a different case.",
+      "Computed while writing: operators on shapes and other integers whose values are known at "
+      "that time. An NNEF operator without an entry is kept: it can be written as NNEF again, and "
+      "converting it to ONNX is an error that names it."};
   report.parts = {written, read};
   constexpr size_t kWidth = 250;  // no name is cut
   emit(report, args.common, kWidth);
@@ -113,7 +113,8 @@ int run(Args args) {
   job.pruned = !args.values.empty();  // what rounding costs is measured like what pruning does
   args.profile = job.write.profile = resolved_profile(args.output, args.profile);
   if (args.profile == "dense" && !args.values.empty())
-    throw Error(Fault::kUsage, "--values is of packed weights: --profile dense stores none");
+    throw Error(Fault::kUsage,
+                "--values sets the type of packed weights, but --profile dense stores none");
   check_values_of(args.output, args.profile, args.values);
   if (!args.index.empty()) job.write.index = args.index;
   job.write.keep_io_names = args.keep_io_names;
@@ -121,7 +122,7 @@ int run(Args args) {
   job.data = args.data;
   job.data_path = args.eval.empty() ? args.data.inputs : args.eval;
   if (!args.data.labels.empty() && job.data_path.empty())
-    throw Error(Fault::kUsage, "--labels wants --eval DATA, which it labels");
+    throw Error(Fault::kUsage, "--labels requires --eval DATA, the samples that they label");
   {
     const Stage stage("read");
     job.before = read_model(args.input);
@@ -141,25 +142,28 @@ int run(Args args) {
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
   app.add_option("IN", args->input, "model to convert");
-  app.add_option("OUT,-o,--output", args->output, "model to write, format by its ending");
-  app.add_option("--pack", args->pack,
-                 "auto, RxC, none: how zeros that are there are packed (auto: the smallest)")
+  app.add_option("OUT,-o,--output", args->output,
+                 "model to write; the extension selects the format");
+  app.add_option(
+         "--pack", args->pack,
+         "block for packing the zeros of the model: auto (the smallest result), RxC or none (auto)")
       ->type_name("B")
       ->group("What is written");
   app.add_option("--values", args->values,
-                 "f32, f16, bf16, i8: stored type of packed values (as they are)")
+                 "type of the stored packed values: f32, f16, bf16 or i8 (unchanged)")
       ->type_name("T")
       ->group("What is written");
   add_write_options(app, args->profile, args->index, args->keep_io_names, args->shapes);
   app.add_flag("--list-operators", args->list_operators,
-               "print what each operator of ONNX and NNEF becomes, and do nothing else");
-  app.add_flag("--no-verify", args->no_verify, "do not run the models or read OUT back")
+               "list how each operator of ONNX and NNEF is translated, and exit");
+  app.add_flag("--no-verify", args->no_verify, "skip running the models and reading OUT back")
       ->group("What is written");
-  app.add_flag("--dry-run", args->dry_run, "everything but writing OUT")->group("What is written");
-  app.add_option("--eval", args->eval, "inputs that the metric is measured on")
+  app.add_flag("--dry-run", args->dry_run, "do everything except writing OUT")
+      ->group("What is written");
+  app.add_option("--eval", args->eval, "inputs on which the metric is measured")
       ->type_name("DATA")
       ->group("Data");
-  add_data_options(app, args->data, "inputs that the result is verified with (random ones)");
+  add_data_options(app, args->data, "inputs on which the result is verified (random ones)");
   add_metric_options(app, args->data, true);
   add_common(app, args->common);
   add_footer(app,
@@ -173,6 +177,7 @@ std::function<int()> add(CLI::App& app) {
 }  // namespace
 
 constinit const Command convert_command{
-    "convert", "translate between ONNX, NNEF, dense and sparse, no value changed unasked", add};
+    "convert", "convert between ONNX and NNEF, dense and packed; values change only with --values",
+    add};
 
 }  // namespace espalier

@@ -136,8 +136,8 @@ int run(const Args& args) {
 
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
-  app.add_option("A", args->a, "a model")->required();
-  app.add_option("B", args->b, "another one")->required();
+  app.add_option("A", args->a, "first model")->required();
+  app.add_option("B", args->b, "second model")->required();
   add_common(app, args->common);
   add_footer(app, "  espalier diff model.onnx pruned.onnx");
   return [args] { return run(*args); };
@@ -145,7 +145,7 @@ std::function<int()> add(CLI::App& app) {
 
 }  // namespace
 
-constinit const Command diff_command{
-    "diff", "show how two models differ: structure, weights, zeros, sizes", add};
+constinit const Command diff_command{"diff", "compare two models: structure, weights, zeros, sizes",
+                                     add};
 
 }  // namespace espalier

@@ -68,7 +68,7 @@ int run(const Args& args) {
 
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
-  app.add_option("MODEL", args->model, "model to look at")->required();
+  app.add_option("MODEL", args->model, "model to describe")->required();
   add_common(app, args->common);
   add_footer(app, "  espalier inspect model.onnx");
   return [args] { return run(*args); };
@@ -77,6 +77,6 @@ std::function<int()> add(CLI::App& app) {
 }  // namespace
 
 constinit const Command inspect_command{
-    "inspect", "show what is in a model: layers, shapes, zeros, block patterns, sizes", add};
+    "inspect", "describe a model: layers, shapes, zeros, block patterns, sizes", add};
 
 }  // namespace espalier

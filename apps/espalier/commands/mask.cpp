@@ -28,7 +28,7 @@ Masks read_masks(const std::string& file) {
   for (const auto& [name, mask] : masks) {
     if (mask.dtype() != DType::kBool) {
       throw Error(Fault::kFormat,
-                  fmt::format("{}: {}: a mask of type {}, bool wanted", printable(file),
+                  fmt::format("{}: mask {} is of type {}, expected bool", printable(file),
                               printable(name), name_of(mask.dtype())));
     }
   }
@@ -61,7 +61,7 @@ Tensor mask_or_all(const Masks& masks, const std::string& name, const Tensor& li
   }
   if (found->second.shape() != like.shape()) {
     throw Error(Fault::kFormat,
-                fmt::format("{}: masks of shape {} and {}", printable(name),
+                fmt::format("{}: the masks have shapes {} and {}", printable(name),
                             to_string(like.shape()), to_string(found->second.shape())));
   }
   return found->second;
@@ -176,22 +176,22 @@ std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
   app.require_subcommand(1);
   std::vector<Sub> subs;
-  subs.push_back({add_sub(app, *args, "export", "masks of the zeros in a model", "MODEL", nullptr,
-                          true, "  espalier mask export pruned.onnx -o masks.npz"),
+  subs.push_back({add_sub(app, *args, "export", "write the masks of the zeros in a model", "MODEL",
+                          nullptr, true, "  espalier mask export pruned.onnx -o masks.npz"),
                   [args] { return export_masks(*args); }});
   CLI::App* apply_app =
-      add_sub(app, *args, "apply", "drop what the masks drop, pack and write", "MODEL", "MASKS",
+      add_sub(app, *args, "apply", "prune a model by masks, pack and write it", "MODEL", "MASKS",
               true, "  espalier mask apply model.onnx masks.npz -o pruned.onnx");
   add_write_options(*apply_app, args->profile, args->index, args->keep_io_names, args->shapes);
-  add_data_options(*apply_app, args->data, "inputs that the result is verified with");
+  add_data_options(*apply_app, args->data, "inputs on which the result is verified");
   subs.push_back({apply_app, [args] { return apply(*args); }});
-  subs.push_back({add_sub(app, *args, "union", "keep what one of the two keeps", "A", "B", true,
+  subs.push_back({add_sub(app, *args, "union", "keep what either mask keeps", "A", "B", true,
                           "  espalier mask union a.npz b.npz -o c.npz"),
                   [args] { return combine(*args, false); }});
-  subs.push_back({add_sub(app, *args, "intersect", "keep what both keep", "A", "B", true,
+  subs.push_back({add_sub(app, *args, "intersect", "keep what both masks keep", "A", "B", true,
                           "  espalier mask intersect a.npz b.npz -o c.npz"),
                   [args] { return combine(*args, true); }});
-  subs.push_back({add_sub(app, *args, "diff", "how two sets of masks differ", "A", "B", false,
+  subs.push_back({add_sub(app, *args, "diff", "compare two sets of masks", "A", "B", false,
                           "  espalier mask diff a.npz b.npz"),
                   [args] { return diff_masks(*args); }});
   add_footer(app, "  espalier mask export pruned.onnx -o masks.npz");
@@ -206,7 +206,7 @@ std::function<int()> add(CLI::App& app) {
 
 }  // namespace
 
-constinit const Command mask_command{"mask", "masks as .npz: export, apply, union, intersect, diff",
-                                     add};
+constinit const Command mask_command{
+    "mask", "work with masks in .npz files: export, apply, union, intersect, diff", add};
 
 }  // namespace espalier

@@ -95,7 +95,7 @@ PruneOptions options_of(const Args& args) {
   if (args.sparsity) options.sparsity = *args.sparsity;
   if (!args.schedule.empty()) options.schedule = parse_schedule(args.schedule);
   if (args.at_step) {
-    if (!options.schedule) throw Error(Fault::kUsage, "--at-step wants --schedule");
+    if (!options.schedule) throw Error(Fault::kUsage, "--at-step requires --schedule");
     options.sparsity = scheduled_sparsity(*options.schedule, options.sparsity, *args.at_step);
     options.schedule.reset();
   }
@@ -165,7 +165,7 @@ PrunedWeights pruned(const Args& args, PruneOptions& options, const Statistics* 
   job.curve.insert(job.curve.end(), reached.trials.begin(), reached.trials.end());
   job.notes.push_back(reached.note);
   if (!args.machine.empty()) {
-    job.notes.push_back(fmt::format("those times are predicted for the machine of {}, not measured",
+    job.notes.push_back(fmt::format("these times are predicted for the machine of {}, not measured",
                                     printable(args.machine)));
   }
   return std::move(reached.weights);
@@ -216,8 +216,8 @@ void take_over(PrunedWeights pruned, PackJob& job) {
   job.biases = std::move(pruned.biases);
   if (pruned.rows_kept == 0) return;
   warn(
-      fmt::format("{} rows were not refitted: they hold infinities or NaN, or their inputs' "
-                  "moments could not be factorised",
+      fmt::format("{} rows were not refitted: they contain infinities or NaN, or the moments of "
+                  "their inputs could not be factorised",
                   pruned.rows_kept));
 }
 
@@ -227,7 +227,7 @@ void check(const Args& args) {
   if (!args.block.empty() && !args.nm.empty())
     throw Error(Fault::kUsage, "--block and --nm exclude each other");
   if (!args.data.labels.empty() && args.eval.empty())
-    throw Error(Fault::kUsage, "--labels wants --eval DATA, which it labels");
+    throw Error(Fault::kUsage, "--labels requires --eval DATA, the samples that they label");
   check_available(args.method, args.scope, args.values);
 }
 
@@ -243,12 +243,12 @@ void check_inputs_given(const PruneOptions& options, const Args& args) {
     wanting.emplace_back("--scope sensitivity");
   for (const std::string& option : wanting) {
     if (!inputs) {
-      refuse(fmt::format("{} runs the model on calibration inputs: --calib DATA wanted{}", option,
-                         args.calib.empty() ? "" : ", not a file of statistics"));
+      refuse(fmt::format("{} runs the model on calibration inputs: --calib DATA is required{}",
+                         option, args.calib.empty() ? "" : ", not a file of statistics"));
     }
   }
   if (options.sequential && !options.refit)
-    refuse("--sequential refits layer after layer: not with --no-refit or --rewind");
+    refuse("--sequential refits layer by layer and excludes --no-refit and --rewind");
 }
 
 // A search or a curve: what it is to measure must be there.
@@ -257,18 +257,18 @@ void check_search(const PruneOptions& options, const Args& args) {
   const bool drop = options.target && options.target->kind == PruneTarget::Kind::kDrop;
   if (!args.machine.empty()) {
     if (!options.target || options.target->kind != PruneTarget::Kind::kLatency)
-      refuse("--machine is for --target-latency: without it times are measured here");
+      refuse("--machine requires --target-latency: without it times are measured on this machine");
     read_machine(args.machine);  // what is wrong with it is told before the model is read
   }
   if (!options.target && args.curve.empty()) return;
   if (!args.mask_in.empty() || !args.rewind.empty())
-    refuse("a target or a curve chooses blocks: not with --mask-in or --rewind");
+    refuse("a target or a curve chooses the blocks and excludes --mask-in and --rewind");
   if ((size || !args.curve.empty() || !args.data.metric_command.empty()) && args.output.empty())
-    refuse("OUT is missing: a target or a curve measures files of its name and format");
+    refuse("OUT is missing: a target or a curve measures files of that name and format");
   if ((drop || !args.curve.empty()) && args.data.labels.empty() && args.data.metric_command.empty())
-    refuse(fmt::format("{} wants a metric: --eval with --labels, or --metric-cmd",
+    refuse(fmt::format("{} requires a metric: --eval with --labels, or --metric-cmd",
                        drop ? "--max-drop" : "--curve"));
-  if (options.nm) refuse("--nm sets the sparsity: not with a target or a curve");
+  if (options.nm) refuse("--nm sets the sparsity and excludes a target or a curve");
 }
 
 // Errors  Fault::kUsage: a method, of all layers or of some, that needs calibration data.
@@ -278,7 +278,7 @@ void check_method(const PruneOptions& options, const std::string& calib) {
   for (const std::string& method : methods) {
     const Criterion* criterion = find_criterion(method);
     if (!calib.empty() || criterion == nullptr || !criterion->needs_moments) continue;
-    throw Error(Fault::kUsage, fmt::format("--method {} wants --calib DATA", method));
+    throw Error(Fault::kUsage, fmt::format("--method {} requires --calib DATA", method));
   }
 }
 
@@ -320,7 +320,7 @@ int run(const Args& args) {
     result.masked = apply_plan(job.before, plan, pool);
     result.biases.clear();
     result.rows_kept = 0;
-    job.notes.push_back(fmt::format("masks found in {}", printable(args.input)));
+    job.notes.push_back(fmt::format("masks taken from {}", printable(args.input)));
   }
   take_over(std::move(result), job);
   if (found && job.verify && args.rewind.empty() && args.mask_in.empty())
@@ -339,29 +339,31 @@ int run(const Args& args) {
   const int status = finish(std::move(job), args.common);
   if (status == kDone && args.calib.empty() && args.mask_in.empty() && args.method.empty()) {
     warn(
-        "no calibration data: blocks were chosen by magnitude and the others stay as they were; "
-        "--calib DATA keeps more accuracy");
+        "no calibration data was given: blocks were chosen by magnitude and the kept weights were "
+        "not refitted; --calib DATA keeps more accuracy");
   }
   return status;
 }
 
 void add_what(CLI::App& app, Args& a) {
-  app.add_option("--sparsity", a.sparsity, "share of pruned weights over the selected layers (0.5)")
+  app.add_option("--sparsity", a.sparsity,
+                 "share of the weights of the selected layers to prune (0.5)")
       ->type_name("S")
       ->group("What is pruned");
-  app.add_option("--target-size", a.target_size, "instead: the least whose file is no larger")
+  app.add_option("--target-size", a.target_size,
+                 "lowest sparsity whose output file is at most BYTES (replaces --sparsity)")
       ->type_name("BYTES")
       ->check(CLI::NonNegativeNumber)
       ->transform(CLI::AsSizeValue(true))
       ->group("What is pruned");
   app.add_option("--target-latency", a.target_latency,
-                 "instead: the least whose run takes no longer here, with --threads")
+                 "lowest sparsity whose run takes at most MS milliseconds here, with --threads "
+                 "(replaces --sparsity)")
       ->type_name("MS")
       ->check(CLI::NonNegativeNumber)
       ->group("What is pruned");
-  app.add_option(
-         "--machine", a.machine,
-         "--target-latency as predicted for the machine where `bench --kernels --json F` ran")
+  app.add_option("--machine", a.machine,
+                 "predict --target-latency for the machine on which `bench --kernels --json F` ran")
       ->type_name("F")
       ->group("What is pruned");
   const auto text = [&](const char* name, std::string& target, const char* type, const char* what) {
@@ -375,36 +377,43 @@ void add_what(CLI::App& app, Args& a) {
         ->group("What is pruned");
   };
   text("--max-drop", a.max_drop, "D or P%",
-       "instead: the most that costs the metric no more, in its unit or as a share of it");
+       "highest sparsity that lowers the metric by at most D, or by P percent of its value "
+       "(replaces --sparsity)");
   text("--schedule", a.schedule, "cubic:start=S,steps=N",
-       "several rounds, each of what the one before left, along the cubic curve");
-  app.add_option("--at-step", a.at_step, "prune once, to what the schedule has at this step")
+       "prune in N rounds along a cubic curve, each from the result of the round before");
+  app.add_option("--at-step", a.at_step,
+                 "prune once, to the sparsity that the schedule has at step T")
       ->type_name("T")
       ->group("What is pruned");
-  text("--block", a.block, "RxC", "outputs x inputs of a block (16x1)");
-  text("--nm", a.nm, "N:M", "N kept of each M along the inputs, instead of --block");
+  text("--block", a.block, "RxC", "block shape, outputs x inputs (16x1)");
+  text("--nm", a.nm, "N:M", "keep N of every M weights along the inputs (replaces --block)");
   text("--method", a.method, "M", method_help().c_str());
   text("--scope", a.scope, "S",
-       "layer, global, sensitivity: how sparsity is shared out (sensitivity with obs, else layer)");
-  text("--diagonal", a.diagonal, "D", "keep, prune: diagonals of square recurrent matrices (keep)")
+       "how the sparsity is distributed: layer, global or sensitivity (sensitivity with obs, else "
+       "layer)");
+  text("--diagonal", a.diagonal, "D",
+       "keep or prune the diagonals of square recurrent matrices (keep)")
       ->check(CLI::IsMember({"keep", "prune"}));
-  list("--op", a.operators, "LIST", "operators whose weights are pruned (all prunable)")
+  list("--op", a.operators, "LIST", "operators whose weights are pruned (all that can be)")
       ->delimiter(',');
-  app.add_option("--min-weights", a.min_weights, "smaller weights stay dense (1024)")
+  app.add_option("--min-weights", a.min_weights, "leave smaller weights dense (1024)")
       ->type_name("N")
       ->group("What is pruned");
-  app.add_flag("--depthwise", a.depthwise, "depthwise convolutions too")->group("What is pruned");
-  app.add_flag("--keep-first-last", a.keep_first_last, "first and last layer stay dense")
+  app.add_flag("--depthwise", a.depthwise, "prune depthwise convolutions too")
       ->group("What is pruned");
-  list("--force", a.force, "REGEX", "prune fixed transforms of that name too; repeatable");
-  list("--exclude", a.exclude, "REGEX", "never touch these weights; repeatable");
+  app.add_flag("--keep-first-last", a.keep_first_last, "leave the first and the last layer dense")
+      ->group("What is pruned");
+  list("--force", a.force, "REGEX", "prune fixed transforms with these names too; repeatable");
+  list("--exclude", a.exclude, "REGEX", "never change these weights; repeatable");
   list("--layer", a.layers, "REGEX:key=value,...",
-       "block, sparsity, method, nm, gate-density or skip for some weights; repeatable");
-  text("--mask-in", a.mask_in, "FILE", "use these masks (.npz) instead of scores");
-  text("--mask-out", a.mask_out, "FILE", "save the masks");
-  text("--rewind", a.rewind, "MODEL", "apply the masks found in IN to this checkpoint");
-  text("--recipe", a.recipe, "FILE", "options from a JSON file; the command line wins");
-  text("--save-recipe", a.save_recipe, "FILE", "write the options that were used");
+       "set block, sparsity, method, nm, gate-density or skip for the weights that match; "
+       "repeatable");
+  text("--mask-in", a.mask_in, "FILE", "apply these masks (.npz) instead of scoring");
+  text("--mask-out", a.mask_out, "FILE", "write the masks");
+  text("--rewind", a.rewind, "MODEL", "apply the masks of IN to this checkpoint");
+  text("--recipe", a.recipe, "FILE",
+       "read options from a JSON file; the command line overrides them");
+  text("--save-recipe", a.save_recipe, "FILE", "write the options that were used to a recipe");
 }
 
 void add_how(CLI::App& app, Args& a) {
@@ -413,40 +422,46 @@ void add_how(CLI::App& app, Args& a) {
     return app.add_option(name, target, what)->type_name(type)->group(group);
   };
   text("--values", a.values, "T",
-       "f32, f16, bf16, i8: stored type of kept values (the weight's own)", "What is written");
+       "type of the stored kept values: f32, f16, bf16 or i8 (the weight's own type)",
+       "What is written");
   add_write_options(app, a.profile, a.index, a.keep_io_names, a.shapes);
-  app.add_flag("--no-verify", a.no_verify, "do not run the models or read OUT back")
+  app.add_flag("--no-verify", a.no_verify, "skip running the models and reading OUT back")
       ->group("What is written");
-  app.add_flag("--dry-run", a.dry_run, "everything but writing OUT")->group("What is written");
-  text("--eval", a.eval, "DATA", "inputs that the metric is measured on", "Data");
-  text(
-      "--calib", a.calib, "DATA or STATS",
-      "calibration inputs, unlabelled, or the file that calibrate wrote: for wanda and obs, and to "
-      "refit what is kept",
-      "Data");
-  app.add_option("--curve", a.curve, "sparsities to measure the metric at too, next to magnitude")
+  app.add_flag("--dry-run", a.dry_run, "do everything except writing OUT")
+      ->group("What is written");
+  text("--eval", a.eval, "DATA", "inputs on which the metric is measured", "Data");
+  text("--calib", a.calib, "DATA or STATS",
+       "calibration inputs without labels, or a file written by calibrate: used by wanda, "
+       "sparsegpt and obs and to refit the kept weights",
+       "Data");
+  app.add_option("--curve", a.curve,
+                 "also measure the metric at these sparsities, and with magnitude pruning")
       ->type_name("S,S,...")
       ->delimiter(',')
       ->check(CLI::Range(0.0, 1.0))
       ->group("Data");
-  app.add_option("--calib-memory", a.calib_memory,
-                 "bytes for sums of calibration; more are made in several passes (2 GiB)")
+  app.add_option(
+         "--calib-memory", a.calib_memory,
+         "memory for the sums of calibration; larger sums are collected in several passes (2 GiB)")
       ->type_name("BYTES")
       ->group("Data");
-  app.add_flag("--sequential", a.sequential,
-               "choose and refit layer after layer, to the inputs that pruned layers before leave")
+  app.add_flag(
+         "--sequential", a.sequential,
+         "choose and refit layer by layer, on the inputs that the layers pruned before produce")
       ->group("What is pruned");
-  app.add_flag("--no-refit", a.no_refit, "leave kept weights as they are in spite of --calib")
+  app.add_flag("--no-refit", a.no_refit, "leave the kept weights unchanged even with --calib")
       ->group("What is pruned");
-  add_data_options(app, a.data,
-                   "inputs that the result is verified with (those of --eval, --calib, or random)");
+  add_data_options(
+      app, a.data,
+      "inputs on which the result is verified (those of --eval, --calib, or random ones)");
   add_metric_options(app, a.data, true);
 }
 
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
   app.add_option("IN", args->input, "model to prune")->required();
-  app.add_option("OUT,-o,--output", args->output, "model to write, format by its ending");
+  app.add_option("OUT,-o,--output", args->output,
+                 "model to write; the extension selects the format");
   add_what(app, *args);
   add_how(app, *args);
   add_common(app, args->common);
@@ -460,6 +475,6 @@ std::function<int()> add(CLI::App& app) {
 }  // namespace
 
 constinit const Command prune_command{
-    "prune", "drop the weakest blocks, pack what is left, verify and report", add};
+    "prune", "prune the weakest blocks, pack the rest, verify and report", add};
 
 }  // namespace espalier

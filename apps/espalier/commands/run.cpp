@@ -42,7 +42,7 @@ void write_outputs(const fs::path& folder, const Feed& outputs) {
     if (!taken.insert(file).second) {
       throw Error(
           Fault::kUnsupported,
-          fmt::format("outputs whose names differ only in slashes or control characters: {}",
+          fmt::format("the names of these outputs differ only in slashes or control characters: {}",
                       printable(name)));
     }
     write_npy_file(folder / file, tensor);
@@ -91,14 +91,14 @@ int report_check(const Args& args, const Comparison& comparison, size_t samples)
 int run(const Args& args) {
   apply_common(args.common);
   if (args.output.empty() && !args.check)
-    throw Error(Fault::kUsage, "-o DIR is missing (or --check)");
+    throw Error(Fault::kUsage, "-o DIR is missing: the folder to write, or --check");
   const PassOptions passes = passes_without(args.passes_off);
   const Model model = runnable(read_model(args.model));
   // First of all: what the runtime cannot run is said before what is wrong with the data.
   Executor executor(model, {.threads = args.common.threads, .passes = passes});
   const DataSet data = data_set(args.data.inputs, model, args.data);
   if (args.check && data.expected.empty()) {
-    throw Error(Fault::kFormat, fmt::format("{}: no outputs are stored there to check with",
+    throw Error(Fault::kFormat, fmt::format("{}: contains no stored outputs to compare with",
                                             printable(args.data.inputs)));
   }
   const std::vector<Feed> feeds = make_feeds(model, data);
@@ -123,8 +123,9 @@ int run(const Args& args) {
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
   app.add_option("MODEL", args->model, "model to run")->required();
-  app.add_option("-o,--output", args->output, "folder for output_NAME.npy")->type_name("DIR");
-  app.add_flag("--check", args->check, "compare with the outputs stored beside the inputs");
+  app.add_option("-o,--output", args->output, "folder to write output_NAME.npy to")
+      ->type_name("DIR");
+  app.add_flag("--check", args->check, "compare with the outputs stored next to the inputs");
   add_tolerance(app, args->tolerance);
   add_pass_options(app, args->passes_off);
   add_data_options(app, args->data, "inputs");
@@ -138,6 +139,6 @@ std::function<int()> add(CLI::App& app) {
 
 }  // namespace
 
-constinit const Command run_command{"run", "run a model, outputs as .npy", add};
+constinit const Command run_command{"run", "run a model and write its outputs as .npy", add};
 
 }  // namespace espalier

@@ -67,8 +67,7 @@ void verify_weights(const Args& args, const Model& a, const Model& b, VerifyResu
   found.only_b = std::move(weights.only_b);
   if (found.weights.empty() && !found.only_a.empty()) {
     throw Error(Fault::kUsage,
-                "no weight has the same name in both models: --inputs DATA compares what they "
-                "compute");
+                "no weight has the same name in both models: --inputs DATA compares their outputs");
   }
   found.ok = found.only_a.empty() && found.only_b.empty() &&
              std::ranges::all_of(found.weights, &WeightDifference::ok);
@@ -125,7 +124,7 @@ int run(const Args& args) {
   apply_common(args.common);
   const bool has_data = !args.data.inputs.empty();
   if (!has_data && (!args.data.labels.empty() || !args.data.metric.empty()))
-    throw Error(Fault::kUsage, "--labels and --metric want --inputs DATA");
+    throw Error(Fault::kUsage, "--labels and --metric require --inputs DATA");
   passes_without(args.passes_off);  // a wrong name is told before models are read
   const Model a = read_model(args.a), b = read_model(args.b);
   Results results;
@@ -145,11 +144,12 @@ int run(const Args& args) {
 
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
-  app.add_option("A", args->a, "model that is right")->required();
-  app.add_option("B", args->b, "model that is to compute the same")->required();
+  app.add_option("A", args->a, "reference model")->required();
+  app.add_option("B", args->b, "model to compare with A")->required();
   add_tolerance(app, args->tolerance);
   add_pass_options(app, args->passes_off);
-  add_data_options(app, args->data, "inputs to run both on; without them weights are compared");
+  add_data_options(app, args->data,
+                   "inputs to run both models on (without them weights are compared)");
   add_metric_options(app, args->data, false);
   add_common(app, args->common);
   add_footer(app,
@@ -161,6 +161,6 @@ std::function<int()> add(CLI::App& app) {
 }  // namespace
 
 constinit const Command verify_command{
-    "verify", "does B compute what A computes, and packed B what decoded B computes", add};
+    "verify", "check that B computes what A computes, and packed B what decoded B computes", add};
 
 }  // namespace espalier

@@ -92,7 +92,7 @@ class Checker {
 
   void run() {
     // 3.2.4: major and minor version, separated by a dot.
-    if (document_.version != "1.0") fail_at(document_.version_at, "the version is written 1.0");
+    if (document_.version != "1.0") fail_at(document_.version_at, "expected the version as 1.0");
     for (const std::vector<std::string>& words : document_.extensions) extension(words);
     for (const Fragment& fragment : document_.fragments) check(fragment);
     check(*document_.graph);
@@ -148,7 +148,7 @@ constexpr std::array<std::string_view, 19> kKeywords = {
 
 // Names stand beside each other (3.2.4), or between commas as Khronos' parser wants them.
 void Checker::extension(const std::vector<std::string>& words) {
-  const Error lacks_name(Fault::kFormat, "a line of extensions lacks a name");
+  const Error lacks_name(Fault::kFormat, "expected a name after extension");
   bool wants_name = true;  // at the start and behind a comma
   for (const std::string& word : words) {
     std::string_view rest = word;
@@ -174,13 +174,13 @@ void Checker::enable(std::string_view extension) {
     has_operators_ = true;
   } else {
     throw Error(Fault::kUnsupported,
-                fmt::format("extension '{}' is not known", printable(std::string(extension))));
+                fmt::format("extension '{}' is unknown", printable(std::string(extension))));
   }
 }
 
 void Checker::check_name(const std::string& name, Position at) const {
   if (std::ranges::count(kKeywords, name) != 0) {
-    fail_at(at, fmt::format("{} is a word of NNEF and no name", name));
+    fail_at(at, fmt::format("{} is a keyword of NNEF, expected a name", name));
   }
 }
 
@@ -202,17 +202,17 @@ void Checker::check_tuples(const Type& type, Position at) const {
   constexpr std::array<std::string_view, 6> kItems = {"",        "integer", "scalar",
                                                       "logical", "string",  "?"};
   if (std::ranges::count(kItems, type.name) == 0) {
-    fail_at(at, fmt::format("{} is no type of NNEF", printable(print(type))));
+    fail_at(at, fmt::format("{} is not a type of NNEF", printable(print(type))));
   }
 }
 
 void Checker::check(const Fragment& fragment) {
   if (!has_fragments_) {
-    fail_at(fragment.at, "a fragment asks for extension KHR_enable_fragment_definitions");
+    fail_at(fragment.at, "a fragment requires extension KHR_enable_fragment_definitions");
   }
   check_name(fragment.name, fragment.at);
   if (find(fragment.name) != nullptr) {
-    fail_at(fragment.at, fmt::format("operator {} is defined already", printable(fragment.name)));
+    fail_at(fragment.at, fmt::format("operator {} is already defined", printable(fragment.name)));
   }
   names_.clear();
   check_parameters(fragment);
@@ -227,15 +227,15 @@ void Checker::check(const Fragment& fragment) {
 }
 
 void Checker::check_parameters(const Fragment& fragment) {
-  if (fragment.parameters.empty()) fail_at(fragment.at, "a fragment without parameters");
+  if (fragment.parameters.empty()) fail_at(fragment.at, "the fragment has no parameters");
   bool attributes_began = false;
   for (const Parameter& parameter : fragment.parameters) {
     check_name(parameter.name, fragment.at);
     check_tuples(parameter.type, fragment.at);
     const bool attribute = is_attribute(parameter.type);
     if (attributes_began && !attribute) {
-      fail_at(fragment.at,
-              fmt::format("tensor {} stands behind an attribute", printable(parameter.name)));
+      fail_at(fragment.at, fmt::format("tensor {} follows an attribute, expected tensors first",
+                                       printable(parameter.name)));
     }
     attributes_began = attribute;
     if (parameter.fallback) {
@@ -244,37 +244,37 @@ void Checker::check_parameters(const Fragment& fragment) {
       mode_ = Mode::full;
       if (!castable(type, parameter.type)) {
         fail_at(parameter.fallback->at,
-                fmt::format("the default of {} is {}, {} is wanted", printable(parameter.name),
+                fmt::format("the default of {} is {}, expected {}", printable(parameter.name),
                             name_of(type), print(parameter.type)));
       }
     }
     if (!names_.emplace(parameter.name, parameter.type).second) {
-      fail_at(fragment.at, fmt::format("parameter {} stands twice", printable(parameter.name)));
+      fail_at(fragment.at, fmt::format("duplicate parameter {}", printable(parameter.name)));
     }
   }
 }
 
 void Checker::check_results(const Fragment& fragment) {
-  if (fragment.results.empty()) fail_at(fragment.at, "a fragment without results");
+  if (fragment.results.empty()) fail_at(fragment.at, "the fragment has no results");
   std::set<std::string_view> seen;
   for (const Parameter& result : fragment.results) {
     check_name(result.name, fragment.at);
     check_tuples(result.type, fragment.at);
     if (names_.contains(result.name) || !seen.insert(result.name).second) {
       fail_at(fragment.at,
-              fmt::format("{} stands twice among parameters and results", printable(result.name)));
+              fmt::format("duplicate {} among parameters and results", printable(result.name)));
     }
     if (is_attribute(result.type) != is_attribute(fragment.results[0].type)) {
-      fail_at(fragment.at, "results are tensors or attributes, not both");
+      fail_at(fragment.at, "results must all be tensors or all attributes");
     }
-    if (is_tensor(result.type, "")) fail_at(fragment.at, "a result of type tensor<>");
+    if (is_tensor(result.type, "")) fail_at(fragment.at, "a result must not be of type tensor<>");
   }
   const auto generic = [](const Parameter& one) { return is_generic(one.type); };
   const bool is_used = std::ranges::any_of(fragment.parameters, generic) ||
                        std::ranges::any_of(fragment.results, generic);
   if (is_used != fragment.is_generic) {
-    fail_at(fragment.at, is_used ? "type ? in a fragment that is not declared with <?>"
-                                 : "<?> of a fragment without a type ?");
+    fail_at(fragment.at, is_used ? "type ? requires a fragment declared with <?>"
+                                 : "a fragment declared with <?> requires a type ?");
   }
 }
 
@@ -283,17 +283,17 @@ void Checker::check(const GraphDefinition& graph) {
   check_name(graph.name, graph.at);
   std::set<std::string> inputs, outputs;
   if (graph.inputs.empty() || graph.outputs.empty()) {
-    fail_at(graph.at, "a graph without inputs or outputs");
+    fail_at(graph.at, "the graph has no inputs or no outputs");
   }
   for (const std::string& name : graph.inputs) {
     check_name(name, graph.at);
     if (!inputs.insert(name).second) {
-      fail_at(graph.at, fmt::format("input {} stands twice", printable(name)));
+      fail_at(graph.at, fmt::format("duplicate input {}", printable(name)));
     }
   }
   for (const std::string& name : graph.outputs) {
     if (inputs.contains(name) || !outputs.insert(name).second) {
-      fail_at(graph.at, fmt::format("{} stands twice among inputs and outputs", printable(name)));
+      fail_at(graph.at, fmt::format("duplicate {} among inputs and outputs", printable(name)));
     }
   }
   check_body(graph.body);
@@ -309,7 +309,7 @@ void Checker::check_body(const std::vector<Assignment>& body) {
   for (const Assignment& assignment : body) {
     if (!has_operators_ && assignment.value.kind != Kind::call) {
       fail_at(assignment.value.at,
-              "an invocation is wanted: anything else asks for extension "
+              "expected an invocation: other expressions require extension "
               "KHR_enable_operator_expressions");
     }
     declare(assignment.target, type_of(assignment.value));
@@ -320,7 +320,7 @@ void Checker::check_result(const std::string& name, const Type& type, Position a
   const auto found = names_.find(name);
   if (found == names_.end()) fail_at(at, fmt::format("{} is never assigned", printable(name)));
   if (!castable(found->second, type)) {
-    fail_at(at, fmt::format("{} is {}, {} is wanted", printable(name), name_of(found->second),
+    fail_at(at, fmt::format("{} is {}, expected {}", printable(name), name_of(found->second),
                             print(type)));
   }
 }
@@ -328,7 +328,7 @@ void Checker::check_result(const std::string& name, const Type& type, Position a
 void Checker::check_inside_fragment(const Expr& expr) const {
   constexpr std::array<std::string_view, 3> kGraphOnly = {"external", "variable", "update"};
   if (expr.kind == Kind::call && std::ranges::count(kGraphOnly, expr.text) != 0) {
-    fail_at(expr.at, fmt::format("{} inside a fragment", expr.text));
+    fail_at(expr.at, fmt::format("{} must not be used inside a fragment", expr.text));
   }
   for (const Expr& item : expr.items) check_inside_fragment(item);
 }
@@ -345,8 +345,8 @@ void Checker::check_sources(const Expr& target, const Expr& value,
   const bool external = value.text == "external";
   if (external != inputs.contains(target.text)) {
     fail_at(target.at, fmt::format("{} is {}", printable(target.text),
-                                   external ? "an external, but no input of the graph"
-                                            : "an input of the graph, but no external"));
+                                   external ? "an external, but not an input of the graph"
+                                            : "an input of the graph, but not an external"));
   }
   if (value.text == "variable") variables_.insert(target.text);
   if (value.text == "update") {
@@ -354,7 +354,7 @@ void Checker::check_sources(const Expr& target, const Expr& value,
     const size_t index = given == value.names.end() ? 0 : given - value.names.begin();
     const Expr& updated = value.items[index];
     if (updated.kind != Kind::identifier || !variables_.contains(updated.text)) {
-      fail_at(updated.at, "update of something that is no variable");
+      fail_at(updated.at, "the target of update is not a variable");
     }
   }
 }
@@ -394,9 +394,9 @@ Type Checker::type_of(const Expr& expr) {
       expr.kind == Kind::unary && expr.text == "-" && expr.items[0].kind == Kind::number;
   const bool is_flat =
       is_value || is_negative || expr.kind == Kind::identifier || expr.kind == Kind::call;
-  if (mode_ == Mode::literal && !is_value && !is_negative) fail_at(expr.at, "a literal is wanted");
+  if (mode_ == Mode::literal && !is_value && !is_negative) fail_at(expr.at, "expected a literal");
   if (mode_ == Mode::flat && !is_flat) {
-    fail_at(expr.at, "this expression asks for extension KHR_enable_operator_expressions");
+    fail_at(expr.at, "this expression requires extension KHR_enable_operator_expressions");
   }
   switch (expr.kind) {
     case Kind::nothing:
@@ -430,7 +430,7 @@ Type Checker::type_of(const Expr& expr) {
     case Kind::comprehension:
       return comprehension(expr);
   }
-  fail_at(expr.at, "a value is wanted");
+  fail_at(expr.at, "expected a value");
 }
 
 Type Checker::array(const Expr& expr) {
@@ -448,10 +448,10 @@ Type Checker::array(const Expr& expr) {
 
 Type Checker::tuple(const Expr& expr) {
   Type result{TypeKind::tuple, "", {}};
-  if (expr.items.empty()) fail_at(expr.at, "an empty tuple");
+  if (expr.items.empty()) fail_at(expr.at, "the tuple is empty");
   for (const Expr& item : expr.items) result.items.push_back(type_of(item));
   if (parts_of(result) > kMaxTypeParts) {
-    fail_at(expr.at, fmt::format("a tuple of more than {} parts", kMaxTypeParts));
+    fail_at(expr.at, fmt::format("the tuple has more than {} items", kMaxTypeParts));
   }
   return result;
 }
@@ -462,7 +462,7 @@ Type Checker::subscript(const Expr& expr) {
     const Expr& at = expr.items[1];
     const bool literal = expr.kind == Kind::subscript && at.kind == Kind::number &&
                          at.text.size() < 5 && is_primitive(type_of(at), "integer");
-    if (!literal) fail_at(expr.at, "a tuple's subscript is an integer literal");
+    if (!literal) fail_at(expr.at, "expected an integer literal as subscript of a tuple");
     const size_t index = std::stoul(at.text);
     if (index >= base.items.size()) {
       fail_at(expr.at, fmt::format("subscript {} of {} items", index, base.items.size()));
@@ -553,10 +553,10 @@ Type Checker::comprehension(const Expr& expr) {
 Type Checker::builtin(const Expr& expr) {
   if (mode_ != Mode::full) {
     fail_at(expr.at,
-            fmt::format("{} asks for extension KHR_enable_operator_expressions", expr.text));
+            fmt::format("{} requires extension KHR_enable_operator_expressions", expr.text));
   }
   if (!expr.generic.empty()) fail_at(expr.at, fmt::format("{} takes no type", expr.text));
-  if (expr.text == "shape_of") fail_at(expr.at, "shape_of went out with NNEF 1.0.1");
+  if (expr.text == "shape_of") fail_at(expr.at, "shape_of was removed in NNEF 1.0.1");
   if (expr.items.size() != 1 || !expr.names[0].empty()) {
     fail_at(expr.at, fmt::format("{} takes one argument", expr.text));
   }
@@ -617,14 +617,14 @@ Type Checker::call(const Expr& expr) {
     given[index] = type_of(expr.items[i]);
     const Type wanted = item.empty() ? parameter.type : bound(parameter.type, item);
     if (!castable(*given[index], wanted)) {
-      fail_at(expr.items[i].at, fmt::format("{}: {} is {}, {} is wanted", expr.text, parameter.name,
+      fail_at(expr.items[i].at, fmt::format("{}: {} is {}, expected {}", expr.text, parameter.name,
                                             name_of(*given[index]), print(wanted)));
     }
   }
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (given[i]) continue;
     if (!parameters[i].fallback) {
-      fail_at(expr.at, fmt::format("{} lacks its argument {}", expr.text, parameters[i].name));
+      fail_at(expr.at, fmt::format("argument of {} is missing: {}", expr.text, parameters[i].name));
     }
     const Mode before = std::exchange(mode_, Mode::literal);
     given[i] = type_of(*parameters[i].fallback);
@@ -635,8 +635,8 @@ Type Checker::call(const Expr& expr) {
       deduce(parameters[i].type, *given[i], item, expr);
     }
     if (item.empty()) {
-      fail_at(expr.at,
-              fmt::format("nothing says of which type {} is: {}<scalar>", expr.text, expr.text));
+      fail_at(expr.at, fmt::format("the type of {} is not determined: write {}<scalar>", expr.text,
+                                   expr.text));
     }
   }
   Type results{TypeKind::tuple, "", {}};

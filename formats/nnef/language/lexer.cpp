@@ -86,7 +86,7 @@ Token Lexer::next() {
 
 Token Lexer::number(Token token) {
   for (size_t left = number_length(text_.substr(offset_)); left > 0; --left) advance();
-  if (is_letter(peek())) fail_at(at_, "a letter right after a number");
+  if (is_letter(peek())) fail_at(at_, "a letter follows a number");
   token.kind = Token::Kind::number;
   token.text = text_.substr(token.begin, offset_ - token.begin);
   return token;
@@ -96,9 +96,9 @@ Token Lexer::string(Token token) {
   const char quote = peek();
   advance();
   while (peek() != quote) {
-    if (at_end() || peek() == '\n') fail_at(token.at, "a string without its closing quote");
+    if (at_end() || peek() == '\n') fail_at(token.at, "closing quote of a string is missing");
     if (peek() == '\\') advance();
-    if (at_end()) fail_at(token.at, "a string without its closing quote");
+    if (at_end()) fail_at(token.at, "closing quote of a string is missing");
     token.unescaped.push_back(peek());
     advance();
   }
@@ -117,7 +117,8 @@ Token Lexer::symbol(Token token) {
   }
   if (length == 0 && kOne.find(peek()) != std::string_view::npos) length = 1;
   if (length == 0) {
-    fail_at(at_, fmt::format("'{}' has no place in NNEF", printable(text_.substr(offset_, 1))));
+    fail_at(at_,
+            fmt::format("'{}' is not a character of NNEF", printable(text_.substr(offset_, 1))));
   }
   for (size_t i = 0; i < length; ++i) advance();
   token.kind = Token::Kind::symbol;
@@ -129,7 +130,7 @@ std::string_view Lexer::until_semicolon() {
   const Position from = at_;
   const size_t begin = offset_;
   while (!at_end() && peek() != ';') advance();
-  if (at_end()) fail_at(from, "an extension line without ';'");
+  if (at_end()) fail_at(from, "';' of an extension line is missing");
   const std::string_view line = text_.substr(begin, offset_ - begin);
   advance();
   return line;

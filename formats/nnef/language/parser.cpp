@@ -101,9 +101,9 @@ class Parser {
 
 void Parser::expected(std::string_view what) const {
   const std::string found = token_.kind == Token::Kind::end
-                                ? "the text ends"
-                                : fmt::format("'{}' stands there", printable(token_.text, 40));
-  fail_at(token_.at, fmt::format("{} is expected, {}", what, found));
+                                ? "the end of the text"
+                                : fmt::format("'{}'", printable(token_.text, 40));
+  fail_at(token_.at, fmt::format("expected {}, found {}", what, found));
 }
 
 std::string Parser::identifier(std::string_view what) {
@@ -121,7 +121,8 @@ Document Parser::document() {
   document.version = token_.text;
   document.version_at = token_.at;
   if (document.version != "1.0" && document.version != "1") {
-    fail_at(token_.at, fmt::format("NNEF version {} is not supported, only 1.0", document.version));
+    fail_at(token_.at,
+            fmt::format("NNEF version {} is not supported, expected 1.0", document.version));
   }
   next();
   expect(";");
@@ -152,14 +153,14 @@ std::vector<Quantization> Parser::quantization() {
     if (token_.kind != Token::Kind::string) expected("the quoted name of a tensor");
     entry.tensor = token_.unescaped;
     if (!tensors.insert(entry.tensor).second) {
-      fail_at(entry.at, fmt::format("tensor '{}' has two entries", printable(entry.tensor)));
+      fail_at(entry.at, fmt::format("tensor '{}' has duplicate entries", printable(entry.tensor)));
     }
     next();
     expect(":");
     if (token_.kind != Token::Kind::identifier) expected("the name of a quantization operation");
     entry.operation = postfix();
     if (entry.operation.kind != Kind::call) {
-      fail_at(entry.operation.at, "a quantization operation with its arguments is expected");
+      fail_at(entry.operation.at, "expected a quantization operation with its arguments");
     }
     for (const std::string& name : entry.operation.names) {
       if (name.empty()) fail_at(entry.operation.at, "arguments of a quantization must be named");
@@ -181,7 +182,7 @@ void Parser::extensions(Document& document) {
       if (space && !words.back().empty()) words.emplace_back();
     }
     if (words.back().empty()) words.pop_back();
-    if (words.empty()) fail_at(at, "an extension without a name");
+    if (words.empty()) fail_at(at, "the name of an extension is missing");
     document.extensions.push_back(std::move(words));
     next();
   }
@@ -258,7 +259,7 @@ Type Parser::type() {
     }
   }
   for (uint32_t depth = 0; accept("["); ++depth) {
-    if (depth == 8) fail_at(token_.at, "arrays of more than 8 dimensions");
+    if (depth == 8) fail_at(token_.at, "the array has more than 8 dimensions");
     expect("]");
     Type array;
     array.kind = Type::Kind::array;
@@ -332,14 +333,14 @@ Expr Parser::single_target() {
     if (!list.items.empty()) expect(",");
     list.items.push_back(single_target());
   }
-  if (list.items.empty()) fail_at(list.at, "an empty list of targets");
+  if (list.items.empty()) fail_at(list.at, "the list of targets is empty");
   next();
   return finish(std::move(list));
 }
 
 Expr Parser::start(Kind kind) {
   if (++expressions_ > kMaxExpressions) {
-    fail_at(token_.at, fmt::format("more than {} expressions", kMaxExpressions));
+    fail_at(token_.at, fmt::format("the text has more than {} expressions", kMaxExpressions));
   }
   Expr expr;
   expr.kind = kind;
@@ -468,7 +469,7 @@ Expr Parser::word() {
     return expr;
   }
   if (expr.text == "if" || expr.text == "else" || expr.text == "yield" || expr.text == "for") {
-    fail_at(expr.at, fmt::format("a value is expected, '{}' stands there", expr.text));
+    fail_at(expr.at, fmt::format("expected a value, found '{}'", expr.text));
   }
   if (is("(")) return call(std::move(expr));
   if (!is("<")) return expr;
@@ -576,7 +577,7 @@ Expr Parser::comprehension(Expr expr) {
 void check_size(std::string_view text) {
   if (text.size() > kMaxText) {
     throw Error(Fault::kUnsupported,
-                fmt::format("the text has {} bytes, at most {} are read", text.size(), kMaxText));
+                fmt::format("the text has {} bytes, expected at most {}", text.size(), kMaxText));
   }
 }
 

@@ -15,7 +15,7 @@ using Kind = EvalValue::Kind;
 
 void Budget::spend(size_t steps) {
   if (steps > left_) {
-    throw Error(Fault::kUnsupported, "the text asks for more steps than a graph may take");
+    throw Error(Fault::kUnsupported, "evaluating the text takes more steps than a graph may take");
   }
   left_ -= steps;
 }
@@ -46,7 +46,7 @@ TensorRef Call::as_tensor(const EvalValue& value, std::string_view name, DType l
   if (value.kind == Kind::tensor) return value.tensor;
   const ConstantPtr constant = literal_constant(value, like);
   if (constant == nullptr) {
-    fail(fmt::format("{} is {}, a tensor is wanted", name, describe(value.kind)));
+    fail(fmt::format("{} is {}, expected a tensor", name, describe(value.kind)));
   }
   reading.budget.spend(element_count(constant->shape));
   return {kNoValue, constant};
@@ -59,7 +59,7 @@ TensorRef Call::tensor(std::string_view name, DType like) const {
 std::vector<TensorRef> Call::tensors(std::string_view name) const {
   const EvalValue& list = argument(name);
   if (!list.is_list()) {
-    fail(fmt::format("{} is {}, an array of tensors is wanted", name, describe(list.kind)));
+    fail(fmt::format("{} is {}, expected an array of tensors", name, describe(list.kind)));
   }
   std::vector<TensorRef> result;
   DType like = DType::kUnknown;
@@ -74,7 +74,7 @@ int64_t Call::integer(std::string_view name) const {
   const EvalValue& value = argument(name);
   if (value.kind == Kind::dimension || value.kind == Kind::tensor) throw NotTranslated{};
   if (value.kind != Kind::integer) {
-    fail(fmt::format("{} is {}, an integer is wanted", name, describe(value.kind)));
+    fail(fmt::format("{} is {}, expected an integer", name, describe(value.kind)));
   }
   return value.integer;
 }
@@ -83,7 +83,7 @@ double Call::scalar(std::string_view name) const {
   const EvalValue& value = argument(name);
   if (value.kind == Kind::tensor) throw NotTranslated{};
   if (!value.is_number()) {
-    fail(fmt::format("{} is {}, a scalar is wanted", name, describe(value.kind)));
+    fail(fmt::format("{} is {}, expected a scalar", name, describe(value.kind)));
   }
   return value.number();
 }
@@ -92,7 +92,7 @@ bool Call::logical(std::string_view name) const {
   const EvalValue& value = argument(name);
   if (value.kind == Kind::integer) return value.integer != 0;  // tract writes 0 and 1
   if (value.kind != Kind::logical) {
-    fail(fmt::format("{} is {}, a logical is wanted", name, describe(value.kind)));
+    fail(fmt::format("{} is {}, expected a logical", name, describe(value.kind)));
   }
   return value.logical;
 }
@@ -100,7 +100,7 @@ bool Call::logical(std::string_view name) const {
 const std::string& Call::text(std::string_view name) const {
   const EvalValue& value = argument(name);
   if (value.kind != Kind::string) {
-    fail(fmt::format("{} is {}, a string is wanted", name, describe(value.kind)));
+    fail(fmt::format("{} is {}, expected a string", name, describe(value.kind)));
   }
   return value.text;
 }
@@ -124,8 +124,8 @@ std::vector<Extent> Call::extents(std::string_view name) const {
     reading.budget.spend(static_cast<size_t>(count));
     if (tensor.constant != nullptr && tensor.constant->dense() != nullptr) {
       if (is_float(tensor.constant->dtype())) {
-        fail(fmt::format("{} holds {}, integers are wanted", name,
-                         name_of(tensor.constant->dtype())));
+        fail(
+            fmt::format("{} holds {}, expected integers", name, name_of(tensor.constant->dtype())));
       }
       for (const int64_t value : to_i64(*tensor.constant->dense())) result.push_back({value});
       return;
@@ -138,7 +138,7 @@ std::vector<Extent> Call::extents(std::string_view name) const {
     return result;
   }
   if (!list.is_list()) {
-    fail(fmt::format("{} is {}, an array of integers is wanted", name, describe(list.kind)));
+    fail(fmt::format("{} is {}, expected an array of integers", name, describe(list.kind)));
   }
   std::vector<const EvalValue*> todo;
   const auto spread = [&](const EvalValue& array) {
@@ -158,7 +158,7 @@ std::vector<Extent> Call::extents(std::string_view name) const {
     } else if (item.kind == Kind::array) {
       spread(item);
     } else {
-      fail(fmt::format("{} holds {}, an integer is wanted", name, describe(item.kind)));
+      fail(fmt::format("{} holds {}, expected an integer", name, describe(item.kind)));
     }
   }
   return result;
@@ -167,7 +167,7 @@ std::vector<Extent> Call::extents(std::string_view name) const {
 std::vector<std::pair<int64_t, int64_t>> Call::pairs(std::string_view name) const {
   const EvalValue& list = argument(name);
   if (!list.is_list()) {
-    fail(fmt::format("{} is {}, an array of pairs is wanted", name, describe(list.kind)));
+    fail(fmt::format("{} is {}, expected an array of pairs", name, describe(list.kind)));
   }
   std::vector<std::pair<int64_t, int64_t>> result;
   reading.budget.spend(list.items->size());
@@ -176,7 +176,7 @@ std::vector<std::pair<int64_t, int64_t>> Call::pairs(std::string_view name) cons
                       (*item.items)[0].kind == Kind::integer &&
                       (*item.items)[1].kind == Kind::integer;
     if (!pair)
-      fail(fmt::format("{} holds {}, a pair of integers is wanted", name, describe(item.kind)));
+      fail(fmt::format("{} holds {}, expected a pair of integers", name, describe(item.kind)));
     result.emplace_back((*item.items)[0].integer, (*item.items)[1].integer);
   }
   return result;

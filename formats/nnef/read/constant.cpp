@@ -25,9 +25,10 @@ ConstantPtr derive(const ConstantPtr& constant, std::string key, const Make& mak
 void check_decodable(const Shape& shape) {
   constexpr size_t kMaxElements = size_t{1} << 28;
   if (element_count(shape) > kMaxElements) {
-    throw Error(Fault::kUnsupported, fmt::format("a packed weight of shape {} used in a way that "
-                                                 "needs it decoded",
-                                                 to_string(shape)));
+    throw Error(
+        Fault::kUnsupported,
+        fmt::format("a packed weight of shape {} is used in a way that requires decoding it",
+                    to_string(shape)));
   }
 }
 

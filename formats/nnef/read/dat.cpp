@@ -28,15 +28,13 @@ Header read_header(ByteReader& reader) {
   Header header;
   const auto magic = reader.get<uint16_t>("tensor file header");
   if (magic != 0xEF4E) {
-    throw Error(Fault::kFormat,
-                fmt::format("the first two bytes are {:02X} {:02X}, a tensor file has 4E EF",
-                            magic & 0xFF, magic >> 8));
+    throw Error(Fault::kFormat, fmt::format("the first two bytes are {:02X} {:02X}, expected 4E EF",
+                                            magic & 0xFF, magic >> 8));
   }
   const auto major = reader.get<uint8_t>("tensor file header");
   const auto minor = reader.get<uint8_t>("tensor file header");
   if (major != 1 || minor != 0) {
-    throw Error(Fault::kUnsupported,
-                fmt::format("version is {}.{}, only 1.0 is read", major, minor));
+    throw Error(Fault::kUnsupported, fmt::format("version is {}.{}, expected 1.0", major, minor));
   }
   header.data_bytes = reader.get<uint32_t>("tensor file header");
   const auto rank = reader.get<uint32_t>("tensor file header");
@@ -122,7 +120,7 @@ void check_length(const Header& header, size_t payload) {
   const uint64_t wanted = ceil_div(*bits, 8);
   if (wanted != header.data_bytes) {
     throw Error(Fault::kFormat,
-                fmt::format("the header says {} data bytes, shape {} of {} bits needs {}",
+                fmt::format("the header has {} data bytes, shape {} of {} bits needs {}",
                             header.data_bytes, shape, header.bits, wanted));
   }
   if (wanted != payload) {

@@ -89,7 +89,7 @@ Tensor from_range(const Call& call, const Tensor& stored, bool has_sign, bool is
   const double steps = std::ldexp(1.0, static_cast<int>(bits)) - 1 - (has_sign && is_symmetric);
   const double lowest =
       has_sign ? std::ldexp(1.0, static_cast<int>(bits) - 1) - (is_symmetric ? 1 : 0) : 0.0;
-  if (steps <= 0) call.fail(fmt::format("bits is {}, which leaves no step", bits));
+  if (steps <= 0) call.fail(fmt::format("bits is {}, which leaves no quantization step", bits));
   return converted(stored, [&](double item, size_t i) {
     return static_cast<float>((item + lowest) / steps * (max.at(i) - min.at(i)) + min.at(i));
   });
@@ -99,7 +99,7 @@ Tensor from_range(const Call& call, const Tensor& stored, bool has_sign, bool is
 
 ConstantPtr dequantized(const Call& call, const ConstantPtr& stored) {
   const Tensor& items = *stored->dense();
-  if (items.dtype() == DType::kBool) call.fail("logicals are no quantized values");
+  if (items.dtype() == DType::kBool) call.fail("logicals cannot be quantized values");
   call.reading.budget.spend(items.count() / 64);
   const std::string& name = call.declaration.name;
   Tensor values;

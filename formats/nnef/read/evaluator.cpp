@@ -32,12 +32,12 @@ constexpr uint32_t kMaxEvalDepth = 1500;  // expressions inside each other, over
 }
 
 int64_t checked(std::optional<int64_t> value, Position at) {
-  if (!value) fail_at(at, "an integer passes 64 bits");
+  if (!value) fail_at(at, "the integer does not fit into 64 bits");
   return *value;
 }
 
 int64_t power(int64_t base, int64_t exponent, Position at) {
-  if (exponent < 0) fail_at(at, "an integer to a negative power");
+  if (exponent < 0) fail_at(at, "an integer is raised to a negative power");
   if (base == 0 || base == 1) return exponent == 0 ? 1 : base;
   if (base == -1) return exponent % 2 == 0 ? 1 : -1;
   int64_t result = 1;
@@ -52,11 +52,9 @@ EvalValue integer_operation(const Expr& expr, int64_t a, int64_t b) {
   if (op == "^") return EvalValue::of_integer(power(a, b, expr.at));
   if (op == "-") return EvalValue::of_integer(checked(checked_sub(a, b), expr.at));
   if (op == "/") {
-    if (b == 0) fail_at(expr.at, "division of an integer by 0");
+    if (b == 0) fail_at(expr.at, "an integer is divided by 0");
     if (b == -1 && a == std::numeric_limits<int64_t>::min())
-      fail_at(expr.at,
-              "an integer passes "
-              "64 bits");
+      fail_at(expr.at, "the integer does not fit into 64 bits");
     return EvalValue::of_integer(a / b);
   }
   if (op == "<") return EvalValue::of_logical(a < b);
@@ -130,7 +128,7 @@ EvalValue number_of_text(const Expr& expr, const std::string& text) {
   const bool is_literal = !digits.empty() && number_length(digits) == digits.size() &&
                           (real || is_integer_literal(digits));
   if (!is_literal || errno == ERANGE) {
-    fail_at(expr.at, fmt::format("'{}' is no {}", printable(text), expr.text));
+    fail_at(expr.at, fmt::format("'{}' is not of type {}", printable(text), expr.text));
   }
   return result;
 }
@@ -154,7 +152,7 @@ Evaluator::Evaluator(Reading& reading)
   if (!reading_.fragments.empty()) return;  // a reading inside another
   for (const Fragment& fragment : reading.document.fragments) {
     if (!reading_.fragments.emplace(fragment.name, &fragment).second) {
-      fail_at(fragment.at, fmt::format("fragment {} is defined twice", printable(fragment.name)));
+      fail_at(fragment.at, fmt::format("duplicate fragment {}", printable(fragment.name)));
     }
   }
   for (const Quantization& entry : reading.document.quantization) {
@@ -181,8 +179,10 @@ void Evaluator::run_body(const std::vector<Assignment>& body, Scope& scope) {
 // Where the length of an array of results must show in the text: each has a name of its own.
 void Evaluator::refuse_array(const Expr& call, const EvalValue& results) const {
   if (is_tract_ || results.kind != ValueKind::array || call.text == "range_of") return;
-  fail_at(call.at, fmt::format("{} gives an array, which is wanted as [a, b, ...] = {}(...)",
-                               printable(call.text), printable(call.text)));
+  fail_at(
+      call.at,
+      fmt::format("{} returns an array, expected an assignment to its items: [a, b, ...] = {}(...)",
+                  printable(call.text), printable(call.text)));
 }
 
 bool Evaluator::is_result(const std::string& name, const Scope& scope) {
@@ -194,12 +194,12 @@ void Evaluator::assign(const Expr& target, const EvalValue& value, Scope& scope)
   reading_.budget.spend(1);
   if (target.kind == Kind::identifier) {
     if (value.kind == ValueKind::nothing) {
-      fail_at(target.at, fmt::format("{} is assigned nothing", printable(target.text)));
+      fail_at(target.at, fmt::format("{} is assigned no value", printable(target.text)));
     }
     // 3.3.2, Assignments: where a primitive gives them, nothing says how many there are.
     if (value.from_primitive && !is_result(target.text, scope)) {
-      fail_at(target.at, fmt::format("{} is assigned an array of unsaid length, [a, b, ...] is "
-                                     "wanted in its place",
+      fail_at(target.at, fmt::format("{} is assigned an array of unspecified length, expected an "
+                                     "assignment to its items: [a, b, ...]",
                                      printable(target.text)));
     }
     const bool is_annotated = scope.fragment == nullptr && quantization_.contains(target.text);
@@ -228,7 +228,7 @@ void Evaluator::assign(const Expr& target, const EvalValue& value, Scope& scope)
 
 EvalValue Evaluator::eval(const Expr& expr, Scope& scope, const Expr* target) {
   reading_.budget.spend(1);
-  if (++depth_ > kMaxEvalDepth) fail_at(expr.at, "fragments and expressions are nested too deep");
+  if (++depth_ > kMaxEvalDepth) fail_at(expr.at, "fragments and expressions are nested too deeply");
   struct Leave {
     uint32_t& depth;
     ~Leave() { --depth; }
@@ -374,7 +374,7 @@ EvalValue Evaluator::binary(const Expr& expr, Scope& scope) {
   const bool is_text = a.kind == ValueKind::string;
   if ((a.kind == ValueKind::array || is_text) && b.kind == ValueKind::integer && op == "*") {
     if (b.integer < 0) {
-      fail_at(expr.at, fmt::format("{} repeated a negative number of times", describe(a.kind)));
+      fail_at(expr.at, fmt::format("{} is repeated a negative number of times", describe(a.kind)));
     }
     const std::optional<size_t> count =
         checked_mul(is_text ? a.text.size() : a.items->size(), static_cast<size_t>(b.integer));
@@ -450,7 +450,7 @@ EvalValue Evaluator::comprehension(const Expr& expr, Scope& scope) {
       fail_at(expr.at, fmt::format("a loop over {}", describe(iterables.back().kind)));
     }
     if (iterables.back().items->size() != iterables.front().items->size()) {
-      fail_at(expr.at, "loops over arrays of different lengths");
+      fail_at(expr.at, "the arrays of a loop have different lengths");
     }
   }
   const bool filtered = expr.items.size() == 2 * loops + 2;
@@ -473,7 +473,7 @@ void Evaluator::set_loop_variable(const Expr& target, const EvalValue& value, Sc
   if (target.kind == Kind::identifier) {
     if (!scope.names.emplace(target.text, value).second) {
       fail_at(target.at,
-              fmt::format("loop variable {} has a value already", printable(target.text)));
+              fmt::format("loop variable {} already has a value", printable(target.text)));
     }
     return;
   }
@@ -504,7 +504,8 @@ EvalValue Evaluator::operation(std::string_view name, std::vector<EvalValue> ope
 
 EvalValue Evaluator::call(const Expr& expr, Scope& scope, const Expr* target) {
   const bool external = expr.text == "external" || expr.text == "tract_core_external";
-  if (external && scope.fragment != nullptr) fail_at(expr.at, "external inside a fragment");
+  if (external && scope.fragment != nullptr)
+    fail_at(expr.at, "external must not be used inside a fragment");
   scope.takes_new_symbols = external;
   Arguments arguments;
   for (size_t i = 0; i < expr.items.size(); ++i) {
@@ -601,7 +602,8 @@ std::vector<EvalValue> Evaluator::bind(const Fragment& declaration, const Argume
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (!bound[i]) {
       if (!parameters[i].fallback) {
-        fail_at(at, fmt::format("{} lacks its argument {}", declaration.name, parameters[i].name));
+        fail_at(at,
+                fmt::format("argument of {} is missing: {}", declaration.name, parameters[i].name));
       }
       Scope empty;
       bound[i] = eval(*parameters[i].fallback, empty);
@@ -672,8 +674,11 @@ EvalValue Evaluator::invoke(const Expr& expr, const std::string& generic,
 EvalValue Evaluator::expand(const Fragment& fragment, const std::vector<EvalValue>& arguments,
                             const std::string& generic, const std::string& prefix, Position at) {
   if (++calls_ > kMaxCalls) {
-    fail_at(at, fmt::format("fragment {} is expanded more than {} deep: does it call itself?",
-                            printable(fragment.name), kMaxCalls));
+    fail_at(
+        at,
+        fmt::format(
+            "fragment {} is expanded more than {} levels deep, probably because it calls itself",
+            printable(fragment.name), kMaxCalls));
   }
   Scope scope;
   scope.fragment = &fragment;
@@ -800,12 +805,12 @@ EvalValue Evaluator::quantized(const std::string& name, const EvalValue& value) 
     const bool takes_tensor = declaration != nullptr && !declaration->parameters.empty() &&
                               declaration->parameters[0].type.kind == Type::Kind::tensor;
     if (!takes_tensor) {
-      fail_at(operation.at, fmt::format("there is no quantization operation {} that takes a tensor",
+      fail_at(operation.at, fmt::format("no quantization operation {} takes a tensor",
                                         printable(operation.text)));
     }
     if (value.kind != ValueKind::tensor) {
       fail_at(entry.at,
-              fmt::format("{} is {}, a tensor is wanted", printable(name), describe(value.kind)));
+              fmt::format("{} is {}, expected a tensor", printable(name), describe(value.kind)));
     }
     Arguments arguments = {{"", value}};
     Scope empty;
@@ -825,7 +830,7 @@ EvalValue Evaluator::quantized(const std::string& name, const EvalValue& value) 
     }
     unquantized_.emplace(name, value);
     const EvalValue result = invoke(operation, "", arguments, name, nullptr);
-    if (result.kind != ValueKind::tensor) fail_at(operation.at, "the result is no tensor");
+    if (result.kind != ValueKind::tensor) fail_at(operation.at, "the result is not a tensor");
     return result;
   } catch (Error& error) {
     error.add_context(kQuantFile);
@@ -869,7 +874,7 @@ Model Evaluator::run() {
 }
 
 Model translate(const Document& document, const LoadTensor& load) {
-  if (!document.graph) throw Error(Fault::kFormat, "there is no graph");
+  if (!document.graph) throw Error(Fault::kFormat, "the document has no graph");
   if (!is_tract_dialect(document)) check_types(document);
   GraphBuilder graph;
   Reading reading{document, load, graph, {}, {}};

@@ -60,7 +60,7 @@ void check_inner_extents(const Call& call, const Shape& a, const Shape& b, bool 
   const int64_t left = a[transpose_a ? a.size() - 2 : a.size() - 1];
   const int64_t right = b[transpose_b ? b.size() - 1 : b.size() - 2];
   if (left >= 0 && right >= 0 && left != right) {
-    call.fail(fmt::format("factors {} and {} do not go together", to_string(a), to_string(b)));
+    call.fail(fmt::format("factors {} and {} do not match", to_string(a), to_string(b)));
   }
 }
 
@@ -148,7 +148,7 @@ int64_t groups_of(const Call& call, const Shape& input, int64_t channels) {
   if (groups < 0) call.fail(fmt::format("{} groups", groups));
   if (groups > 0) return groups;
   const int64_t each = input[1] > 0 ? input[1] : channels;
-  if (each < 1) call.fail("groups = 0, a filter for each channel, of no channels");
+  if (each < 1) call.fail("groups = 0 requires a filter per channel, the filter has no channels");
   return each;
 }
 
@@ -307,13 +307,13 @@ std::optional<Shape> einsum_shape(const Call& call, const std::string& equation,
   std::optional<Shape> shape = call.graph.shape(inputs[0]);
   for (const char letter : equation.substr(0, arrow)) {
     if (letter == ',') {
-      if (++input >= inputs.size()) call.fail("expr names more inputs than there are");
+      if (++input >= inputs.size()) call.fail("expr names more inputs than are given");
       shape = call.graph.shape(inputs[input]);
       axis = 0;
       continue;
     }
     if (std::isalpha(static_cast<unsigned char>(letter)) == 0) throw NotTranslated{};
-    if (shape && axis >= shape->size()) call.fail("expr does not fit the rank of an input");
+    if (shape && axis >= shape->size()) call.fail("expr does not match the rank of an input");
     const int64_t extent = shape ? (*shape)[axis++] : -1;
     int64_t& known = extents.emplace(letter, extent).first->second;
     if (known == 1 || known < 0) known = std::max(known, extent);

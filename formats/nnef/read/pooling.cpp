@@ -216,11 +216,11 @@ EvalValue upsample(const Call& call, std::vector<Attribute> attributes) {
   const TensorRef input = call.tensor("input", DType::kF32);
   const Shape from = call.shape(input);
   const std::vector<int64_t> factor = call.integers("factor");
-  if (factor.size() + 2 != from.size()) call.fail("as many factors as spatial axes are wanted");
+  if (factor.size() + 2 != from.size()) call.fail("expected one factor per spatial axis");
   std::vector<float> scales = {1, 1};
   Shape to = {from[0], from[1]};
   for (size_t i = 0; i < factor.size(); ++i) {
-    if (factor[i] < 1 || factor[i] > INT32_MAX) call.fail(fmt::format("a factor of {}", factor[i]));
+    if (factor[i] < 1 || factor[i] > INT32_MAX) call.fail(fmt::format("a factor is {}", factor[i]));
     scales.push_back(static_cast<float>(factor[i]));
     to.push_back(from[i + 2] < 0 ? -1 : checked_mul(from[i + 2], factor[i]).value_or(-1));
   }
@@ -254,12 +254,12 @@ EvalValue tract_resize(const Call& call) {
   const auto is_given = [&](std::string_view name) {
     return call.argument(name).kind != EvalValue::Kind::logical;
   };
-  if (is_given("scales") == is_given("sizes")) call.fail("either scales or sizes is wanted");
+  if (is_given("scales") == is_given("sizes")) call.fail("expected either scales or sizes");
   const bool by_scales = is_given("scales");
   const TensorRef by = call.tensor(by_scales ? "scales" : "sizes", DType::kF32);
   Shape to = call.shape(input);
   if (call.shape(by) != Shape{static_cast<int64_t>(to.size())}) {
-    call.fail(fmt::format("{} for {} axes are wanted", by_scales ? "scales" : "sizes", to.size()));
+    call.fail(fmt::format("expected {} for {} axes", by_scales ? "scales" : "sizes", to.size()));
   }
   TensorRef wanted = by;
   if (by.constant != nullptr && by.constant->dense() != nullptr) {

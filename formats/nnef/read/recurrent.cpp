@@ -55,8 +55,8 @@ void check_weights(const Call& call, const Recurrence& cell, int64_t inputs) {
       fits = shape[i] == wanted[i] || shape[i] < 0 || wanted[i] < 0;
     }
     if (!fits) {
-      call.fail(
-          fmt::format("{} is {}, not {}", name, to_string(call.shape(tensor)), to_string(wanted)));
+      call.fail(fmt::format("{} is {}, expected {}", name, to_string(call.shape(tensor)),
+                            to_string(wanted)));
     }
   };
   expect("w", cell.w, {gates * cell.hidden, inputs});

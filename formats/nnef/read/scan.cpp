@@ -44,7 +44,7 @@ size_t place_of(const Call& call, const std::vector<Parameter>& parameters,
 std::vector<std::vector<EvalValue>> tuples(const Call& call, std::string_view name,
                                            const std::vector<Kind>& kinds) {
   const EvalValue& list = call.argument(name);
-  if (!list.is_list()) call.fail(fmt::format("{} is no array", name));
+  if (!list.is_list()) call.fail(fmt::format("{} is not an array", name));
   std::vector<std::vector<EvalValue>> result;
   for (const EvalValue& item : *list.items) {
     bool fits = item.is_list() && item.items->size() == kinds.size();
@@ -56,7 +56,7 @@ std::vector<std::vector<EvalValue>> tuples(const Call& call, std::string_view na
       }
       fits = values[i].kind == kinds[i];
     }
-    if (!fits) call.fail(fmt::format("{} holds something else than its tuples", name));
+    if (!fits) call.fail(fmt::format("{} has items that are not the expected tuples", name));
     result.push_back(std::move(values));
   }
   return result;
@@ -149,7 +149,7 @@ Scan scan_of(const Call& call) {
   Scan scan;
   scan.body = call.reading.fragment(call.text("body"));
   if (scan.body == nullptr || !scan.body->body) {
-    call.fail(fmt::format("there is no fragment {}", printable(call.text("body"))));
+    call.fail(fmt::format("fragment {} is not defined", printable(call.text("body"))));
   }
   const auto& parameters = scan.body->parameters;
   const auto& results = scan.body->results;

@@ -68,7 +68,8 @@ EvalValue reshape(const Call& call) {
     const size_t place = i + static_cast<size_t>(start);
     if (target[i].value < -1) call.fail(fmt::format("extent {} in the shape", target[i].value));
     if (target[i].value == 0) {
-      if (static_cast<int64_t>(i) >= count) call.fail("shape copies an axis that is not there");
+      if (static_cast<int64_t>(i) >= count)
+        call.fail("the shape copies an axis that the input does not have");
       told.push_back({0});
       to.push_back((*from)[place]);
     } else {
@@ -105,8 +106,8 @@ EvalValue reshape(const Call& call) {
     const size_t rest = element_count(others);
     const bool fits = inferred == 0 ? rest == elements : rest > 0 && elements % rest == 0;
     if (!fits) {
-      call.fail(fmt::format("{} elements of shape {} do not make {}", elements, to_string(*from),
-                            to_string(to)));
+      call.fail(fmt::format("{} elements of shape {} cannot be reshaped to {}", elements,
+                            to_string(*from), to_string(to)));
     }
     if (inferred != 0) std::ranges::replace(to, -1, static_cast<int64_t>(elements / rest));
     return tensor(reshape(call.graph, input, to));
@@ -257,7 +258,8 @@ EvalValue split(const Call& call) {
   if (ratios.empty()) call.fail("ratios is empty");
   if (extent < 0) throw NotTranslated{};
   if (extent % total != 0) {
-    call.fail(fmt::format("extent {} is no multiple of the ratios' sum {}", extent, total));
+    call.fail(
+        fmt::format("extent {} is not a multiple of the sum {} of the ratios", extent, total));
   }
   for (int64_t& ratio : ratios) ratio *= extent / total;
   return as_array(call, split_into(call, value, axis, ratios));
@@ -379,11 +381,11 @@ EvalValue tile(const Call& call) {
   const std::vector<Extent> repeats = call.extents("repeats");
   std::optional<Shape> shape = call.graph.shape(input);
   if (shape) {
-    if (repeats.size() != shape->size()) call.fail("as many repeats as axes are wanted");
+    if (repeats.size() != shape->size()) call.fail("expected one repeat per axis");
     for (size_t i = 0; i < repeats.size(); ++i) {
       const int64_t times = repeats[i].value;
       if (repeats[i].is_known() && (times < 0 || times > INT32_MAX)) {
-        call.fail("repeats out of range");
+        call.fail("a repeat is out of range");
       }
       int64_t& extent = (*shape)[i];
       extent = extent < 0 || times < 0 ? -1 : checked_mul(extent, times).value_or(-1);

@@ -32,7 +32,7 @@ EvalValue make_input(const Call& call, DType dtype) {
   for (Extent& extent : call.extents("shape")) {
     check_known(call, extent);
     if (!extent.is_known() && extent.formula.empty()) {
-      call.fail("shape depends on another tensor");
+      call.fail("the shape depends on another tensor");
     }
     any = any || !extent.formula.empty();
     shape.push_back(extent.value);
@@ -71,7 +71,7 @@ EvalValue constant(const Call& call) {
   const DType dtype = item_type(call);
   const EvalValue& given = call.argument("value");
   const ConstantPtr literal = literal_constant(given, dtype);
-  if (literal == nullptr) call.fail("value is no array of numbers");
+  if (literal == nullptr) call.fail("value is not an array of numbers");
   const size_t have = element_count(literal->shape);
   call.reading.budget.spend(count);
   if (have == count) return EvalValue::of_tensor({kNoValue, reshaped(literal, shape)});

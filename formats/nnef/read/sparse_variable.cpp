@@ -20,7 +20,7 @@ constexpr size_t kMaxCopied = size_t{1} << 26;  // elements made of fewer
 
 const Constant& constant(const Call& call, std::string_view name) {
   const EvalValue& value = call.argument(name);
-  if (value.kind != EvalValue::Kind::tensor) call.fail(fmt::format("{} is no variable", name));
+  if (value.kind != EvalValue::Kind::tensor) call.fail(fmt::format("{} is not a variable", name));
   const ConstantPtr& found = value.tensor.constant;
   if (found == nullptr || found->dense() == nullptr) throw NotTranslated{};
   return *found;
@@ -29,7 +29,7 @@ const Constant& constant(const Call& call, std::string_view name) {
 std::vector<int64_t> integers(const Call& call, std::string_view name, size_t count) {
   std::vector<int64_t> result = call.integers(name);
   if (result.size() != count) {
-    call.fail(fmt::format("{} has {} values, not {}", name, result.size(), count));
+    call.fail(fmt::format("{} has {} values, expected {}", name, result.size(), count));
   }
   for (const int64_t value : result) {
     if (value < 0) call.fail(fmt::format("{} holds {}", name, value));
@@ -39,7 +39,7 @@ std::vector<int64_t> integers(const Call& call, std::string_view name, size_t co
 
 void expect(const Call& call, std::string_view name, const Shape& have, const Shape& want) {
   if (have != want) {
-    call.fail(fmt::format("{} is {}, not {}", name, to_string(have), to_string(want)));
+    call.fail(fmt::format("{} is {}, expected {}", name, to_string(have), to_string(want)));
   }
 }
 
@@ -49,7 +49,7 @@ Tensor block_values(const Call& call) {
   const ConstantPtr narrow = given.narrow.lock();
   const Tensor& values = narrow != nullptr ? *narrow->dense() : *given.dense();
   if (values.shape().size() != 3) {
-    call.fail(fmt::format("values are {}, not [N, rows, columns]", to_string(values.shape())));
+    call.fail(fmt::format("values are {}, expected [N, rows, columns]", to_string(values.shape())));
   }
   switch (values.dtype()) {
     case DType::kF32:
@@ -73,7 +73,7 @@ std::vector<int64_t> places(const Call& call, const Constant& constant) {
   std::vector<int64_t> result;
   for (const float value : to_f32(tensor)) {
     if (!(value >= 0) || value > 1e9F || value != std::floor(value)) {
-      call.fail(fmt::format("index {} is no place", value));
+      call.fail(fmt::format("index is {}, expected an integer from 0 to 1e9", value));
     }
     result.push_back(static_cast<int64_t>(value));
   }
@@ -202,7 +202,7 @@ SparseMatrix on_grid(const Call& call, const Grid& grid, const Tensor& values,
                             grid.rows, grid.cols));
     }
     if (i > 0 && row == pairs[2 * order[i - 1]] && col == pairs[2 * order[i - 1] + 1]) {
-      call.fail(fmt::format("index {} is ({}, {}), as another before it", order[i], row, col));
+      call.fail(fmt::format("index {} is ({}, {}), a duplicate", order[i], row, col));
     }
     ++matrix.row_start[static_cast<size_t>(row) + 1];
     matrix.col.push_back(static_cast<uint32_t>(col));
@@ -332,7 +332,7 @@ EvalValue decode_gather(const Call& call) {
     if (is_zero_bits(values.bytes().subspan(block * bytes, bytes))) continue;
     order.push_back(block);
     if (order.size() > most) {
-      throw Error(Fault::kUnsupported, "a packed weight that repeats its blocks too often");
+      throw Error(Fault::kUnsupported, "the packed weight repeats its blocks too often");
     }
     pairs.push_back(static_cast<int64_t>(i / grid.cols));
     pairs.push_back(static_cast<int64_t>(i % grid.cols));
@@ -431,7 +431,8 @@ EvalValue decode_first(const Call& call) {
     const int64_t row = first[i] / cols, col = first[i] % cols;
     const bool inside = first[i] >= 0 && col + extents[2] <= cols &&
                         static_cast<size_t>(row + extents[1]) <= grid.fold.rows;
-    if (!inside) call.fail(fmt::format("index {} is {}, its block leaves the weight", i, first[i]));
+    if (!inside)
+      call.fail(fmt::format("index {} is {}: its block exceeds the weight", i, first[i]));
     aligned = aligned && row % extents[1] == 0 && col % extents[2] == 0;
     pairs.push_back(row / extents[1]);
     pairs.push_back(col / extents[2]);

@@ -34,7 +34,7 @@ EvalValue topk(const Call& call) {
   const TensorRef x = call.tensor("input", DType::kF32);
   TensorRef k = as_i64(call, call.tensor("k", DType::kI64));
   const std::optional<Shape> k_shape = call.graph.shape(k);
-  if (!k_shape || element_count(*k_shape) != 1) call.fail("k is no single integer");
+  if (!k_shape || element_count(*k_shape) != 1) call.fail("k is not a single integer");
   k = reshape(call.graph, k, {1});
   std::optional<Shape> shape = call.graph.shape(x);
   const int64_t axis = call.integer("axis");
@@ -218,7 +218,7 @@ EvalValue sdpa(const Call& call) {
   Shape q_shape = call.shape(q), k_shape = call.shape(k), v_shape = call.shape(v);
   const size_t rank = q_shape.size();
   const bool fits = (rank == 3 || rank == 4) && k_shape.size() == rank && v_shape.size() == rank;
-  if (!fits) call.fail("q, k and v are to have 3 or 4 axes");
+  if (!fits) call.fail("q, k and v must have 3 or 4 axes");
   const bool is_causal = call.logical("is_causal"), has_mask = !call.is_literal("mask");
   const int64_t rows = q_shape[rank - 2], columns = k_shape[rank - 2], depth = k_shape[rank - 1];
   if (is_causal && (rows < 0 || columns < 0)) throw NotTranslated{};

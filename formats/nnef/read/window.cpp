@@ -17,7 +17,7 @@ std::vector<int64_t> per_axis(const Call& call, std::string_view name, size_t ax
   std::vector<int64_t> given = call.integers(name);
   if (given.empty()) return std::vector<int64_t>(axes, 1);
   if (given.size() != axes + leading) {
-    call.fail(fmt::format("{} has {} values, {} are wanted", name, given.size(), axes + leading));
+    call.fail(fmt::format("{} has {} values, expected {}", name, given.size(), axes + leading));
   }
   for (const int64_t value : given) {
     if (value < 1 || value > kLargest) call.fail(fmt::format("{} of {}", name, value));
@@ -95,7 +95,7 @@ Window window_of(const Call& call, const Shape& input, std::vector<int64_t> kern
     return window;
   }
   if (padding.size() != axes + leading) {
-    call.fail(fmt::format("padding has {} pairs, {} are wanted", padding.size(), axes + leading));
+    call.fail(fmt::format("padding has {} pairs, expected {}", padding.size(), axes + leading));
   }
   for (size_t i = 0; i < padding.size(); ++i) {
     const auto [before, after] = padding[i];

@@ -59,7 +59,7 @@ Wire NodeWriter::wire(size_t input) {
   }
   if (find_weight(state_.model.graph, value) != nullptr) return weight_wire(state_, value);
   const auto found = state_.integers.find(value);
-  if (found == state_.integers.end()) fail(fmt::format("input {} is not there", input));
+  if (found == state_.integers.end()) fail(fmt::format("input {} is missing", input));
   std::vector<int64_t> values;
   for (const Dim& dim : found->second.values) {
     if (!dim.constant()) {
@@ -252,7 +252,7 @@ std::string NodeWriter::spelled(const Extents& extents) const {
     const auto one = dim.spelled();
     if (!one) {
       fail(
-          "a shape depends on a free dimension in a way that NNEF cannot say: bind it "
+          "a shape depends on a free dimension in a way that NNEF cannot express: bind it "
           "(--input-shape)");
     }
     out += (out.size() > 1 ? ", " : "") + *one;

@@ -21,7 +21,7 @@ Extents broadcast(NodeWriter& n, const Extents& a, const Extents& b) {
   Extents result;
   for (size_t i = 0; i < a.size(); ++i) {
     if (a[i].constant() && b[i].constant() && !a[i].is(1) && !b[i].is(1) && a[i] != b[i]) {
-      n.fail(fmt::format("shapes {} and {} do not go together", to_string(a), to_string(b)));
+      n.fail(fmt::format("shapes {} and {} do not broadcast", to_string(a), to_string(b)));
     }
     result.push_back(a[i].is(1) ? b[i] : a[i]);
   }
@@ -103,7 +103,7 @@ void spell_reciprocal(NodeWriter& n) {
 void spell_binary(NodeWriter& n) {
   if (find_attribute(n.node, "axis") != nullptr)
     n.fail("attribute axis (opset 6) is not supported");
-  if (n.inputs() == 0) n.fail("it has no inputs");
+  if (n.inputs() == 0) n.fail("there are no inputs");
   Operands operands = align(n);
   need_tract_for(n, operands.dtype);
   if (is_comparison(n.node.op)) operands.dtype = DType::kBool;
@@ -112,7 +112,7 @@ void spell_binary(NodeWriter& n) {
 }
 
 void spell_mean(NodeWriter& n) {
-  if (n.inputs() == 0) n.fail("it has no inputs");
+  if (n.inputs() == 0) n.fail("there are no inputs");
   const Operands operands = align(n);
   if (operands.texts.size() == 1) return spell_alias(n);
   n.set(fmt::format("mul({}, {})", chain(operands.texts, n.nnef()),

@@ -61,7 +61,7 @@ Shape broadcast_shape(NodeWriter& n, const Shape& a, const Shape& b) {
     for (size_t i = 0; i < shape->size(); ++i) {
       int64_t& extent = result[result.size() - shape->size() + i];
       if (extent != 1 && (*shape)[i] != 1 && extent != (*shape)[i]) {
-        n.fail("shapes do not go together");
+        n.fail("shapes do not broadcast");
       }
       if ((*shape)[i] != 1) extent = (*shape)[i];
     }
@@ -178,7 +178,7 @@ Integers concat(NodeWriter& n, const std::vector<Integers>& parts) {
 
 // Elements of `from` with the same values under another shape.
 Integers reshaped(NodeWriter& n, const Integers& from, Shape shape) {
-  if (element_count(shape) != from.values.size()) n.fail("the shape does not fit the input");
+  if (element_count(shape) != from.values.size()) n.fail("the shape does not match the input");
   return {std::move(shape), from.values};
 }
 
@@ -197,9 +197,9 @@ std::optional<Integers> reshape(NodeWriter& n, const Integers& from) {
     if (shape[i] == -1 && !inferred) {
       inferred = i;
     } else if (shape[i] < 1 || shape[i] > static_cast<int64_t>(kMaxElements)) {
-      n.fail("the shape does not fit the input");
+      n.fail("the shape does not match the input");
     } else if ((known *= shape[i]) > static_cast<int64_t>(kMaxElements)) {
-      n.fail("the shape does not fit the input");
+      n.fail("the shape does not match the input");
     }
   }
   if (inferred) shape[*inferred] = static_cast<int64_t>(from.values.size()) / known;
@@ -236,7 +236,7 @@ Integers transpose(NodeWriter& n, const Integers& from) {
   Shape shape;
   for (size_t i = 0; i < rank; ++i) {
     if (sorted.size() != rank || sorted[i] != static_cast<int64_t>(i)) {
-      n.fail("perm is no permutation of the input's axes");
+      n.fail("perm is not a permutation of the input's axes");
     }
     shape.push_back(from.shape[static_cast<size_t>(perm[i])]);
   }
@@ -340,7 +340,7 @@ std::optional<Integers> shape_of(NodeWriter& n) {
 std::optional<Integers> computed(NodeWriter& n, const std::vector<Integers>& inputs) {
   const std::string& op = n.node.op;
   const auto want = [&](size_t count) {
-    if (inputs.size() != count) n.fail(fmt::format("{} inputs are wanted", count));
+    if (inputs.size() != count) n.fail(fmt::format("expected {} inputs", count));
   };
   if (op == "Add" || op == "Sub" || op == "Mul" || op == "Div") {
     want(2);

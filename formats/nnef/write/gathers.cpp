@@ -79,7 +79,7 @@ void spell_top_k(NodeWriter& n) {
   const Wire x = n.ranked(0);
   const int64_t axis = n.axis(int_attribute(n.node, "axis", -1), x.extents->size());
   const std::vector<int64_t> k = n.constants(1);
-  if (k.size() != 1) n.fail("k is no single integer");
+  if (k.size() != 1) n.fail("k is not a single integer");
   Extents extents = *x.extents;
   extents[static_cast<size_t>(axis)] = Dim(k[0]);
   std::array<std::string, 2> ids;
@@ -94,7 +94,7 @@ void spell_top_k(NodeWriter& n) {
 void spell_trilu(NodeWriter& n) {
   const Wire x = n.ranked(0);
   const std::vector<int64_t> k = n.has(1) ? n.constants(1) : std::vector<int64_t>{0};
-  if (k.size() != 1) n.fail("k is no single integer");
+  if (k.size() != 1) n.fail("k is not a single integer");
   n.set(fmt::format("tract_core_trilu({}, {}, upper = {})", x.id, k[0],
                     int_attribute(n.node, "upper", 1) != 0),
         x.extents, x.dtype);

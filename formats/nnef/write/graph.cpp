@@ -28,8 +28,8 @@ bool goes_together(std::string_view profile, std::string_view index) {
 void expect_one_of(std::string_view what, const std::string& value,
                    std::span<const std::string_view> known) {
   if (std::ranges::find(known, value) != known.end()) return;
-  throw Error(Fault::kUsage,
-              fmt::format("{} '{}': NNEF has {}", what, printable(value), fmt::join(known, ", ")));
+  throw Error(Fault::kUsage, fmt::format("{} '{}': expected one of {}", what, printable(value),
+                                         fmt::join(known, ", ")));
 }
 
 WriteOptions checked(WriteOptions options) {
@@ -37,7 +37,7 @@ WriteOptions checked(WriteOptions options) {
   expect_one_of("profile", options.profile, kProfiles);
   expect_one_of("index", options.index, kIndices);
   if (!goes_together(options.profile, options.index)) {
-    throw Error(Fault::kUsage, fmt::format("index '{}': profile {} has none of this kind",
+    throw Error(Fault::kUsage, fmt::format("index '{}' is not supported by profile {}",
                                            options.index, options.profile));
   }
   return options;
@@ -85,7 +85,7 @@ Shape bound_shape(const Value& value, const WriteOptions& options) {
   if (bound == options.shapes.end()) {
     if (value.shape) return *value.shape;
     throw Error(Fault::kUnsupported,
-                fmt::format("input '{0}' has no shape: give it one (--input-shape {0}=1x...)",
+                fmt::format("input '{0}' has no shape: set it (--input-shape {0}=1x...)",
                             printable(value.name)));
   }
   const Shape& shape = bound->second;
@@ -96,7 +96,7 @@ Shape bound_shape(const Value& value, const WriteOptions& options) {
   }
   if (!fits) {
     throw Error(Fault::kUsage,
-                fmt::format("shape {} does not fit input '{}'{}", espalier::to_string(shape),
+                fmt::format("shape {} does not match input '{}'{}", espalier::to_string(shape),
                             printable(value.name),
                             value.shape ? " of shape " + espalier::to_string(*value.shape) : ""));
   }
@@ -157,7 +157,8 @@ std::map<std::string, int64_t> bound_dimensions(const Graph& graph, std::span<co
         inputs, [&, &name = name](ValueId value) { return graph.values[value].name == name; });
     if (!known) {
       throw Error(Fault::kUsage,
-                  fmt::format("a shape for '{}', which is no input of the model", printable(name)));
+                  fmt::format("a shape is given for '{}', which is not an input of the model",
+                              printable(name)));
     }
   }
   return bound;
@@ -190,8 +191,8 @@ void check_io_names(const WriteState& state, std::span<const ValueId> values,
     const std::string& name = state.model.graph.values[value].name;
     if (state.ids[value] == name) continue;
     throw Error(Fault::kUnsupported,
-                fmt::format("{} '{}' cannot keep its name (--keep-io-names): NNEF has identifiers "
-                            "of letters, digits and _, it would be {}",
+                fmt::format("{} '{}' cannot keep its name (--keep-io-names): NNEF identifiers "
+                            "consist of letters, digits and _, it would become {}",
                             what, printable(name), state.ids[value]));
   }
 }
@@ -202,15 +203,15 @@ void check_portable(const Extents& extents, const std::string& name) {
     return;
   }
   throw Error(Fault::kUnsupported,
-              fmt::format("input '{0}' is {1}: profile portable has no free dimensions, bind them "
-                          "(--input-shape {0}=...)",
+              fmt::format("input '{0}' is {1}: profile portable does not support free dimensions, "
+                          "bind them (--input-shape {0}=...)",
                           printable(name), to_string(extents)));
 }
 
 void check_portable(const GraphText::Body& body) {
   if (body.tract_operator.empty()) return;
   throw Error(Fault::kUnsupported,
-              fmt::format("{}: profile portable has standard operators alone, this takes {}",
+              fmt::format("{}: profile portable uses standard operators only, this requires {}",
                           body.tract_owner, body.tract_operator));
 }
 
@@ -264,7 +265,7 @@ void refuse_control_flow(const Graph& graph, const Node& node) {
   });
   if (!branches) return;
   throw Error(Fault::kUnsupported,
-              fmt::format("{}: NNEF has no control flow, so its subgraphs have no spelling",
+              fmt::format("{}: NNEF has no control flow, so its subgraphs cannot be written",
                           described(graph, node)));
 }
 
@@ -282,7 +283,7 @@ void spell_node(WriteState& state, const Node& node) {
     const Spelling* spelling = node.domain.empty() ? find_spelling(node.op) : nullptr;
     if (fold_integers(n)) return;
     if (spelling == nullptr)
-      throw Error(Fault::kUnsupported, "NNEF has no spelling for this operator");
+      throw Error(Fault::kUnsupported, "NNEF has no counterpart of this operator");
     spelling->spell(n);
   } catch (Error& error) {
     error.add_context(described(graph, node));
@@ -358,7 +359,7 @@ Kept kept_parts(const WriteState& state) {
       kept.fragments.push_back(fragment.source + "\n");
     } else if (!same_meaning(parse_fragments(*ours).fragments.at(0), fragment)) {
       throw Error(Fault::kUnsupported,
-                  fmt::format("fragment '{}' of the model means something else than espalier's",
+                  fmt::format("fragment '{}' of the model differs from espalier's of that name",
                               printable(fragment.name)));
     }
   }
@@ -444,9 +445,9 @@ Spelled spell(const Model& model, const WriteOptions& given) {
   result.graph = document_text(state, symbols, input_ids, outputs, body);
   if (options.profile == "portable" &&
       result.graph.find("\nextension tract_") != std::string::npos) {
-    throw Error(
-        Fault::kUnsupported,
-        "a fragment of the model is tract's: profile portable has standard operators alone");
+    throw Error(Fault::kUnsupported,
+                "a fragment of the model uses operators of tract: profile portable uses standard "
+                "operators only");
   }
   for (const std::string& id : state.variable_order) {
     if (body.ids.contains(id)) result.variables.push_back(state.variables[id]);

@@ -124,7 +124,7 @@ Shape scale_shape(const SparseMatrix& matrix, const Shape& shape) {
     covered *= static_cast<size_t>(shape[axis]);
   }
   if (covered != outputs) {
-    throw Error(Fault::kUnsupported, "its scale folds in a way that NNEF cannot spell");
+    throw Error(Fault::kUnsupported, "its scale is folded in a way that NNEF cannot express");
   }
   return result;
 }
@@ -220,7 +220,7 @@ Shape decoded_shape(const SparseMatrix& matrix) {
   const size_t rank = shape.size();
   if (rank < 2 || shape[rank - 2] != static_cast<int64_t>(matrix.fold.cols) ||
       shape[rank - 1] != static_cast<int64_t>(matrix.fold.rows)) {
-    throw Error(Fault::kUnsupported, "it folds in a way that NNEF cannot spell");
+    throw Error(Fault::kUnsupported, "it is folded in a way that NNEF cannot express");
   }
   std::swap(shape[rank - 2], shape[rank - 1]);
   return shape;

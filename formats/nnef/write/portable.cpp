@@ -200,15 +200,14 @@ Wire join(const WeightWriter& w, std::string_view suffix, const std::vector<Wire
 Wire write_portable(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
                     const Shape& shape) {
   if (matrix.values.dtype() == DType::kI8) {
-    throw Error(
-        Fault::kUnsupported,
-        "profile portable holds no packed values of type i8, as NNEF's standard has no cast, "
-        "wanted: f32 or f16");
+    throw Error(Fault::kUnsupported,
+                "profile portable stores no packed values of type i8 (NNEF's standard has no "
+                "cast), expected f32 or f16");
   }
   const auto is_finite = [](float value) { return std::isfinite(value); };
   if (!std::ranges::all_of(to_f32(matrix.values), is_finite)) {
     throw Error(Fault::kUnsupported,
-                "profile portable multiplies values by 0 and 1, and one of them is not finite");
+                "profile portable multiplies values by 0 and 1, but one of them is not finite");
   }
   const std::vector<std::vector<Strip>> strips = strips_of(matrix);
   if (strips.size() == 1 && strips[0].size() == 1) {

@@ -53,7 +53,8 @@ void expect(NodeWriter& n, std::string_view name, const Wire& wire, const Extent
     fits = !have.constant() || !want.constant() || have == want;
   }
   if (!fits) {
-    n.fail(fmt::format("{} is {}, not {}", name, to_string(*wire.extents), to_string(extents)));
+    n.fail(
+        fmt::format("{} is {}, expected {}", name, to_string(*wire.extents), to_string(extents)));
   }
 }
 
@@ -141,7 +142,8 @@ Direction direction_of(NodeWriter& n, const Cell& cell, int64_t d) {
     result.states.push_back(
         n.step("zero", fmt::format("tract_core_broadcast(0.0, shape = {})", n.spelled(extents)),
                extents, cell.x.dtype));
-    if (cell.x.dtype != DType::kF32) n.fail("without initial state in a type other than f32");
+    if (cell.x.dtype != DType::kF32)
+      n.fail("a missing initial state in a type other than f32 is not supported");
   }
   return result;
 }

@@ -35,12 +35,12 @@ bool is_empty(const NodeWriter& n, size_t input) {
 }
 
 void scale_by(NodeWriter& n, Resizing& r, const std::vector<float>& scales) {
-  if (scales.size() != r.x.extents->size()) n.fail("as many scales as axes are wanted");
+  if (scales.size() != r.x.extents->size()) n.fail("expected one scale per axis");
   for (size_t i = 0; i < scales.size(); ++i) {
     const double scale = scales[i];
     const Dim& extent = (*r.x.extents)[i];
     constexpr double kMaxScale = 1 << 16;
-    if (!(scale > 0 && scale <= kMaxScale)) n.fail(fmt::format("a scale of {}", scale));
+    if (!(scale > 0 && scale <= kMaxScale)) n.fail(fmt::format("a scale is {}", scale));
     r.scales.push_back(scale);
     if (scale == std::floor(scale)) {
       r.extents.push_back(extent * Dim(static_cast<int64_t>(scale)));
@@ -53,7 +53,7 @@ void scale_by(NodeWriter& n, Resizing& r, const std::vector<float>& scales) {
 }
 
 void scale_to(NodeWriter& n, Resizing& r, const Extents& sizes) {
-  if (sizes.size() != r.x.extents->size()) n.fail("as many sizes as axes are wanted");
+  if (sizes.size() != r.x.extents->size()) n.fail("expected one size per axis");
   r.extents = sizes;
   for (size_t i = 0; i < sizes.size(); ++i) {
     const Dim& extent = (*r.x.extents)[i];

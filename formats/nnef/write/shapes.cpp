@@ -14,7 +14,7 @@ std::vector<int64_t> axes_of_ones(NodeWriter& n, const Extents& extents) {
   std::vector<int64_t> axes;
   for (size_t i = 0; i < extents.size(); ++i) {
     if (!extents[i].constant())
-      n.fail("without axes over a free dimension: bind it (--input-shape)");
+      n.fail("axes are missing and a dimension is free: bind it (--input-shape)");
     if (extents[i].is(1)) axes.push_back(static_cast<int64_t>(i));
   }
   return axes;
@@ -37,10 +37,9 @@ std::string reshape_target(NodeWriter& n, const Extents& from, const Extents& to
     }
   }
   if (inferred > 1) {
-    n.fail(
-        fmt::format("from {} to {} is no reshape that NNEF can say: bind free dimensions "
-                    "(--input-shape)",
-                    to_string(from), to_string(to)));
+    n.fail(fmt::format(
+        "NNEF cannot express a reshape from {} to {}: bind free dimensions (--input-shape)",
+        to_string(from), to_string(to)));
   }
   return list(target);
 }
@@ -116,11 +115,10 @@ void want_equal(NodeWriter& n, const Extents& a, const Extents& b, size_t axis) 
   for (size_t i = 0; i < a.size(); ++i) {
     if (i == axis || equal(a[i], b[i]) == true) continue;
     if (a[i].constant() && b[i].constant()) {
-      n.fail(fmt::format("inputs {} and {} do not go together", to_string(a), to_string(b)));
+      n.fail(fmt::format("inputs {} and {} do not match", to_string(a), to_string(b)));
     }
     n.fail(
-        fmt::format("inputs {} and {} are not known to go together: bind free dimensions "
-                    "(--input-shape)",
+        fmt::format("inputs {} and {} are not known to match: bind free dimensions (--input-shape)",
                     to_string(a), to_string(b)));
   }
 }
@@ -148,7 +146,7 @@ void spell_transpose(NodeWriter& n) {
   if (!named) perm.assign(in_order.rbegin(), in_order.rend());
   std::vector<int64_t> sorted = perm;
   std::ranges::sort(sorted);
-  if (sorted != in_order) n.fail("perm is no permutation of the input's axes");
+  if (sorted != in_order) n.fail("perm is not a permutation of the input's axes");
   n.set(0, n.text.transpose(x, perm, n.id()));
 }
 
@@ -246,17 +244,17 @@ void spell_split(NodeWriter& n) {
     const int64_t size = (*extent + count - 1) / count;
     for (int64_t i = 0; i < count; ++i) sizes.push_back(std::min(size, *extent - i * size));
   }
-  if (static_cast<int64_t>(sizes.size()) != count) n.fail("as many sizes as outputs are wanted");
+  if (static_cast<int64_t>(sizes.size()) != count) n.fail("expected one size per output");
   int64_t begin = 0;
   for (size_t i = 0; i < sizes.size(); ++i) {
-    if (sizes[i] < 1 || begin + sizes[i] > *extent) n.fail("its parts do not fit the input");
+    if (sizes[i] < 1 || begin + sizes[i] > *extent) n.fail("its parts do not match the input");
     if (n.wants(i)) n.set(i, n.text.slice(x, axis, begin, begin + sizes[i], n.id(i)));
     begin += sizes[i];
   }
 }
 
 void spell_concat(NodeWriter& n) {
-  if (n.inputs() == 0) n.fail("it has no inputs");
+  if (n.inputs() == 0) n.fail("there are no inputs");
   std::vector<std::string> ids;
   std::optional<Extents> extents = n.wire(0).extents;
   const DType dtype = n.dtype(0);
@@ -358,7 +356,7 @@ void spell_expand(NodeWriter& n) {
 void spell_tile(NodeWriter& n) {
   const Wire x = n.ranked(0);
   const Extents repeats = n.extents(1);
-  if (repeats.size() != x.extents->size()) n.fail("as many repeats as axes are wanted");
+  if (repeats.size() != x.extents->size()) n.fail("expected one repeat per axis");
   Extents extents = *x.extents;
   for (size_t i = 0; i < repeats.size(); ++i) {
     const std::optional<int64_t> times = repeats[i].constant();

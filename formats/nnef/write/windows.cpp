@@ -168,7 +168,7 @@ Transposed transposed_of(NodeWriter& n, const Extents& extents, std::vector<int6
   if (mode == "NOTSET" && shape.empty()) pads = ints_attribute(n.node, "pads", pads);
   if (pads.size() != 2 * axes || t.more.size() != axes ||
       (!shape.empty() && shape.size() != axes)) {
-    n.fail("pads, output_padding or output_shape have a wrong number of values");
+    n.fail("pads, output_padding or output_shape has the wrong number of values");
   }
   for (size_t i = 0; i < axes; ++i) {
     const Dim& extent = extents[i + 2];

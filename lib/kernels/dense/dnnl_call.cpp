@@ -77,7 +77,7 @@ dnnl::memory reordered(const dnnl::memory& from, const dnnl::memory::desc& desc)
 }
 
 void throw_dnnl_error(const char* what, const dnnl::error& error) {
-  throw Error(Fault::kUnsupported, fmt::format("{}: oneDNN refuses it: {}", what, error.what()));
+  throw Error(Fault::kUnsupported, fmt::format("{}: oneDNN rejects it: {}", what, error.what()));
 }
 
 }  // namespace espalier

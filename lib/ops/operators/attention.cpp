@@ -18,7 +18,7 @@ struct Heads {
 
   Heads(const RunContext& run, size_t input) : data(f32_of(run, input)) {
     const Dims& dims = run.input(input).dims;
-    if (dims.rank() != 4) fail("input {} is {}, wanted 4 axes", input, to_string(dims));
+    if (dims.rank() != 4) fail("input {} is {}, expected 4 axes", input, to_string(dims));
     batch = static_cast<size_t>(dims[0]);
     places = static_cast<size_t>(dims[1]);
     heads = static_cast<size_t>(dims[2]);
@@ -47,7 +47,7 @@ struct Problem {
 
   Problem(const RunContext& run, float scale) : q(run, 0), k(run, 1), v(run, 2), alpha(scale) {
     if (q.features != k.features || k.places != v.places) {
-      fail("{}, {} and {} do not fit each other", to_string(run.input(0).dims),
+      fail("{}, {} and {} do not match each other", to_string(run.input(0).dims),
            to_string(run.input(1).dims), to_string(run.input(2).dims));
     }
     Dims scores = broadcast(q.dims(), k.dims());
@@ -57,7 +57,7 @@ struct Problem {
       mask.data = f32_of(run, 3);
       scores = broadcast(scores, run.input(3).dims);
       if (scores.rank() != 4 || static_cast<size_t>(scores[3]) != k.places) {
-        fail("a mask {} for {} places", to_string(run.input(3).dims), k.places);
+        fail("a mask of shape {} for {} positions", to_string(run.input(3).dims), k.places);
       }
       mask.stride = broadcast_strides(run.input(3).dims, scores);
     }

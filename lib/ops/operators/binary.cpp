@@ -98,7 +98,8 @@ void apply(const TensorView& a, const TensorView& b, const TensorView& y, Thread
 
 void same_type(const TensorView& a, const TensorView& b) {
   if (a.dtype != b.dtype) {
-    fail("inputs are of types {} and {}, wanted the same", name_of(a.dtype), name_of(b.dtype));
+    fail("inputs are of types {} and {}, expected the same type", name_of(a.dtype),
+         name_of(b.dtype));
   }
 }
 

@@ -78,7 +78,7 @@ struct SmallOptions {
     } else if (mode == "nearest") {
       rounding = PowerRounding::kNearest;
     } else if (mode != "up") {
-      fail("round_mode is {}, wanted up, down or nearest", printable(mode));
+      fail("round_mode is {}, expected up, down or nearest", printable(mode));
     }
   }
 };

@@ -53,7 +53,7 @@ struct Attributes {
     for (size_t i = 0; i < axes; ++i) {
       if (!window.kernel.empty() &&
           (window.kernel.size() != axes || window.kernel[i] != w[2 + i])) {
-        fail("kernel_shape is not that of the weight {}", to_string(w));
+        fail("kernel_shape does not match the weight {}", to_string(w));
       }
       // Over an image that is as long as the window at least once.
       constexpr size_t kAnyExtent = size_t{1} << 50;

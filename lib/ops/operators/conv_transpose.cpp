@@ -40,7 +40,7 @@ struct Attributes {
       // output_shape may be the whole shape.
       const size_t skip = values.size() == count + 2 ? 2 : 0;
       if (values.size() != count + skip || values[skip + i] < 0 || values[skip + i] > 1 << 24) {
-        fail("{} does not fit {} axes", name, count);
+        fail("{} does not match {} axes", name, count);
       }
       return values[skip + i];
     };
@@ -59,7 +59,7 @@ struct Attributes {
       result.output = static_cast<size_t>(wanted);
     } else {
       const int64_t output = full - static_cast<int64_t>(w.pad_begin + w.pad_end);
-      if (output < 0) fail("pads leave nothing of {} places", full);
+      if (output < 0) fail("pads remove all of {} positions", full);
       result.output = static_cast<size_t>(output);
     }
     return result;

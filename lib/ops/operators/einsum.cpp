@@ -32,7 +32,7 @@ Labels parse_term(const std::string& term) {
       labels.push_back(kEllipsis);
       i += 2;
     } else {
-      fail("the equation has \"{}\" where a letter or one \"...\" was wanted",
+      fail("the equation has \"{}\", expected a letter or one \"...\"",
            printable(term.substr(i, 1)));
     }
   }
@@ -114,7 +114,7 @@ Labels output_labels(const Equation& equation, const std::vector<Labels>& inputs
     return result;
   }
   const bool open = std::ranges::count(*equation.output, kEllipsis) != 0;
-  if (!open && unnamed != 0) fail("the equation's output leaves out \"...\"");
+  if (!open && unnamed != 0) fail("the equation's output omits \"...\"");
   result = spread(*equation.output, equation.output->size() - (open ? 1 : 0) + unnamed);
   for (const Label label : result) {
     if (uses[label] == 0 || std::ranges::count(result, label) != 1) {

@@ -29,7 +29,7 @@ const float* peepholes(const RunContext& run, const RecurrentExtents& e, size_t 
   if (!run.has_input(7)) return nullptr;
   const Dims wanted{static_cast<int64_t>(e.directions), static_cast<int64_t>(3 * e.hidden)};
   if (!(run.input(7).dims == wanted)) {
-    fail("P is {}, wanted {}", to_string(run.input(7).dims), to_string(wanted));
+    fail("P is {}, expected {}", to_string(run.input(7).dims), to_string(wanted));
   }
   return f32_of(run, 7) + direction * 3 * e.hidden;
 }

@@ -156,7 +156,7 @@ constinit const Operator fused_matmul_operator{
     .takes_packed = takes_packed,
     .prepare =
         [](const PrepareContext& context) {
-          if (!folds(context, 1)) unsupported("a fused product wants a constant weight");
+          if (!folds(context, 1)) unsupported("a fused product requires a constant weight");
           return with_epilogue(prepare_right(context), context.node);
         },
     .domain = kFusedDomain};

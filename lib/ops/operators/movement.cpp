@@ -208,7 +208,7 @@ Run prepare_trilu(const PrepareContext& context) {
   return [upper = int_attribute(context.node, "upper", 1) != 0](RunContext& run) {
     const TensorView& x = run.input(0);
     const size_t rank = x.dims.rank();
-    if (rank < 2) fail("shape is {}, wanted two axes", to_string(x.dims));
+    if (rank < 2) fail("shape is {}, expected two axes", to_string(x.dims));
     const auto k = run.has_input(1) ? static_cast<int64_t>(scalar_of(run.input(1))) : 0;
     const TensorView y = run.output(0, x.dtype, x.dims);
     const int64_t rows = x.dims[rank - 2], columns = x.dims[rank - 1];
@@ -236,7 +236,7 @@ Run prepare_depth_to_space(const PrepareContext& context) {
   return [block, columns_first](RunContext& run) {
     const TensorView& x = run.input(0);
     if (x.dims.rank() != 4 || block > 1 << 20 || x.dims[1] % (block * block) != 0) {
-      fail("shape {} does not divide by blocksize {}", to_string(x.dims), block);
+      fail("shape {} is not divisible by blocksize {}", to_string(x.dims), block);
     }
     const int64_t n = x.dims[0], c = x.dims[1] / (block * block), h = x.dims[2], w = x.dims[3];
     const TensorView y = run.output(0, x.dtype, {n, c, h * block, w * block});
@@ -257,7 +257,7 @@ Run prepare_space_to_depth(const PrepareContext& context) {
   return [block, columns_first](RunContext& run) {
     const TensorView& x = run.input(0);
     if (x.dims.rank() != 4 || block > 1 << 20 || x.dims[2] % block != 0 || x.dims[3] % block != 0) {
-      fail("shape {} does not divide by blocksize {}", to_string(x.dims), block);
+      fail("shape {} is not divisible by blocksize {}", to_string(x.dims), block);
     }
     const int64_t n = x.dims[0], c = x.dims[1], h = x.dims[2] / block, w = x.dims[3] / block;
     const TensorView y = run.output(0, x.dtype, {n, c * block * block, h, w});

@@ -89,7 +89,7 @@ Moments fast_moments(std::span<const float> x, float epsilon) {
 Run prepare_instance(const PrepareContext& context) {
   return [epsilon = epsilon_of(context)](RunContext& run) {
     const Dims& x = run.input(0).dims;
-    if (x.rank() < 3) fail("shape is {}, wanted [N, C, ...]", to_string(x));
+    if (x.rank() < 3) fail("shape is {}, expected [N, C, ...]", to_string(x));
     const size_t channels = static_cast<size_t>(x[1]), places = x.product(2, x.rank());
     check_channels(run, 1, channels);
     check_channels(run, 2, channels);
@@ -148,7 +148,7 @@ const float* per_element(RunContext& run, size_t input, const Dims& normalised) 
   const size_t count = normalised.count();
   if (run.input(input).count() == count) return given;
   if (!(broadcast(dims, normalised) == normalised)) {
-    fail("input {} is {}, wanted {}", input, to_string(dims), to_string(normalised));
+    fail("input {} is {}, expected {}", input, to_string(dims), to_string(normalised));
   }
   float* full = run.scratch_f32(count);
   copy_strided(sizeof(float), normalised, reinterpret_cast<const std::byte*>(given),
@@ -240,7 +240,7 @@ Run prepare_rms(const PrepareContext& context) {
 
 Run prepare_lp(const PrepareContext& context) {
   const int64_t p = int_attribute(context.node, "p", 2);
-  if (p != 1 && p != 2) fail("p is {}, wanted 1 or 2", p);
+  if (p != 1 && p != 2) fail("p is {}, expected 1 or 2", p);
   return [axis_attribute = int_attribute(context.node, "axis", -1), p](RunContext& run) {
     const Dims& x = run.input(0).dims;
     const size_t axis = axis_of(axis_attribute, x.rank());
@@ -270,7 +270,7 @@ Run prepare_lrn(const PrepareContext& context) {
   if (size < 1) fail("size is {}", size);
   return [alpha, beta, bias, size](RunContext& run) {
     const Dims& x = run.input(0).dims;
-    if (x.rank() < 3) fail("shape is {}, wanted [N, C, ...]", to_string(x));
+    if (x.rank() < 3) fail("shape is {}, expected [N, C, ...]", to_string(x));
     const auto channels = x[1];
     const size_t places = x.product(2, x.rank());
     const float* from = f32_of(run, 0);

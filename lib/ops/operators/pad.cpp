@@ -130,7 +130,8 @@ Run prepare_pad(const PrepareContext& context) {
       if (!sane || x.dims[i] + begin + end < 0) {
         fail("pads {} and {} of an axis {} long", begin, end, x.dims[i]);
       }
-      if (mode != Mode::kConstant && x.dims[i] == 0 && begin + end > 0) fail("nothing to repeat");
+      if (mode != Mode::kConstant && x.dims[i] == 0 && begin + end > 0)
+        fail("there is no element to repeat");
       if (begin != 0 || end != 0) same = false;
       dims.push_back(x.dims[i] + begin + end);
     }

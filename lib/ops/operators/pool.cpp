@@ -310,7 +310,7 @@ Run prepare_average(const PrepareContext& context) {
 class Norm {
  public:
   explicit Norm(const PrepareContext& context) : p_(int_attribute(context.node, "p", 2)) {
-    if (p_ < 1) fail("p is {}, wanted 1 or more", p_);
+    if (p_ < 1) fail("p is {}, expected 1 or more", p_);
   }
   double term(float x) const {
     const double magnitude = std::fabs(static_cast<double>(x));
@@ -358,7 +358,7 @@ Run prepare_norm(const PrepareContext& context) {
 template <typename Reduce>
 void reduce_planes(RunContext& run, const Reduce& reduce) {
   const Dims& x = run.input(0).dims;
-  if (x.rank() < 2) fail("shape is {}, wanted [N, C, ...]", to_string(x));
+  if (x.rank() < 2) fail("shape is {}, expected [N, C, ...]", to_string(x));
   const size_t planes = x.product(0, 2), places = x.product(2, x.rank());
   Dims dims{x[0], x[1]};
   for (size_t i = 2; i < x.rank(); ++i) dims.push_back(1);

@@ -44,7 +44,7 @@ Grain grain_of(const Dims& x, const Dims& scale, int64_t axis_attribute, int64_t
   Dims wanted = x;
   wanted[axis] = static_cast<int64_t>(ceil_div(grain.extent, grain.block));
   if (!(scale == wanted)) {
-    fail("scales of shape {}, blocks of {} want {}", to_string(scale), block_size,
+    fail("scales have shape {}, blocks of {} need {}", to_string(scale), block_size,
          to_string(wanted));
   }
   grain.place_step = grain.inner;

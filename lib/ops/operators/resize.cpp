@@ -299,12 +299,12 @@ constexpr double kFarthest = 0x1p40;
 
 void set_crops(Target& target, const Dims& axes, std::span<const float> roi) {
   if (roi.size() != 2 * axes.rank()) {
-    fail("roi has {} numbers, wanted {}", roi.size(), 2 * axes.rank());
+    fail("roi has {} numbers, expected {}", roi.size(), 2 * axes.rank());
   }
   for (size_t i = 0; i < axes.rank(); ++i) {
     const Crop crop{roi[i], roi[axes.rank() + i]};
     if (!(std::fabs(crop.start) < kFarthest && std::fabs(crop.end) < kFarthest)) {
-      fail("roi holds {} to {}", crop.start, crop.end);
+      fail("roi contains {} to {}", crop.start, crop.end);
     }
     target.crop[axis_of(axes[i], target.dims.rank())] = crop;
   }
@@ -324,7 +324,7 @@ void resize(RunContext& run, const Attributes& attributes, const Target& target)
   if (axes.empty()) return run.alias(0, 0, x);
   // onnx's reference measures by the extent before it is rounded, onnxruntime and PyTorch after it.
   if (target.fractional && (attributes.coordinates == "align_corners" || attributes.crops())) {
-    unsupported("{} with scales that give no whole extent is not supported",
+    unsupported("{} with scales that give a fractional extent is not supported",
                 attributes.coordinates);
   }
   const float* from = f32_of(run, 0);

@@ -11,18 +11,18 @@ Run prepare(const PrepareContext& context) {
   const int64_t batch_axis = int_attribute(context.node, "batch_axis", 1);
   const int64_t time_axis = int_attribute(context.node, "time_axis", 0);
   if (batch_axis < 0 || batch_axis > 1 || time_axis != 1 - batch_axis) {
-    fail("batch_axis is {} and time_axis {}, wanted 0 and 1 or 1 and 0", batch_axis, time_axis);
+    fail("batch_axis is {} and time_axis {}, expected 0 and 1 or 1 and 0", batch_axis, time_axis);
   }
   return [time_first = time_axis == 0](RunContext& run) {
     const TensorView& x = run.input(0);
-    if (x.dims.rank() < 2) fail("shape is {}, wanted two axes and more", to_string(x.dims));
+    if (x.dims.rank() < 2) fail("shape is {}, expected two axes or more", to_string(x.dims));
     const auto first = static_cast<size_t>(x.dims[0]), second = static_cast<size_t>(x.dims[1]);
     const size_t steps = time_first ? first : second, batch = time_first ? second : first;
     const std::vector<int64_t> lengths = long_ints_of(run.input(1));
     if (lengths.size() != batch) fail("{} lengths for {} sequences", lengths.size(), batch);
     for (const int64_t length : lengths) {
       if (length < 0 || static_cast<size_t>(length) > steps) {
-        fail("a length is {}, wanted 0 to {}", length, steps);
+        fail("a length is {}, expected 0 to {}", length, steps);
       }
     }
     const TensorView y = run.output(0, x.dtype, x.dims);

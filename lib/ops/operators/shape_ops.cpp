@@ -17,13 +17,13 @@ bool drops(const RunContext& context) {
   if (!context.has_input(2)) return false;
   const TensorView& training = context.input(2);
   if (training.dtype != DType::kBool || training.count() != 1) {
-    fail("training_mode is {} {}, wanted one bool", name_of(training.dtype),
+    fail("training_mode is {} {}, expected one bool", name_of(training.dtype),
          to_string(training.dims));
   }
   if (*training.data<uint8_t>() == 0) return false;
   if (!context.has_input(1)) return true;  // a ratio of 0.5
   const TensorView& ratio = context.input(1);
-  if (ratio.count() != 1) fail("ratio has shape {}, wanted one number", to_string(ratio.dims));
+  if (ratio.count() != 1) fail("ratio has shape {}, expected one number", to_string(ratio.dims));
   return ratio.dtype == DType::kF16 || ratio.dtype == DType::kBF16
              ? (*ratio.data<uint16_t>() & 0x7FFF) != 0
              : scalar_of(ratio) != 0;
@@ -69,11 +69,11 @@ Dims reshaped(const Dims& from, const Dims& wanted, bool allow_zero) {
   const size_t count = from.count(), rest = checked_count(result);
   if (open != SIZE_MAX) {
     if (rest == 0 || count % rest != 0) {
-      fail("{} cannot become {}", to_string(from), to_string(wanted));
+      fail("shape {} cannot be reshaped to {}", to_string(from), to_string(wanted));
     }
     result[open] = static_cast<int64_t>(count / rest);
   } else if (count != rest) {
-    fail("{} cannot become {}", to_string(from), to_string(wanted));
+    fail("shape {} cannot be reshaped to {}", to_string(from), to_string(wanted));
   }
   return result;
 }
@@ -92,7 +92,7 @@ Run prepare_flatten(const PrepareContext& context) {
   return [axis = int_attribute(context.node, "axis", 1)](RunContext& run) {
     const Dims& dims = run.input(0).dims;
     const auto rank = static_cast<int64_t>(dims.rank());
-    if (axis < -rank || axis > rank) fail("axis is {}, wanted {} to {}", axis, -rank, rank);
+    if (axis < -rank || axis > rank) fail("axis is {}, expected {} to {}", axis, -rank, rank);
     const auto split = static_cast<size_t>(axis < 0 ? axis + rank : axis);
     run.alias(0, 0,
               {static_cast<int64_t>(dims.product(0, split)),
@@ -121,7 +121,7 @@ Run prepare_unsqueeze(const PrepareContext& context) {
     const std::optional<Dims> named = axes.get(run);
     if (!named) fail("the axes are missing");
     const size_t rank = dims.rank() + named->rank();
-    if (rank > Dims::kMaxRank) unsupported("{} axes, at most {}", rank, Dims::kMaxRank);
+    if (rank > Dims::kMaxRank) unsupported("{} axes, expected at most {}", rank, Dims::kMaxRank);
     const uint64_t mask = axes_mask(*named, rank);
     Dims result;
     for (size_t i = 0, next = 0; i < rank; ++i) {

@@ -49,7 +49,7 @@ void pick(const T* from, T* values, int64_t* places, const Lines& lines, size_t 
 int64_t wanted(const RunContext& run, const std::optional<int64_t>& attribute) {
   if (attribute) return *attribute;
   const Dims values = ints_of(run.input(1));
-  if (values.rank() != 1) fail("k has {} values, wanted one", values.rank());
+  if (values.rank() != 1) fail("k has {} values, expected one", values.rank());
   return values[0];
 }
 
@@ -65,7 +65,7 @@ Run prepare(const PrepareContext& context) {
     const TensorView& x = run.input(0);
     const size_t rank = x.dims.rank(), axis = axis_of(axis_attribute, rank);
     const int64_t k = wanted(run, fixed);
-    if (k < 0 || k > x.dims[axis]) fail("k is {}, the axis {} long", k, x.dims[axis]);
+    if (k < 0 || k > x.dims[axis]) fail("k is {}, the axis has {} elements", k, x.dims[axis]);
     const Lines lines{x.dims.product(0, axis), static_cast<size_t>(x.dims[axis]),
                       x.dims.product(axis + 1, rank)};
     Dims dims = x.dims;

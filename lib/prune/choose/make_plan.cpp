@@ -49,12 +49,14 @@ class Moments {
   std::optional<LayerMoments> of(LayerPlan& plan, size_t index) {
     if (!find_criterion(plan.method)->needs_moments) return std::nullopt;
     if (statistics_ == nullptr) {
-      throw Error(Fault::kUsage, fmt::format("method {} wants calibration data", plan.method));
+      throw Error(Fault::kUsage, fmt::format("method {} requires calibration data", plan.method));
     }
     auto moments = layer_moments(model_, plan.layer, *statistics_, centred_[index]);
     if (!moments) {
-      warn(fmt::format("weight {}: no statistics of its inputs: chosen by l2, not by {}",
-                       plan.layer.weight, plan.method));
+      warn(
+          fmt::format("weight {}: the statistics do not cover its inputs, so blocks are chosen by "
+                      "l2 instead of {}",
+                      plan.layer.weight, plan.method));
       plan.method = "l2";
     } else {
       look_at_samples(plan, *moments);
@@ -66,8 +68,9 @@ class Moments {
   void look_at_samples(const LayerPlan& plan, const LayerMoments& moments) {
     for (const MomentGroup& group : moments.groups) {
       if (warned_ || group.samples >= plan.layer.fold.cols) continue;
-      warn(fmt::format("weight {}: {} samples for {} inputs: more calibration data would serve it",
-                       plan.layer.weight, group.samples, plan.layer.fold.cols));
+      warn(fmt::format(
+          "weight {}: {} samples for {} inputs: more calibration data would improve the result",
+          plan.layer.weight, group.samples, plan.layer.fold.cols));
       warned_ = true;
     }
   }
@@ -143,7 +146,8 @@ class NanWarning {
     const std::vector<float> values =
         to_f32(weight.is_sparse() ? weight.sparse().values : weight.dense());
     if (std::ranges::none_of(values, [](float v) { return std::isnan(v); })) return;
-    warn(fmt::format("weight {} holds NaN: the blocks that hold it are kept", plan.layer.weight));
+    warn(fmt::format("weight {} contains NaN: the blocks that contain it are kept",
+                     plan.layer.weight));
     warned_ = true;
   }
 

@@ -80,7 +80,7 @@ BlockMask in_largest_blocks(const Tensor& mask, const Fold& fold, BlockShape fir
 
 void check_mask(const std::string& name, const Tensor& mask, const Shape& shape) {
   if (mask.dtype() != DType::kBool) {
-    throw Error(Fault::kFormat, fmt::format("mask {} is of type {}, wanted: bool", printable(name),
+    throw Error(Fault::kFormat, fmt::format("mask {} is of type {}, expected bool", printable(name),
                                             name_of(mask.dtype())));
   }
   if (mask.shape() != shape) {
@@ -152,7 +152,7 @@ PrunePlan plan_from_masks(const Model& model, const PruneOptions& options,
     if (mask != masks.end()) check_mask(mask->first, mask->second, layers[i].shape);
     std::string& left_out = layer.layer.left_out;
     if (mask == masks.end()) {
-      if (left_out.empty()) left_out = "no mask for it";
+      if (left_out.empty()) left_out = "has no mask";
     } else if (!left_out.empty()) {
       if (possible[i].left_out.empty() || all_kept(mask->second)) continue;
       throw Error(Fault::kUnsupported, fmt::format("mask {}: the weight cannot be pruned: {}",

@@ -36,7 +36,7 @@ bool parse_whole(std::string_view text, T& value) {
 double parse_share(std::string_view key, std::string_view text) {
   double share = 0;
   if (!parse_whole(text, share) || !(share >= 0 && share <= 1))
-    usage(fmt::format("{} is \"{}\", wanted: a number from 0 to 1", key, printable(text)));
+    usage(fmt::format("{} is \"{}\", expected a number from 0 to 1", key, printable(text)));
   return share;
 }
 
@@ -55,7 +55,7 @@ void set_option(LayerOptions& options, std::string_view key, std::string_view va
       options.gate_density.push_back(parse_share(key, gate));
   } else {
     usage(fmt::format(
-        "key \"{}\" is unknown, wanted: block, sparsity, method, nm, gate-density or skip",
+        "key \"{}\" is unknown, expected block, sparsity, method, nm, gate-density or skip",
         printable(key)));
   }
 }
@@ -67,7 +67,7 @@ LayerOptions parse_layer_options(std::string_view text) {
     if (piece == "skip") {
       options.skip = true;
     } else if (equals == std::string_view::npos) {
-      usage(fmt::format("\"{}\", wanted: key=value or skip", printable(piece)));
+      usage(fmt::format("found \"{}\", expected key=value or skip", printable(piece)));
     } else {
       set_option(options, piece.substr(0, equals), piece.substr(equals + 1));
     }
@@ -92,18 +92,18 @@ size_t split_place(std::string_view text) {
 
 void check_share(std::string_view key, double share) {
   if (!(share >= 0 && share <= 1))
-    usage(fmt::format("{} is {}, wanted: a number from 0 to 1", key, share));
+    usage(fmt::format("{} is {}, expected a number from 0 to 1", key, share));
 }
 
 void check_block(BlockShape block) {
   constexpr uint32_t kMost = limits::block_extent;
   if (block.rows < 1 || block.cols < 1 || block.rows > kMost || block.cols > kMost)
-    usage(fmt::format("block is {}, wanted: extents from 1 to {}", to_string(block), kMost));
+    usage(fmt::format("block is {}, expected extents from 1 to {}", to_string(block), kMost));
 }
 
 void check_nm(NofM nm) {
   if (nm.keep < 1 || nm.keep > nm.of || nm.of > kMaxGroup) {
-    usage(fmt::format("nm is {}, wanted: N:M with 1 <= N <= M <= {}", to_string(nm), kMaxGroup));
+    usage(fmt::format("nm is {}, expected N:M with 1 <= N <= M <= {}", to_string(nm), kMaxGroup));
   }
 }
 
@@ -114,7 +114,7 @@ void check_method(std::string_view method) {
     if (!names.empty()) names += ", ";
     names += criterion->name;
   }
-  usage(fmt::format("method is \"{}\", wanted: one of {}", printable(method), names));
+  usage(fmt::format("method is \"{}\", expected one of {}", printable(method), names));
 }
 
 }  // namespace
@@ -128,7 +128,7 @@ NofM parse_nm(std::string_view text) {
                       parse_whole(text.substr(0, colon), nm.keep) &&
                       parse_whole(text.substr(colon + 1), nm.of);
   if (!parsed || nm.keep < 1 || nm.keep > nm.of || nm.of > kMaxGroup) {
-    usage(fmt::format("nm is \"{}\", wanted: N:M with 1 <= N <= M <= {}", printable(text),
+    usage(fmt::format("nm is \"{}\", expected N:M with 1 <= N <= M <= {}", printable(text),
                       kMaxGroup));
   }
   return nm;
@@ -141,7 +141,7 @@ PruneTarget parse_max_drop(std::string_view text) {
       std::from_chars(number.data(), number.data() + number.size(), target.value);
   const bool whole = fault == std::errc() && end == number.data() + number.size();
   if (!whole || !(target.value >= 0) || !std::isfinite(target.value)) {
-    usage(fmt::format("max-drop is \"{}\", wanted: a number, 0 or more, or a share as in 1%",
+    usage(fmt::format("max-drop is \"{}\", expected a number, 0 or more, or a share as in 1%",
                       printable(text)));
   }
   if (target.share) target.value /= 100;
@@ -167,7 +167,7 @@ Schedule parse_schedule(std::string_view text) {
     }
   }
   if (!good || schedule.steps < 1 || schedule.steps > limits::schedule_steps) {
-    usage(fmt::format("schedule is \"{}\", wanted: cubic:start=S,steps=N with N from 1 to 1000000",
+    usage(fmt::format("schedule is \"{}\", expected cubic:start=S,steps=N with N from 1 to 1000000",
                       printable(text)));
   }
   return schedule;
@@ -186,7 +186,7 @@ double scheduled_sparsity(const Schedule& schedule, double sparsity, uint64_t st
 LayerRule parse_layer_rule(std::string_view text) {
   try {
     const size_t colon = split_place(text);
-    if (colon == std::string_view::npos) usage("wanted: REGEX:key=value,...");
+    if (colon == std::string_view::npos) usage("expected REGEX:key=value,...");
     LayerRule rule{std::string(text.substr(0, colon)), parse_layer_options(text.substr(colon + 1))};
     check_options(rule.options);
     NamePattern{rule.pattern};
@@ -216,12 +216,13 @@ void check_options(const PruneOptions& options) {
   if (!options.method.empty()) check_method(options.method);
   constexpr std::array<std::string_view, 3> kScopes{"layer", "global", "sensitivity"};
   if (!options.scope.empty() && std::ranges::count(kScopes, options.scope) == 0) {
-    usage(fmt::format("scope is \"{}\", wanted: layer, global or sensitivity",
+    usage(fmt::format("scope is \"{}\", expected layer, global or sensitivity",
                       printable(options.scope)));
   }
   constexpr auto kValues = std::to_array<std::string_view>({"", "f32", "f16", "bf16", "i8"});
   if (std::ranges::find(kValues, options.values) == kValues.end())
-    usage(fmt::format("values is \"{}\", wanted: f32, f16, bf16 or i8", printable(options.values)));
+    usage(
+        fmt::format("values is \"{}\", expected f32, f16, bf16 or i8", printable(options.values)));
   if (options.target && options.nm)
     usage("a target sets the sparsity, and so does nm: they exclude each other");
   for (const LayerRule& rule : options.rules) {

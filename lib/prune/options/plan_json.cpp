@@ -35,7 +35,7 @@ Json parse_strictly(std::string_view text) {
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
     if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
-      refuse(fmt::format("key \"{}\" is there twice", printable(value.get<std::string>())));
+      refuse(fmt::format("duplicate key \"{}\"", printable(value.get<std::string>())));
     return true;
   };
   try {
@@ -57,7 +57,7 @@ const char* kind_of(const Json& value) { return value.type_name(); }
 [[noreturn]] void wrong(const std::string& key, const Json& value, std::string_view wanted) {
   const std::string text =
       value.is_structured() || value.is_null() ? kind_of(value) : printable(value.dump(), 60);
-  refuse(fmt::format("\"{}\" is {}, wanted: {}", printable(key), text, wanted));
+  refuse(fmt::format("\"{}\" is {}, expected {}", printable(key), text, wanted));
 }
 
 PruneTarget read_target(const std::string& key, const Json& value, PruneTarget::Kind kind) {
@@ -80,7 +80,7 @@ double read_share(const std::string& key, const Json& value) {
 
 uint64_t read_count(const std::string& key, const Json& value) {
   if (value.is_number_unsigned()) return value.get<uint64_t>();
-  wrong(key, value, "a whole number, 0 or more");
+  wrong(key, value, "an integer, 0 or more");
 }
 
 bool read_bool(const std::string& key, const Json& value) {
@@ -283,7 +283,7 @@ PruneOptions read_recipe(std::string_view text) { return read_recipe(text, Prune
 PruneOptions read_recipe(std::string_view text, const PruneOptions& base) {
   const Json json = parse_strictly(text);
   if (!json.is_object())
-    refuse(fmt::format("the top level is {}, wanted: an object", kind_of(json)));
+    refuse(fmt::format("the top level is {}, expected an object", kind_of(json)));
   PruneOptions options = base;
   try {
     for (const auto& [key, value] : json.items()) read_key(key, value, options);

@@ -58,8 +58,9 @@ MomentGroup group_of(const InputMoments& input, bool centred) {
 
 void check_fit(const Model& model, const Layer& layer, const LayerStatistics& found) {
   if (found.fingerprint != fingerprint_of(weight_of(model, layer))) {
-    throw Error(Fault::kFormat, fmt::format("statistics of weight {} were made with another model",
-                                            printable(layer.weight)));
+    throw Error(Fault::kFormat,
+                fmt::format("statistics of weight {} were collected with another model",
+                            printable(layer.weight)));
   }
   for (const InputMoments& input : found.inputs) {
     if (input.mean.count() == layer.fold.cols && input.first_part < layer.fold.parts) continue;

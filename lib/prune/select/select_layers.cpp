@@ -42,10 +42,10 @@ const WeightReading* first_prunable(const WeightUse& use) {
 // The reader that would not stand pruning by the first reader's fold: one that multiplies by
 // another matrix, or that uses the elements in another way.
 std::string conflict(const WeightUse& use, const Fold& fold) {
-  if (use.is_output) return "is an output of the graph too";
+  if (use.is_output) return "is also an output of the graph";
   for (const WeightReading& reading : use.readings) {
     if (!reading.fold) {
-      return fmt::format("is read by {} ({}) too", full_op_name(*reading.node), reading.label);
+      return fmt::format("is also read by {} ({})", full_op_name(*reading.node), reading.label);
     }
     if (reading.fold != fold) {
       return fmt::format("is read by {} ({}) as another matrix", full_op_name(*reading.node),
@@ -114,7 +114,7 @@ std::optional<Found> found_layer(const WeightUse& use, const SelectOptions& opti
       std::ranges::find_if(use.readings, [&](auto& r) { return is_table(r, *use.weight); });
   if (table == use.readings.end() || fold.count() < options.min_weights) return std::nullopt;
   Found found{make_layer(use, *table->node, table->label, 0, fold), table->node};
-  found.layer.left_out = "a table that Gather reads";
+  found.layer.left_out = "a table read by Gather";
   return found;
 }
 
@@ -129,7 +129,7 @@ class Filter {
   std::string reason(const Found& found) const {
     const Layer& layer = found.layer;
     if (!options_.operators.empty() && std::ranges::count(options_.operators, layer.op) == 0)
-      return fmt::format("operator {} was not asked for", layer.op);
+      return fmt::format("operator {} is not selected", layer.op);
     for (size_t i = 0; i < exclude_.size(); ++i) {
       if (exclude_[i].found_in(layer.weight))
         return fmt::format("excluded by pattern \"{}\"", options_.exclude[i]);
@@ -139,7 +139,7 @@ class Filter {
     if (!options_.depthwise && is_depthwise(*found.node, layer.shape))
       return "a depthwise convolution";
     if (layer.weights() < options_.min_weights) {
-      return fmt::format("too small: {} weights, at least {} wanted", layer.weights(),
+      return fmt::format("too small: {} weights, expected at least {}", layer.weights(),
                          options_.min_weights);
     }
     return {};
@@ -183,7 +183,7 @@ void leave_out_ambiguous(const Graph& graph, std::vector<Found>& found) {
   for_each_graph(graph, [&](const Graph&, const std::string& prefix) { ++graphs[prefix]; });
   for (auto& [layer, node] : found) {
     if (layer.left_out.empty() && graphs[layer.prefix] > 1)
-      layer.left_out = "lies in one of several subgraphs of the same name";
+      layer.left_out = "is in one of several subgraphs with the same name";
   }
 }
 

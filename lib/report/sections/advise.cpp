@@ -19,7 +19,7 @@ void add_times(const AdviseRow& row, std::vector<Cell>& cells) {
 }
 
 Table blocks_table(const AdviseResults& found) {
-  Table table{"blocks", "the whole model, by block", {{"block", "block"}}, {}, {}};
+  Table table{"blocks", "entire model, by block", {{"block", "block"}}, {}, {}};
   for (Column& column : time_columns()) table.columns.push_back(std::move(column));
   for (const AdviseRow& row : found.blocks) {
     std::vector<Cell> cells{row.block};
@@ -74,13 +74,15 @@ void add(const Results& results, Report& report) {
                 100 * *model.break_even, *model.ms_dense / *model.ms_packed_80,
                 *model.ms_dense / *model.ms_packed_90)
           : "not worth pruning for speed: no block is faster at any sparsity");
-  report.notes.emplace_back(found.measured_here ? "Times: whole runs with blocks kept at random, "
-                                                  "lines through 60 % and 90 % zeros. Worth it: at "
-                                                  "least 1.25x at 80 %."
-                                                : "Predicted from the products of the layers "
-                                                  "alone: what else the model does is not in it.");
+  report.notes.emplace_back(
+      found.measured_here
+          ? "Times are of entire runs with blocks kept at random; lines are fitted through 60 % "
+            "and 90 % zeros. Worth pruning means at least 1.25x at 80 %."
+          : "Predicted from the products of the layers alone; the rest of the model is not "
+            "included.");
   if (found.measured_here && found.random_inputs)
-    report.notes.emplace_back("Random inputs: --inputs gives the shapes that matter to you.");
+    report.notes.emplace_back(
+        "Measured on random inputs; --inputs sets the shapes that matter to you.");
 }
 
 }  // namespace

@@ -145,7 +145,7 @@ TEST_CASE("names that could not be read back are not written") {
       CHECK_THROWS_WITH_AS(write(folder / name, {{bad, "x"}}),
                            doctest::Contains("cannot be a name in an archive"), Error);
     CHECK_THROWS_WITH_AS(write(folder / name, {{"a", "x"}, {"./a", "y"}}),
-                         doctest::Contains("a: cannot be a name in an archive: it is taken"),
+                         doctest::Contains("a: cannot be a name in an archive: it is already used"),
                          Error);
   }
 }
@@ -166,16 +166,16 @@ TEST_CASE("folders in a tar are skipped, names are tidied") {
 
 TEST_CASE("members that lead out of the archive are refused by name") {
   CHECK(error_of_tar(tar_member("../evil", '0', "x") + kEnd) ==
-        "../evil: name has a '..', one below the model's folder was wanted");
+        "../evil: name has a '..', expected a path inside the model's folder");
   CHECK(error_of_tar(tar_member("/etc/x", '0', "x") + kEnd).find("/etc/x: name is absolute") == 0);
   CHECK(error_of_tar(tar_member("w", '2', "", "/etc/passwd") + kEnd) ==
-        "w: is a link, a plain file was wanted");
+        "w: is a link, expected a plain file");
   CHECK(error_of_tar(tar_member("v", '0', "x") + tar_member("w", '1', "", "v") + kEnd) ==
-        "w: is a link, a plain file was wanted");
-  CHECK(error_of_tar(tar_member("w", '3', "") + kEnd) == "w: is a device, a plain file was wanted");
-  CHECK(error_of_tar(tar_member("w", '6', "") + kEnd) == "w: is a device, a plain file was wanted");
+        "w: is a link, expected a plain file");
+  CHECK(error_of_tar(tar_member("w", '3', "") + kEnd) == "w: is a device, expected a plain file");
+  CHECK(error_of_tar(tar_member("w", '6', "") + kEnd) == "w: is a device, expected a plain file");
   CHECK(error_of_tar(tar_member("w", '0', "x") + tar_member("./w", '0', "y") + kEnd) ==
-        "./w: is in the archive twice");
+        "./w: duplicate member of the archive");
 }
 
 TEST_CASE("a tar that was cut is refused, wherever it was cut") {

@@ -103,12 +103,12 @@ TEST_CASE("functions that nest too deep or grow without bound are refused") {
   for (int i = 0; i < 70; ++i)
     chain += function("f" + std::to_string(i), "f" + std::to_string(i + 1));
   chain += "<domain: \"local\", opset_import: [\"\" : 17]> f70 (a) => (b) { b = Neg (a) }";
-  CHECK(refused(chain).ends_with("functions nested over 64 deep"));
+  CHECK(refused(chain).ends_with("functions are nested more than 64 levels deep"));
   std::string doubling;
   for (int i = 0; i < 40; ++i)
     doubling += function("f" + std::to_string(i), "f" + std::to_string(i + 1));
   doubling += "<domain: \"local\", opset_import: [\"\" : 17]> f40 (a) => (b) { b = Neg (a) }";
-  CHECK(refused(doubling).ends_with("its functions stand for over 1000000 nodes"));
+  CHECK(refused(doubling).ends_with("its functions expand to more than 1000000 nodes"));
 }
 
 }  // namespace

@@ -58,11 +58,12 @@ TEST_CASE("what is no plain file is refused without being read") {
   CHECK(file_refusal(folder / "folder.onnx").find("is no ONNX and no NNEF model") !=
         std::string::npos);
   write_text(folder / "empty.onnx", "");
-  CHECK(file_refusal(folder / "empty.onnx").ends_with("is no ONNX and no NNEF model: it is empty"));
+  CHECK(file_refusal(folder / "empty.onnx")
+            .ends_with("is neither an ONNX nor an NNEF model: it is empty"));
   // Would take memory and time if it were read.
   write_text(folder / "zeros.onnx", "");
   fs::resize_file(folder / "zeros.onnx", uintmax_t{3} << 30);
-  CHECK(file_refusal(folder / "zeros.onnx").ends_with("it begins with 00 00 00 00"));
+  CHECK(file_refusal(folder / "zeros.onnx").ends_with("it starts with 00 00 00 00"));
 }
 
 TEST_CASE("a model cut anywhere is refused or read, never worse") {

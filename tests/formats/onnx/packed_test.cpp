@@ -332,15 +332,16 @@ TEST_CASE("a call whose parts break a rule is refused, with weight and place") {
   };
   SUBCASE("rows out of order") {
     edit(part(proto, "index"), 0, uint16_t{1});
-    CHECK(refusal(proto).starts_with("packed weight W: block 1 lies in block row 0, after 1"));
+    CHECK(
+        refusal(proto).starts_with("packed weight W: block 1 is in block row 0 after block row 1"));
   }
   SUBCASE("row outside") {
     edit(part(proto, "index"), 0, uint16_t{7});
-    CHECK(refusal(proto) == "packed weight W: block 0 lies in block row 7, the grid has 2");
+    CHECK(refusal(proto) == "packed weight W: block 0 is in block row 7, the grid has 2");
   }
   SUBCASE("column outside") {
     edit(part(proto, "index"), 1, uint16_t{12});
-    CHECK(refusal(proto) == "packed weight W: block 0 lies in block column 12, the grid has 12");
+    CHECK(refusal(proto) == "packed weight W: block 0 is in block column 12, the grid has 12");
   }
   SUBCASE("grid of another weight") {
     edit(part(proto, "grid"), 0, int64_t{3});
@@ -356,7 +357,7 @@ TEST_CASE("a call whose parts break a rule is refused, with weight and place") {
   }
   SUBCASE("values of another type") {
     part(proto, "values").set_data_type(pb::TensorProto::INT32);
-    CHECK(refusal(proto) == "packed weight W: values are i32, f32 was wanted");
+    CHECK(refusal(proto) == "packed weight W: values are i32, expected f32");
   }
 }
 
@@ -379,8 +380,8 @@ TEST_CASE("a scale: one for each output or for all, f32, finite, not below zero"
     scale.set_dims(1, 16);
     set(std::vector<float>(16, 1));
     CHECK(refusal(proto) ==
-          "packed weight W: scale is f32 of shape [1, 16, 1], f32 of shape [1, 32, 1] or [1, 1, 1] "
-          "was wanted");
+          "packed weight W: scale is f32 of shape [1, 16, 1], expected f32 of shape [1, 32, 1] or "
+          "[1, 1, 1]");
   }
   SUBCASE("another type") {
     scale.set_data_type(pb::TensorProto::INT32);

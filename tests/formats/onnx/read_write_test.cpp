@@ -184,7 +184,7 @@ TEST_CASE("what is wrong with a model is said with its place") {
   SUBCASE("opsets") {
     proto.mutable_opset_import(0)->set_version(6);
     // Relu is in opset 6 what it is in 7, Add in the branch is not.
-    CHECK(refusal(proto).starts_with("Add of opset 6 is not supported, of opsets 7 to "));
+    CHECK(refusal(proto).starts_with("Add of opset 6 is not supported, expected opset 7 to "));
     proto.mutable_opset_import(0)->set_version(9999);
     CHECK(refusal(proto).starts_with("opset 9999 is not supported"));
     proto.mutable_opset_import(0)->set_domain("other");
@@ -203,12 +203,12 @@ TEST_CASE("what is wrong with a model is said with its place") {
   SUBCASE("an attribute twice") {
     auto* node = proto.mutable_graph()->mutable_node(1);
     *node->add_attribute() = node->attribute(0);
-    CHECK(refusal(proto) == "node If: attribute then_branch is there twice");
+    CHECK(refusal(proto) == "node If: duplicate attribute then_branch");
   }
   SUBCASE("an attribute without a type") {
     proto.mutable_graph()->mutable_node(1)->mutable_attribute(0)->clear_type();
     CHECK(refusal(proto) ==
-          "node If: attribute then_branch: has no type, or one that onnx does not know");
+          "node If: attribute then_branch: has no type, or one that ONNX does not define");
   }
   SUBCASE("no graph") {
     proto.clear_graph();
@@ -227,8 +227,8 @@ TEST_CASE("an operator that only NNEF has is refused by the writer") {
   } catch (const Error& error) {
     CHECK(error.fault() == Fault::kUnsupported);
     CHECK(std::string(error.what()) ==
-          "node nnef.local_response_normalization (lrn): this NNEF operator has no counterpart in "
-          "ONNX");
+          "node nnef.local_response_normalization (lrn): ONNX has no counterpart of this NNEF "
+          "operator");
   }
 }
 

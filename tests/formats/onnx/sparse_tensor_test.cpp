@@ -131,11 +131,11 @@ TEST_CASE("bad indices are refused with tensor, position and value") {
   CHECK(with({3}, {-1, 3, 8}) ==
         "sparse_initializer W: index 0 is -1, shape [4, 3] has 12 elements");
   CHECK(with({3}, {1, 3, 1}) == "sparse_initializer W: indices 0 and 2 both name element 1");
-  CHECK(with({2}, {1, 3}) == "sparse_initializer W: indices have shape [2], 3 values want [3]");
+  CHECK(with({2}, {1, 3}) == "sparse_initializer W: indices have shape [2], 3 values need [3]");
   CHECK(with({3, 2}, {0, 1, 1, 3, 2, 2}) ==
         "sparse_initializer W: index 1 is 3 on axis 1, shape is [4, 3]");
   CHECK(with({3, 3}, {0, 1, 1, 3, 2, 2, 0, 0, 0}) ==
-        "sparse_initializer W: indices have shape [3, 3], 3 values want [3, 2]");
+        "sparse_initializer W: indices have shape [3, 3], 3 values need [3, 2]");
   bad.mutable_indices()->set_data_type(pb::TensorProto::INT32);
   CHECK(refusal(with_initializer(bad)).starts_with("sparse_initializer W: indices: "));
 }

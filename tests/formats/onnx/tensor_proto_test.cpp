@@ -120,12 +120,12 @@ TEST_CASE("elements of the wrong number, type or place are refused") {
   proto.clear_int32_data();
   CHECK(refusal_of(proto) == "");
   proto.set_raw_data("");
-  CHECK(refusal_of(proto) == "raw_data is empty, u8 of shape [2] was wanted");
+  CHECK(refusal_of(proto) == "raw_data is empty, expected u8 of shape [2]");
   proto.set_data_type(0);
-  CHECK(refusal_of(proto) == "data type 0 is not one of onnx's, 1 to 28");
+  CHECK(refusal_of(proto) == "data type is 0, expected one of ONNX, 1 to 28");
   proto.set_data_type(TensorProto::STRING);
   proto.set_raw_data("ab");
-  CHECK(refusal_of(proto) == "strings in raw_data, string_data was wanted");
+  CHECK(refusal_of(proto) == "strings are stored in raw_data, expected string_data");
   // Claims are checked before memory is asked for.
   CHECK(refusal_of(header(TensorProto::FLOAT, {int64_t{1} << 40})) ==
         "float_data has 0 entries, f32 of shape [1099511627776] needs 1099511627776");
@@ -133,7 +133,7 @@ TEST_CASE("elements of the wrong number, type or place are refused") {
         "int32_data has 0 entries, i8 of shape [1099511627776] needs 1099511627776");
   TensorProto segment = header(TensorProto::FLOAT, {1});
   segment.mutable_segment()->set_begin(0);
-  CHECK(refusal_of(segment) == "elements stored in segments");
+  CHECK(refusal_of(segment) == "elements are stored in segments");
 }
 
 }  // namespace

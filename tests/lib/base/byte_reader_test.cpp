@@ -15,7 +15,7 @@ TEST_CASE("fields are read little-endian from the front, and never past the end"
   CHECK(reader.get<uint16_t>("a") == 0x0201);
   CHECK(reader.get<int8_t>("b") == 3);
   CHECK(reader.left() == 3);
-  CHECK_THROWS_WITH_AS(reader.get<uint32_t>("length"), "length: 4 bytes wanted, 3 left", Error);
+  CHECK_THROWS_WITH_AS(reader.get<uint32_t>("length"), "length: expected 4 bytes, found 3", Error);
   CHECK(as_text(reader.take(3, "text")) ==
         "\x04"
         "ab");

@@ -26,7 +26,7 @@ TEST_CASE("what is no plain file is refused without waiting for it") {
   REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);
   CHECK_THROWS_WITH_AS(MappedFile::open(folder / "pipe"), "is not a regular file", Error);
   CHECK_THROWS_WITH_AS(MappedFile::open("/dev/zero"), "is not a regular file", Error);
-  CHECK_THROWS_WITH_AS(MappedFile::open(folder.path()), "is a folder, a file was wanted", Error);
+  CHECK_THROWS_WITH_AS(MappedFile::open(folder.path()), "is a folder, expected a file", Error);
   CHECK_THROWS_WITH_AS(MappedFile::open(folder / "none"), doctest::Contains("cannot be opened"),
                        Error);
 }

@@ -62,7 +62,7 @@ TEST_CASE("a value that nobody makes is an error that names value and node") {
   b.input("x");
   b.node("add", {"x", "ghost"}, {"y"});
   CHECK_THROWS_WITH_AS(validate_and_sort(b.graph),
-                       "value ghost, read by node Op (add), is made by nobody", Error);
+                       "value ghost, read by node Op (add), is not defined", Error);
   CHECK_NOTHROW(validate_and_sort(b.graph, [](std::string_view name) { return name == "ghost"; }));
   CHECK_THROWS_AS(validate_and_sort(b.graph, [](std::string_view name) { return name == "g"; }),
                   Error);
@@ -72,7 +72,7 @@ TEST_CASE("an output that nobody makes is an error that names it") {
   Builder b;
   b.output("y\x1b");
   CHECK_THROWS_WITH_AS(validate_and_sort(b.graph),
-                       "value y\\x1b, an output of the graph, is made by nobody", Error);
+                       "value y\\x1b, an output of the graph, is not defined", Error);
 }
 
 TEST_CASE("outputs may be inputs and weights") {
@@ -93,7 +93,7 @@ TEST_CASE("a value made twice is an error, whoever made it first") {
     if (first == "weight") b.weight("y");
     b.node("second", {}, {"y"});
     CHECK_THROWS_WITH_AS(validate_and_sort(b.graph),
-                         "value y is made twice, the second time by node Op (second)", Error);
+                         "value y is defined twice, the second time by node Op (second)", Error);
   }
 }
 
@@ -139,7 +139,7 @@ TEST_CASE("a subgraph that reads what is nowhere is an error that names the valu
   Builder b;
   b.node("a", {}, {"r"}, "If").attributes.push_back(subgraph(inner.graph));
   CHECK_THROWS_WITH_AS(validate_and_sort(b.graph),
-                       "value ghost, read by node If (a), is made by nobody", Error);
+                       "value ghost, read by node If (a), is not defined", Error);
   CHECK_NOTHROW(validate_and_sort(b.graph, [](std::string_view name) { return name == "ghost"; }));
 }
 

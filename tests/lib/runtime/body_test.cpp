@@ -135,12 +135,13 @@ TEST_CASE("Loop says what does not fit") {
     Maker maker = loop_of(fibonacci(), true, true);
     maker.graph.nodes[0].inputs.pop_back();
     CHECK(error_of([&] { Executor(maker.model(), {}); }) ==
-          "node the_Loop (Loop): the body has 4 inputs, wanted 3");
+          "node the_Loop (Loop): the body has 4 inputs, expected 3");
   }
   SUBCASE("no body") {
     Maker maker = loop_of(fibonacci(), true, true);
     maker.graph.nodes[0].attributes.clear();
-    CHECK(error_of([&] { Executor(maker.model(), {}); }) == "node the_Loop (Loop): wanted a body");
+    CHECK(error_of([&] { Executor(maker.model(), {}); }) ==
+          "node the_Loop (Loop): expected a body");
   }
   SUBCASE("a condition that is no bool") {
     Maker body = fibonacci();
@@ -239,17 +240,17 @@ TEST_CASE("Scan says what does not fit") {
     return error_of([&] { Executor(scan_of(running_sum({1}), lists), {}); });
   };
   CHECK(made({{"scan_input_axes", {0, 1}}}) ==
-        "node the_Scan (Scan): scan_input_axes has 2 values, wanted 1");
+        "node the_Scan (Scan): scan_input_axes has 2 values, expected 1");
   CHECK(made({{"scan_output_directions", {2}}}) ==
-        "node the_Scan (Scan): scan_output_directions holds 2, wanted 0 or 1");
+        "node the_Scan (Scan): scan_output_directions holds 2, expected 0 or 1");
   Model many = scan_of(running_sum({1}), {});
   set_attribute(many.graph.nodes[0], "num_scan_inputs", int64_t{9});
   CHECK(error_of([&] { Executor(many, {}); }) ==
-        "node the_Scan (Scan): num_scan_inputs is 9, wanted 1 to 2");
+        "node the_Scan (Scan): num_scan_inputs is 9, expected 1 to 2");
   Executor executor(scan_of(running_sum({1}), {{"scan_input_axes", {5}}}), {});
   CHECK(error_of([&] {
           executor.run({{"total", floats({1}, {0})}, {"x", floats({2, 1}, {1, 2})}});
-        }) == "node the_Scan (Scan): axis is 5, wanted -2 to 1");
+        }) == "node the_Scan (Scan): axis is 5, expected -2 to 1");
 }
 
 }  // namespace

@@ -58,13 +58,13 @@ TEST_CASE("inputs are checked by name, type and shape") {
         }) == "input z: the model has no such input");
   CHECK(error_of([&] {
           executor.run({{"x", floats({2}, {1, 2})}});
-        }) == "input x: shape is [2], the model wants [?, 2]");
+        }) == "input x: shape is [2], the model expects [?, 2]");
   CHECK(error_of([&] {
           executor.run({{"x", floats({1, 3}, {1, 2, 3})}});
-        }) == "input x: shape is [1, 3], the model wants [?, 2]");
+        }) == "input x: shape is [1, 3], the model expects [?, 2]");
   CHECK(error_of([&] {
           executor.run({{"x", Tensor::zeros(DType::kI64, {1, 2})}});
-        }) == "input x: type is i64, the model wants f32");
+        }) == "input x: type is i64, the model expects f32");
   CHECK(error_of([&] { executor.run_bound(); }) == "input x: it is missing");
   executor.bind({{"x", good}});
   CHECK(error_of([&] { executor.run_bound(); }) == "no error");
@@ -129,7 +129,7 @@ TEST_CASE("a value that nobody makes is named") {
   Maker maker;
   maker.node("Relu", {"x"}, {"y"});
   maker.output("y");
-  CHECK(error_of([&] { Executor(maker.model(), {}); }) == "value x is made by no node");
+  CHECK(error_of([&] { Executor(maker.model(), {}); }) == "value x is not defined by any node");
 }
 
 TEST_CASE("what depends on constants only is computed once") {
@@ -243,7 +243,7 @@ TEST_CASE("If runs one branch, which reads values around it") {
     };
     if (!taken) {  // Concat's axis defaults to 1, which a list does not have
       CHECK(error_of(run) ==
-            "node the_If (If): node the_Concat (Concat): axis is 1, wanted -1 to 0");
+            "node the_If (If): node the_Concat (Concat): axis is 1, expected -1 to 0");
       continue;
     }
     CHECK(run().at("y").data<float>()[1] == 8);
@@ -278,7 +278,8 @@ TEST_CASE("If names what a branch wants") {
   CHECK(unsupported_operators(maker.model()) ==
         std::vector<std::string>{"Frobnicate (the_Frobnicate)"});
   set_attribute(maker.graph.nodes[0], "then_branch", branch("Relu", {"x"}));
-  CHECK(error_of([&] { Executor(maker.model(), {}); }) == "value nowhere is made by no node");
+  CHECK(error_of([&] { Executor(maker.model(), {}); }) ==
+        "value nowhere is not defined by any node");
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ TEST_CASE("each broken invariant of a packed weight is an error that says which"
       {[](SparseMatrix& m) { m.row_start[0] = 1; }, "row starts run from 1"},
       {[](SparseMatrix& m) { m.row_start.back() = 43; }, "row starts run from 0 to 43"},
       {[](SparseMatrix& m) { m.row_start[2] = 40; }, "row starts descend at block row 2"},
-      {[](SparseMatrix& m) { m.col[6] = 7; }, "block 6 lies in block column 7, the grid has 7"},
+      {[](SparseMatrix& m) { m.col[6] = 7; }, "block 6 is in block column 7, the grid has 7"},
       {[](SparseMatrix& m) { m.col[3] = 2; }, "ascending columns"},
       {[](SparseMatrix& m) { m.col[3] = 5; }, "ascending columns"},
       {[](SparseMatrix& m) {

@@ -47,13 +47,13 @@ TEST_CASE("an array with one axis more gives one feed per sample") {
 
 TEST_CASE("what does not fit is an error that names the input") {
   const Model model = matmul_model();
-  CHECK(error_of([&] { make_feeds(model, {}); }).find("input 'x' is in none of") == 0);
+  CHECK(error_of([&] { make_feeds(model, {}); }).find("input 'x' is not given by") == 0);
   const auto wrong = [&](Tensor array) {
     return error_of([&] { make_feeds(model, with_array("x", std::move(array))); });
   };
-  CHECK(wrong(counted({5, 4})).find("axis 1 of a sample is 4, 3 wanted") != std::string::npos);
-  CHECK(wrong(counted({3})).find("its rank is 1, 2 or 3 wanted") != std::string::npos);
-  CHECK(wrong(counted({0, 3})).find("holds no sample") != std::string::npos);
+  CHECK(wrong(counted({5, 4})).find("axis 1 of a sample is 4, expected 3") != std::string::npos);
+  CHECK(wrong(counted({3})).find("its rank is 1, expected 2 or 3") != std::string::npos);
+  CHECK(wrong(counted({0, 3})).find("contains no samples") != std::string::npos);
   CHECK(wrong(Tensor::zeros(DType::kF16, {5, 3})).find("f16, the model expects f32") !=
         std::string::npos);
   CHECK(error_of([&] {

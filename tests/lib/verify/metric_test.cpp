@@ -65,9 +65,9 @@ TEST_CASE("cosine, snr and mse against reference values") {
 
 TEST_CASE("labels that do not fit are refused with their sizes") {
   CHECK_THROWS_WITH_AS(metric("top1", rows({1, 2}, 2), "y", labels({0, 1})),
-                       "labels: 2 of them for 1 rows of 2 classes", Error);
+                       "labels: 2 are given for 1 rows of 2 classes", Error);
   CHECK_THROWS_WITH_AS(metric("top1", rows({1, 2}, 2), "y", labels({2})),
-                       "labels: label 0 is 2, 0 to 1 wanted (-1: ignored)", Error);
+                       "labels: label 0 is 2, expected 0 to 1 (-1: ignored)", Error);
   CHECK_THROWS_AS(metric("top9", rows({1, 2}, 2), "y", labels({0})), Error);
 }
 

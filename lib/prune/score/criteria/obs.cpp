@@ -61,7 +61,7 @@ void score_layer(const ScoreContext& context, ThreadPool& pool, std::span<float>
 
 constinit const Criterion obs_criterion{
     .name = "obs",
-    .summary = "what the outputs lose, the other weights of the rows making up for it",
+    .summary = "loss of the outputs when the other weights of the rows compensate",
     .area_power = 1,
     .needs_moments = true,
     .score_layer = score_layer};

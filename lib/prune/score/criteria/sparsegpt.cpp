@@ -148,7 +148,7 @@ void score_layer(const ScoreContext& context, ThreadPool& pool, std::span<float>
 
 constinit const Criterion sparsegpt_criterion{
     .name = "sparsegpt",
-    .summary = "what the outputs lose, the columns to the right making up for it",
+    .summary = "loss of the outputs when the columns to the right compensate",
     .area_power = 0,
     .needs_moments = true,
     .score_layer = score_layer};

@@ -38,7 +38,7 @@ void score(const ScoreContext& context, size_t first, size_t last, std::span<flo
 }  // namespace
 
 constinit const Criterion wanda_criterion{.name = "wanda",
-                                          .summary = "squares of weights times those of inputs",
+                                          .summary = "squared weights times squared inputs",
                                           .score = score,
                                           .area_power = 1,
                                           .needs_moments = true};

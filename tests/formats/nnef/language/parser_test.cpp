@@ -94,17 +94,17 @@ graph g( x1, x2 ) -> ( y ) { ( a, [b, c] ) = f(x1); y = a; })");
 }
 
 TEST_CASE("errors say line and column") {
-  CHECK(error_of("version 2.0;") == "1:9: NNEF version 2.0 is not supported, only 1.0");
-  CHECK(error_of("graph") == "1:1: 'version' is expected, 'graph' stands there");
-  CHECK(body_error("  y = x") == "5:1: ';' is expected, '}' stands there");
-  CHECK(body_error("y = @;") == "4:5: '@' has no place in NNEF");
-  CHECK(body_error("y = 'open;\n") == "4:5: a string without its closing quote");
-  CHECK(body_error("y = 1x;") == "4:6: a letter right after a number");
-  CHECK(body_error("y = f(x") == "5:1: ',' is expected, '}' stands there");
+  CHECK(error_of("version 2.0;") == "1:9: NNEF version 2.0 is not supported, expected 1.0");
+  CHECK(error_of("graph") == "1:1: expected 'version', found 'graph'");
+  CHECK(body_error("  y = x") == "5:1: expected ';', found '}'");
+  CHECK(body_error("y = @;") == "4:5: '@' is not a character of NNEF");
+  CHECK(body_error("y = 'open;\n") == "4:5: closing quote of a string is missing");
+  CHECK(body_error("y = 1x;") == "4:6: a letter follows a number");
+  CHECK(body_error("y = f(x") == "5:1: expected ',', found '}'");
   CHECK(error_of("version 1.0;\ngraph g( x ) -> ( y )\n{\ny = x;") ==
-        "4:7: an identifier to assign to is expected, the text ends");
-  CHECK(body_error("() = f(x);") == "4:1: an empty list of targets");
-  CHECK(body_error("y = x;\n}\nz") == "6:1: the end of the text is expected, 'z' stands there");
+        "4:7: expected an identifier to assign to, found the end of the text");
+  CHECK(body_error("() = f(x);") == "4:1: the list of targets is empty");
+  CHECK(body_error("y = x;\n}\nz") == "6:1: expected the end of the text, found 'z'");
 }
 
 TEST_CASE("nesting has a limit that no stack notices") {

@@ -107,19 +107,19 @@ TEST_CASE("a fragment of the graph quantizes too, of tensors but not of stored i
 
 TEST_CASE("errors of graph.quant say line and column") {
   CHECK(error_of("w: linear_quantize();") ==
-        "1:1: the quoted name of a tensor is expected, 'w' stands there");
-  CHECK(error_of("'w': linear_quantize(min = 0.0)") == "1:32: ';' is expected, the text ends");
+        "1:1: expected the quoted name of a tensor, found 'w'");
+  CHECK(error_of("'w': linear_quantize(min = 0.0)") ==
+        "1:32: expected ';', found the end of the text");
   CHECK(error_of("'w': linear_quantize(0.0);") == "1:6: arguments of a quantization must be named");
-  CHECK(error_of("'w': quantize;") ==
-        "1:6: a quantization operation with its arguments is expected");
+  CHECK(error_of("'w': quantize;") == "1:6: expected a quantization operation with its arguments");
   const std::string entry = "'w': linear_quantize(min = 0.0, max = 1.0, bits = 8);\n";
-  CHECK(error_of(entry + entry) == "2:1: tensor 'w' has two entries");
+  CHECK(error_of(entry + entry) == "2:1: tensor 'w' has duplicate entries");
   CHECK(error_of("\n'w': quantize(bits = 8);") ==
-        "graph.quant: 2:6: there is no quantization operation quantize that takes a tensor");
+        "graph.quant: 2:6: no quantization operation quantize takes a tensor");
   CHECK(error_of("'w': linear_quantize(min = 0.0, max = 1.0, bits = 9);") ==
         "graph.quant: 1:6: linear_quantize: bits is 9, the items have 8");
   CHECK(error_of("'w': linear_quantize(min = 0.0, bits = 8);") ==
-        "graph.quant: 1:6: linear_quantize lacks its argument max");
+        "graph.quant: 1:6: argument of linear_quantize is missing: max");
   CHECK(error_of("'w': linear_quantize(min = [0.0, 1.0, 2.0], max = 1.0, bits = 8);") ==
         "graph.quant: 1:6: linear_quantize: min is [3] for a tensor of [2, 3]");
   CHECK(error_of("'w': linear_quantize(min = x, max = 1.0, bits = 8);") ==

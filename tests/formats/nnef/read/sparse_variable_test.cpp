@@ -56,7 +56,7 @@ TEST_CASE("blocks may come in any order, but not twice or outside of the grid") 
   const auto error = [](const std::vector<uint16_t>& index) {
     return error_of_body(kGridBody, grid_variables(index), head(Decode::grid));
   };
-  CHECK(error({0, 1, 0, 1}).find("index 1 is (0, 1), as another before it") != std::string::npos);
+  CHECK(error({0, 1, 0, 1}).find("index 1 is (0, 1), a duplicate") != std::string::npos);
   CHECK(error({0, 1, 2, 0}).find("index 1 is (2, 0), the grid has 2 x 3 blocks") !=
         std::string::npos);
   CHECK(error({0, 3, 1, 0}).find("index 0 is (0, 3)") != std::string::npos);
@@ -75,7 +75,7 @@ TEST_CASE("shapes that do not fit the grid, and grids that fit nothing, are refu
         std::string::npos);
   CHECK(error("grid = [2, 3, 2, 1], shape = [4, 3]").find("values is [2, 2, 2], not [2, 2, 1]") !=
         std::string::npos);
-  CHECK(error("grid = [2, 3, 2], shape = [4, 6]").find("grid has 3 values, not 4") !=
+  CHECK(error("grid = [2, 3, 2], shape = [4, 6]").find("grid has 3 values, expected 4") !=
         std::string::npos);
   CHECK(error("grid = [4294967296, 4294967296, 2, 2], shape = [4, 6]") != "");
   CHECK(error("grid = [100000000, 1, 2, 2], shape = [200000000, 2]").find("more than") !=

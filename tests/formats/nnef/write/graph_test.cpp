@@ -286,7 +286,7 @@ TEST_CASE("what cannot be spelled is refused with operator and node") {
   Builder b;
   b.input("x", {2, 2}).output("y");
   b.node("Det", {"x"}, {"y"}).name = "det\n7";
-  CHECK(error_of(b.model) == "Det of node 'det\\x0a7': NNEF has no spelling for this operator");
+  CHECK(error_of(b.model) == "Det of node 'det\\x0a7': NNEF has no counterpart of this operator");
   b.graph().nodes[0].domain = "com.acme";
   b.graph().nodes[0].op = "Relu";
   CHECK(error_of(b.model).starts_with("com.acme.Relu of node"));
@@ -297,15 +297,15 @@ TEST_CASE("options that mean nothing are refused") {
   WriteOptions options;
   options.profile = "clear";
   CHECK(error_of(b.model, options) ==
-        "profile 'clear': NNEF has tract, portable, operator, opaque, dense");
+        "profile 'clear': expected one of tract, portable, operator, opaque, dense");
   options = {};
   options.index = "last";
-  CHECK(error_of(b.model, options) == "index 'last': NNEF has grid, first-element, mask");
+  CHECK(error_of(b.model, options) == "index 'last': expected one of grid, first-element, mask");
   options = {};
   options.shapes["z"] = {1};
-  CHECK(error_of(b.model, options).find("'z', which is no input") != std::string::npos);
+  CHECK(error_of(b.model, options).find("'z', which is not an input") != std::string::npos);
   options.shapes = {{"x", {1, 5}}};
-  CHECK(error_of(b.model, options).find("does not fit input 'x'") != std::string::npos);
+  CHECK(error_of(b.model, options).find("does not match input 'x'") != std::string::npos);
 }
 
 TEST_CASE("a bound dimension is bound for every input that shares its name") {

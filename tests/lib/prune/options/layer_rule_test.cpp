@@ -33,19 +33,19 @@ TEST_CASE("what is wrong with a layer rule is said") {
     return fault_text(Fault::kUsage, [&] { parse_layer_rule(text); });
   };
   const std::pair<const char*, const char*> cases[] = {
-      {"no colon", "wanted: REGEX:key=value"},
+      {"no colon", "expected REGEX:key=value"},
       {"a:sparsity=2", "sparsity is \"2\""},
       {"a:sparsity=nan", "sparsity is \"nan\""},
       {"a:sparsity=0.5x", "sparsity is \"0.5x\""},
       {"a:sparsity=", "sparsity is \"\""},
       {"a:block=0x4", "block"},
-      {"a:method=l9", "wanted: one of l1, l2, max, wanda, sparsegpt, obs, random"},
+      {"a:method=l9", "expected one of l1, l2, max, wanda, sparsegpt, obs, random"},
       {"a:nm=4:2", "nm is \"4:2\""},
       {"a:nm=4", "nm is \"4\""},
       {"a:nm=0:4", "nm is \"0:4\""},
       {"a:nm=1:5000", "nm is \"1:5000\""},
       {"a:colour=red", "key \"colour\" is unknown"},
-      {"a:sparsity", "wanted: key=value or skip"},
+      {"a:sparsity", "expected key=value or skip"},
       {"a:gate-density=0.1//0.2", "gate-density"},
       {"a:nm=2:4,sparsity=0.5", "exclude each other"},
       {"a:nm=2:4,block=8x1", "exclude each other"},

@@ -135,7 +135,7 @@ TEST_CASE("what a recipe must not hold is refused by key and value") {
       {R"({"sparsity": -0.1})", "\"sparsity\" is -0.1"},
       {R"({"sparsity": "0.5"})", "\"sparsity\" is \"0.5\""},
       {R"({"sparsity": null})", "\"sparsity\" is null"},
-      {R"({"sparsity": 0.5, "sparsity": 0.6})", "\"sparsity\" is there twice"},
+      {R"({"sparsity": 0.5, "sparsity": 0.6})", "duplicate key \"sparsity\""},
       {R"({"sparsety": 0.5})", "\"sparsety\" is unknown"},
       {R"({"block": "16"})", "16"},
       {R"({"block": [16, 1]})", "\"block\" is array"},

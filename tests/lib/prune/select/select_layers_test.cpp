@@ -46,7 +46,7 @@ TEST_CASE("each option leaves out with its reason") {
   CHECK(reason(model, "gemm.w", options) == "");
   options = {};
   options.operators = {"MatMul", "GRU"};
-  CHECK(has(reason(model, "gemm.w", options), "operator Gemm was not asked for"));
+  CHECK(has(reason(model, "gemm.w", options), "operator Gemm is not selected"));
   CHECK(reason(model, "gru.W", options) == "");
   options = {};
   options.exclude = {"nothing", "^gru"};
@@ -120,8 +120,8 @@ TEST_CASE(
   CHECK(find_layer(layers, "shared").node == "a");
   CHECK(find_layer(layers, "shared").left_out == "");
   CHECK(has(find_layer(layers, "both").left_out, "is read by Gemm (d) as another matrix"));
-  CHECK(has(find_layer(layers, "added").left_out, "is read by Add (f) too"));
-  CHECK(has(find_layer(layers, "given").left_out, "is an output of the graph too"));
+  CHECK(has(find_layer(layers, "added").left_out, "is also read by Add (f)"));
+  CHECK(has(find_layer(layers, "given").left_out, "is also an output of the graph"));
 }
 
 TEST_CASE("tables of Gather and weights made at run time are shown with their reason") {
@@ -161,7 +161,7 @@ TEST_CASE("subgraphs: own weights have a prefix, outer ones count the inner read
   CHECK(layers.size() == 3);
   CHECK(find_layer(layers, "outer").prefix == "");
   CHECK(find_layer(layers, "outer").node == "if/then_branch/i1");
-  CHECK(has(find_layer(layers, "tied").left_out, "is read by Mul (if/then_branch/i2) too"));
+  CHECK(has(find_layer(layers, "tied").left_out, "is also read by Mul (if/then_branch/i2)"));
   const Layer& own = find_layer(layers, "if/then_branch/i3.w");
   CHECK(own.left_out == "");
 
