@@ -133,6 +133,8 @@ struct Peaks {
   double f32, int8;
 };
 
+// Times the block product and the dense product of one case, interleaved, and compares the block
+// product with the limits of the machine.
 KernelResult measure(const Case& c, double seconds, const Peaks& peaks, ReadLimits& reads,
                      ThreadPool& pool, uint64_t seed) {
   std::mt19937_64 generator(seed);

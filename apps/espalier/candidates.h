@@ -15,8 +15,9 @@ namespace espalier {
 /// What models would be if they were written: their file, their time, their metric.
 class CandidateMeter {
  public:
-  /// `job` is as it is before pruning; it outlives the meter. Errors  as check_inputs.
+  /// `job` is as it is before pruning; it outlives the meter.
   /// `machine`: a file of `bench --kernels --json` by which milliseconds() predicts, "" to measure.
+  /// Errors  as check_inputs.
   CandidateMeter(const PackJob& job, const CommonOptions& common, const std::string& machine = {});
   ~CandidateMeter();
   CandidateMeter(const CandidateMeter&) = delete;
@@ -24,9 +25,10 @@ class CandidateMeter {
 
   /// Size of the file or folder that job.output would be.
   uint64_t bytes(const Model& packed) const;
-  /// Median of runs in turns with the dense model, on the first feed; or what is predicted.
+  /// Median of runs, interleaved with the dense model, on the first feed; or what is predicted.
   double milliseconds(const Model& packed) const;
-  /// That of --labels, else the number of --metric-cmd. Errors  Fault::kUsage: neither is given.
+  /// That of --labels, else the number of --metric-cmd.
+  /// Errors  Fault::kUsage: neither is given.
   double metric(const Model& packed) const;
   /// metric() of the input, found once.
   const MetricPair& dense() const;

@@ -107,6 +107,7 @@ TimeLine fit_line(double dense, const std::vector<TimePoint>& packed) {
   return line;
 }
 
+// Reads the JSON file of `bench --kernels` and checks every member that the prediction uses.
 KernelResults read_machine(const std::filesystem::path& path) {
   const auto file = MappedFile::open(path);
   try {
@@ -133,6 +134,8 @@ KernelResults read_machine(const std::filesystem::path& path) {
   }
 }
 
+// A line through the times of the product at several sparsities, from the rows of `machine` that
+// are nearest in n, then in size.
 TimeLine predict(const KernelResults& machine, BlockShape block, size_t m, size_t k, size_t n) {
   const std::string name = to_string(block);
   std::vector<const KernelResult*> rows;

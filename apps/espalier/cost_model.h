@@ -31,13 +31,13 @@ struct TimePoint {
 TimeLine fit_line(double dense, const std::vector<TimePoint>& packed);
 
 /// A measurement by `bench --kernels --json`.
-/// Errors  Fault::kFormat naming file, key and what was wanted.
+/// Errors  Fault::kFormat naming file, key and what was expected.
 KernelResults read_machine(const std::filesystem::path& path);
 
 /// Times of Y[m, n] = W[m, k] X[k, n] in such blocks on the machine that was measured: from the
 /// rows of that block, f32 values and the nearest n, then the nearest size of W, scaled by the
-/// multiply-adds. Errors  Fault::kUnsupported: no rows of that block; the text says how to get
-/// them.
+/// multiply-adds.
+/// Errors  Fault::kUnsupported: no rows of that block; the text says how to measure them.
 TimeLine predict(const KernelResults& machine, BlockShape block, size_t m, size_t k, size_t n);
 
 }  // namespace espalier

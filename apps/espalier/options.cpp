@@ -42,6 +42,7 @@ void check_one(const char* option, const std::string& value,
 
 }  // namespace
 
+// Options of every command that writes a model.
 void add_write_options(CLI::App& app, std::string& profile, std::string& index, bool& keep_io_names,
                        std::vector<std::string>& shapes) {
   app.add_option("--profile", profile,

@@ -27,7 +27,8 @@ void check_available(const std::string& method, const std::string& scope,
 
 std::string method_help();
 
-/// --no-pass. Errors  Fault::kUsage from passes_without(names), where the command runs.
+/// --no-pass.
+/// Errors  Fault::kUsage from passes_without(names), where the command runs.
 void add_pass_options(CLI::App& app, std::vector<std::string>& names);
 
 /// --abs and --rel.

@@ -80,6 +80,8 @@ Results results_of(const PackJob& job, const Findings& findings) {
 
 }  // namespace
 
+// Verifies, writes, reads back, measures and reports a packed model. A gap removes the output and
+// gives kOutOfTolerance.
 int finish(PackJob job, const CommonOptions& common) {
   const ExecutorOptions options{.threads = common.threads};
   CheckInputs inputs;

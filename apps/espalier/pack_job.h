@@ -56,7 +56,8 @@ LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& af
 std::string resolved_profile(const std::filesystem::path& output, const std::string& profile);
 
 /// Before any work: values that the output's format cannot store. `values` is --values, "" = the
-/// weight's own type. Errors  Fault::kUnsupported.
+/// weight's own type.
+/// Errors  Fault::kUnsupported.
 void check_values_of(const std::filesystem::path& output, const std::string& profile,
                      const std::string& values);
 

@@ -125,6 +125,8 @@ struct ScanHalf {
   std::vector<Feed> feeds, outputs;  // of the other half
 };
 
+// The calibration feeds in two halves, each with the statistics of the other, for the sensitivity
+// scan.
 std::vector<ScanHalf> halves_of(const Model& model, const PruneOptions& options,
                                 const PruneData& data) {
   const std::vector<Feed> feeds = some_feeds(*data.calib);
@@ -209,6 +211,8 @@ PrunedWeights PruneWork::at(double sparsity) const {
   return weights_of_plan(model_, choose_plan(scored_, sparsity, pool_), &scored_, data_, pool_);
 }
 
+// One round per step of the schedule; the masks of the last one are then refitted to the dense
+// weights.
 PrunedWeights prune_in_rounds(const Model& model, const PruneOptions& options, double sparsity,
                               const PruneData& data, ThreadPool& pool) {
   const Schedule& schedule = *options.schedule;

@@ -39,7 +39,8 @@ PrunedWeights weights_of_plan(const Model& model, PrunePlan plan, const ScoredPl
                               const PruneData& data, ThreadPool& pool);
 
 /// Prunes to one sparsity after another along plan.options.schedule, each time what the round
-/// before left, with statistics of that. `data.statistics` are of `model`. Errors  as PruneWork.
+/// before left, with statistics of that. `data.statistics` are of `model`.
+/// Errors  as PruneWork.
 PrunedWeights prune_in_rounds(const Model& model, const PruneOptions& options, double sparsity,
                               const PruneData& data, ThreadPool& pool);
 
@@ -47,7 +48,8 @@ PrunedWeights prune_in_rounds(const Model& model, const PruneOptions& options, d
 class PruneWork {
  public:
   /// Scores all layers. With scope sensitivity the model runs with each layer pruned alone.
-  /// All arguments outlive it. Errors  as make_plan; those of the runs.
+  /// All arguments outlive it.
+  /// Errors  as make_plan; those of the runs.
   PruneWork(const Model& model, const PruneOptions& options, const PruneData& data,
             ThreadPool& pool);
 

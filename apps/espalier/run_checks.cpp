@@ -186,6 +186,7 @@ bool agrees(const Comparison& comparison) {
 
 bool RunChecks::agrees() const { return espalier::agrees(packed); }
 
+// Inputs of the checks: the data of the command line, or seeded random feeds if there are none.
 CheckInputs check_inputs(const PackJob& job, const CommonOptions& common) {
   CheckInputs inputs;
   inputs.data = data_set(job.data_path, job.before, job.data);
@@ -213,6 +214,8 @@ CheckInputs check_inputs(const PackJob& job, const CommonOptions& common) {
   return inputs;
 }
 
+// Runs the dense, the masked and the packed model on the same feeds and compares their outputs and
+// metrics.
 RunChecks run_checks(const PackJob& job, const CheckInputs& inputs,
                      const ExecutorOptions& options) {
   RunChecks checks;
@@ -279,6 +282,7 @@ double labelled_metric_of(const Model& model, const Model& reference, const Chec
   return metric(wanted.name, outputs, first_output, wanted.labels);
 }
 
+// Runs the model as read back and compares it with the packed one in memory.
 std::optional<Comparison> run_read_back(const PackJob& job, const Model& read,
                                         const CheckInputs& inputs, const ExecutorOptions& options,
                                         RunChecks& checks) {
@@ -322,6 +326,7 @@ SpeedChecks time_whole(const Model& dense_model, const Model& packed_model, cons
   return result;
 }
 
+// Times the dense and the packed model, interleaved, in total and per node with a packed weight.
 SpeedChecks measure_speed(const PackJob& job, const CheckInputs& inputs,
                           const ExecutorOptions& options) {
   constexpr TimingOptions kLayers{.warmup = 0.02, .seconds = 0.15};

@@ -39,8 +39,9 @@ SampleCounter count_samples(const PackJob& job, const CheckInputs& inputs,
 /// the rest as it was measured here, by the ratio of what the dense layers take there and here.
 class TimePredictor {
  public:
-  /// Measures job.before. Errors  as read_machine(), for a model that cannot be run, and
-  /// Fault::kUnsupported where no layer's time is known.
+  /// Measures job.before.
+  /// Errors  as read_machine(), for a model that cannot be run, and Fault::kUnsupported where no
+  ///         layer's time is known.
   TimePredictor(const PackJob& job, const CheckInputs& inputs, const ExecutorOptions& options,
                 std::string file);
 

@@ -143,6 +143,8 @@ const BlockTimes& best_of(const std::vector<BlockTimes>& all) {
   });
 }
 
+// The model's row in its best block, one row per block, and one row per layer in that layer's best
+// block.
 AdviseResults results_of(const Subject& subject, const std::vector<BlockTimes>& all,
                          const SampleCounter& samples) {
   AdviseResults results;
@@ -179,6 +181,7 @@ std::vector<BlockShape> blocks_of(const Args& args) {
   return blocks;
 }
 
+// Measures or predicts the model in each block at two shares of zeros and reports the fitted lines.
 int run(const Args& args) {
   apply_common(args.common);
   const std::vector<BlockShape> blocks = blocks_of(args);

@@ -55,6 +55,7 @@ std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
   return result;
 }
 
+// Time per operator and per node, from runs of their own.
 std::vector<OperatorTime> profile(const Args& args, const Contender& one, const Model& first,
                                   const DataSet& data, const Feed& feed) {
   ModelRunner runner(
@@ -90,6 +91,7 @@ std::map<std::string, Shape> shapes(const Feed& feed) {
   return result;
 }
 
+// Runs all models on the same inputs, interleaved, and reports their times next to the first one's.
 int bench_models(const Args& args) {
   if (args.models.empty())
     throw Error(Fault::kUsage, "MODEL is missing: a model to measure, or --kernels");
@@ -140,6 +142,7 @@ int run(const Args& args) {
   return kDone;
 }
 
+// Declares the arguments.
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
   app.add_option("MODEL", args->models, "models to measure, interleaved");

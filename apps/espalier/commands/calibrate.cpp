@@ -79,6 +79,7 @@ int run(const Args& args) {
   return kDone;
 }
 
+// Declares the arguments.
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
   app.add_option("MODEL", args->model, "model to run");

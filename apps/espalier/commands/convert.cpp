@@ -95,6 +95,7 @@ int list_operators(const Args& args) {
   return kDone;
 }
 
+// Reads, packs existing zeros as requested, then verifies, writes and reports.
 int run(Args args) {
   apply_common(args.common);
   if (args.list_operators) return list_operators(args);
@@ -139,6 +140,7 @@ int run(Args args) {
   return finish(std::move(job), args.common);
 }
 
+// Declares the arguments.
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
   app.add_option("IN", args->input, "model to convert");

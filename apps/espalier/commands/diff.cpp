@@ -93,6 +93,7 @@ std::vector<std::string> structure_of(const Model& model) {
   return result;
 }
 
+// Compares operators by number, weights by name: shape, type, stored form and values.
 DiffResults diff(const Args& args, const Model& a, const Model& b) {
   DiffResults result;
   result.a = {printable(args.a, 4096), a.origin.format, a.origin.bytes};

@@ -172,6 +172,7 @@ struct Sub {
   std::function<int()> run;
 };
 
+// Declares the subcommands of mask and their arguments.
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<Args>();
   app.require_subcommand(1);

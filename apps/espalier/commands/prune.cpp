@@ -282,6 +282,8 @@ void check_method(const PruneOptions& options, const std::string& calib) {
   }
 }
 
+// Checks the options before any work; then selects, scores, chooses and refits, packs, and leaves
+// verification, writing and the report to finish().
 int run(const Args& args) {
   apply_common(args.common);
   check(args);
@@ -345,6 +347,7 @@ int run(const Args& args) {
   return status;
 }
 
+// Options that decide which weights lose which blocks.
 void add_what(CLI::App& app, Args& a) {
   app.add_option("--sparsity", a.sparsity,
                  "share of the weights of the selected layers to prune (0.5)")
@@ -416,6 +419,7 @@ void add_what(CLI::App& app, Args& a) {
   text("--save-recipe", a.save_recipe, "FILE", "write the options that were used to a recipe");
 }
 
+// Options of the written file and of the data.
 void add_how(CLI::App& app, Args& a) {
   const auto text = [&](const char* name, std::string& target, const char* type, const char* what,
                         const char* group) {

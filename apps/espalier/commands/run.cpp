@@ -88,6 +88,7 @@ int report_check(const Args& args, const Comparison& comparison, size_t samples)
   return found.ok ? kDone : kOutOfTolerance;
 }
 
+// Runs the model on every feed and writes or compares the outputs.
 int run(const Args& args) {
   apply_common(args.common);
   if (args.output.empty() && !args.check)
