@@ -52,7 +52,7 @@ std::vector<WrittenOperator> written_operators() {
     }
     result.push_back(std::move(row));
   }
-  for (const std::string_view name : folded_operators()) {
+  for (const std::string_view name : constant_folded_operators()) {
     const auto found = std::ranges::find(result, name, &WrittenOperator::onnx);
     if (found != result.end()) {
       found->is_computed = true;

@@ -95,6 +95,7 @@ std::string array_name(archive_entry* entry) {
   return std::string(name.substr(0, name.size() - kEnding.size()));
 }
 
+// Reads the members one after another; all together may unpack to no more than the budget.
 std::map<std::string, Tensor> read_npz(Bytes file) {
   // A zip without members is only its end, which libarchive does not take for a zip.
   if (as_text(file).starts_with("PK\5\6")) return {};

@@ -247,6 +247,8 @@ void put_back(Graph& graph, const Weights& taken) {
 
 }  // namespace
 
+// Writes the model without its large weights, lets ONNX inline the functions, reads it back, and
+// puts the weights back.
 Model with_functions_expanded(const Model& model) {
   pb::ModelProto frame;
   frame.ParseFromString(model.origin.extra);

@@ -61,6 +61,8 @@ class Lowering {
     splice(graph);
   }
 
+  // Writes one weight in the spelling that the profile gives it: as it is, dense, by a decode, or
+  // sparse.
   void lower_weight(Graph& graph, ValueId id, const size_t* constant) {
     Weight& weight = graph.weights.at(id);
     Spelling how = spelling(weight);
@@ -154,6 +156,8 @@ class Lowering {
     return name;
   }
 
+  // The parts of a packed weight as initializers, and the nodes that compute the dense weight from
+  // them.
   void decode(Graph& graph, ValueId id, const size_t* constant, Spelling how) {
     const SparseMatrix matrix = graph.weights.at(id).sparse();
     graph.weights.erase(id);

@@ -42,6 +42,7 @@ auto taken(Field* field) {
   return result;
 }
 
+// Moves the value of an attribute from its message; what espalier does not understand stays there.
 void take_value(AttributeProto& proto, Attribute& attribute, GraphSource& source,
                 const Scope& scope) {
   switch (proto.type()) {

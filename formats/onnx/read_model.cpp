@@ -48,6 +48,8 @@ bool uses_default_domain(const pb::GraphProto& graph) {
   });
 }
 
+// The opset of the default domain, checked against the supported range. An older one is accepted
+// where the model uses no operator that changed since.
 int64_t default_opset(const pb::ModelProto& proto) {
   std::optional<int64_t> opset;
   for (const auto& import : proto.opset_import()) {

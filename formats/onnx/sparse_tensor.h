@@ -5,10 +5,10 @@
 namespace espalier {
 
 /// A SparseTensorProto's elements: a SparseMatrix of 1x1 blocks for f32, f16 and bf16 of rank 2 and
-/// more (its rows are the first axis), else a dense tensor. What stays in `proto` are its
-/// leftovers: indices word for word, and values without type, shape and elements. Errors
-/// Fault::kFormat naming position and value: indices that are out of range, come twice, or have
-/// another length than the values; a dense size out of all proportion to what is stored.
+/// more (its rows are the first axis), else a dense tensor. What stays in `proto` are its leftovers:
+/// indices word for word, and values without type, shape and elements.
+/// Errors  Fault::kFormat naming position and value: indices that are out of range, duplicate, or of
+///         another length than the values; a dense size out of all proportion to what is stored.
 std::variant<Tensor, SparseMatrix> take_sparse_tensor(pb::SparseTensorProto& proto,
                                                       ExternalFiles& external);
 

@@ -96,9 +96,11 @@ size_t int32_entries(DType dtype, size_t count) {
   return bits < 6 ? ceil_div(count, 8 / bits) : count;
 }
 
-// Bits of one entry, and its bytes when packed (6-bit elements are packed across bytes).
+// Bits of one entry: elements of 6 bits cross the limits of bytes, smaller ones share a byte.
 size_t entry_bits(DType dtype) { return bits_of(dtype) < 6 ? 8 : bits_of(dtype); }
 
+// Elements of int32_data narrowed to their type; an entry of a sub-byte type is one byte of
+// elements.
 Tensor from_int32(const TensorProto& proto, DType dtype, Shape shape) {
   const auto& field = proto.int32_data();
   const size_t wanted = int32_entries(dtype, element_count(shape));
@@ -260,6 +262,7 @@ void put_header(TensorProto& proto, DType dtype, const Shape& shape) {
 
 }  // namespace
 
+// From external data, raw_data (without a copy where it is mapped), or the field of the type.
 Tensor take_tensor(TensorProto& proto, ExternalFiles& external, Bytes mapped,
                    std::shared_ptr<const void> owner) {
   const DType dtype = dtype_from_onnx(proto.data_type());

@@ -84,6 +84,8 @@ void WireReader::skip(uint64_t count, size_t field_at, uint32_t number) {
   at_ += count;
 }
 
+// Reads tag and payload of the next field. A group, with all that is nested in it, is one field
+// without payload.
 WireField WireReader::next() {
   WireField field;
   field.begin = at_;

@@ -185,6 +185,8 @@ Lowered lowered_model(const Model& model, const WriteOptions& options) {
   return result;
 }
 
+// Writes the message piece by piece, so that no second copy of the weights is made: the head of the
+// model, the graph with its tensors one by one, the rest.
 void write_model_bytes(const Lowered& what, const OnnxOutput& output) {
   const bool own_extra = what.model.origin.format == "onnx";
   ExternalWriter external{output.data_file, {}, 0};

@@ -49,6 +49,7 @@ void append_comprehension(std::string& out, const Expr& expr) {
   out += ']';
 }
 
+// Appends the text of an expression and of all expressions in it.
 void append(std::string& out, const Expr& expr) {
   switch (expr.kind) {
     case Kind::nothing:
@@ -162,6 +163,7 @@ std::string quoted(std::string_view text) {
   return out + "'";
 }
 
+// Copies the text and replaces each $N outside of string literals.
 std::string fill_invocation(std::string_view extra, std::span<const std::string> inputs) {
   std::string out;
   char quote = '\0';

@@ -9,7 +9,7 @@
 
 namespace espalier::nnef {
 
-/// Where something stands in graph.nnef; both count from 1.
+/// A position in graph.nnef; both count from 1.
 struct Position {
   uint32_t line = 1, column = 1;
 };
@@ -17,10 +17,12 @@ struct Position {
 /// An expression of NNEF 1.0.5 (flat and compositional). `items` by kind:
 ///   array, tuple     the elements
 ///   call             the arguments; names[i] is "" for a positional one; `generic` is T of
-///   name<T>() subscript        base, index range            base, begin, end of base[begin:end]; a
-///   bound left out has kind nothing unary, binary    the operands; `text` is the operator if_else
-///   value, condition, other value comprehension    the targets, as many iterables, the condition
-///   where there is one, the yielded
+///                    name<T>()
+///   subscript        base, index
+///   range            base, begin, end of base[begin:end]; a bound left out has kind nothing
+///   unary, binary    the operands; `text` is the operator
+///   if_else          value, condition, other value
+///   comprehension    the targets, as many iterables, the condition if there is one, the yielded
 ///                    value; `names` is as long as there are targets
 /// Invariant of parsed ones: `depth` is at most kMaxDepth, so recursion over an expression is safe.
 struct Expr {

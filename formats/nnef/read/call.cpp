@@ -114,6 +114,7 @@ std::vector<int64_t> Call::integers(std::string_view name) const {
   return result;
 }
 
+// Items of arrays in arrays are collected in order; a tensor [n] stands for its n elements.
 std::vector<Extent> Call::extents(std::string_view name) const {
   std::vector<Extent> result;
   const auto add_tensor = [&](const TensorRef& tensor) {
@@ -213,10 +214,10 @@ std::vector<int64_t> Call::axes(std::string_view name, size_t rank) const {
 }
 
 const Translator* find_translator(std::string_view name) {
-  const std::array tables = {elementwise_translators(), shape_translators(),
-                             reduction_translators(),   layer_translators(),
-                             pooling_translators(),     recurrent_translators(),
-                             source_translators(),      tract_translators()};
+  const std::array tables = {
+      elementwise_translators(), shape_translators(),  movement_translators(),
+      reduction_translators(),   layer_translators(),  pooling_translators(),
+      recurrent_translators(),   source_translators(), tract_translators()};
   for (const std::span<const Translator> table : tables) {
     const auto found = std::ranges::find(table, name, &Translator::name);
     if (found != table.end()) return &*found;
@@ -239,6 +240,8 @@ TensorRef without_leading_ones(const TensorRef& tensor) {
 
 }  // namespace
 
+// Appends extents of 1 to all but scalars, then removes leading ones of constants that ONNX adds
+// itself.
 void align_ranks(const Call& call, std::vector<TensorRef>& tensors) {
   size_t highest = 0;
   size_t unknown = 0, others = 0;
@@ -293,6 +296,8 @@ std::optional<Shape> broadcast_shape(const GraphBuilder& graph,
   return result;
 }
 
+// Joins with a Transpose before it. A constant is reshaped where only extents of 1 move, and
+// transposed in place where the last two axes swap; anything else becomes a node.
 TensorRef transpose(GraphBuilder& graph, const TensorRef& tensor,
                     const std::vector<int64_t>& axes) {
   std::vector<int64_t> order = axes;

@@ -93,7 +93,8 @@ class Call {
   /// The rank, or NotTranslated.
   size_t rank(const TensorRef& tensor) const;
   Shape shape(const TensorRef& tensor) const;
-  /// `axis` counted from the front. Errors  Fault::kFormat where it is outside 0 to rank - 1.
+  /// `axis` counted from the front.
+  /// Errors  Fault::kFormat where it is outside 0 to rank - 1.
   size_t axis(int64_t axis, size_t rank) const;
   std::vector<int64_t> axes(std::string_view name, size_t rank) const;
 
@@ -119,6 +120,7 @@ struct Translator {
 
 std::span<const Translator> elementwise_translators();
 std::span<const Translator> shape_translators();
+std::span<const Translator> movement_translators();
 std::span<const Translator> reduction_translators();
 std::span<const Translator> layer_translators();
 std::span<const Translator> pooling_translators();

@@ -72,6 +72,7 @@ bool same_block_rows(const SparseMatrix& matrix, const Fold& fold) {
   return whole && fold.cols == matrix.fold.cols && fold.transposed == matrix.fold.transposed;
 }
 
+// Parts first to first + count of a packed weight, with their values, scale and diagonal.
 SparseMatrix take_parts(const SparseMatrix& matrix, size_t first, size_t count, Shape shape) {
   SparseMatrix result;
   result.shape = std::move(shape);
@@ -185,6 +186,8 @@ ConstantPtr reshaped(const ConstantPtr& constant, const Shape& shape) {
   });
 }
 
+// Swaps the last two axes. The matrices of a packed weight stay as they are where its fold can say
+// so.
 ConstantPtr transposed(const ConstantPtr& constant) {
   if (ConstantPtr back = constant->unturned.lock()) return back;
   const ConstantPtr result = derive(constant, "transpose", [&] {

@@ -24,6 +24,7 @@ struct Header {
   bool old_signed = false;  ///< what stood at offset 52 before 1.0.3: unsigned integers with a sign
 };
 
+// Reads the fields of a tensor file's header in order and checks magic, version and rank.
 Header read_header(ByteReader& reader) {
   Header header;
   const auto magic = reader.get<uint16_t>("tensor file header");

@@ -5,7 +5,7 @@
 
 #include "formats/nnef/read/call.h"
 #include "formats/nnef/read/data_type.h"
-#include "formats/nnef/read/sparse_variable.h"
+#include "formats/nnef/read/packed_arithmetic.h"
 #include "lib/base/checked_math.h"
 
 namespace espalier::nnef {
@@ -35,8 +35,8 @@ TensorRef elementwise(const Call& call, std::string op, std::vector<TensorRef> i
   return call.graph.node(std::move(op), inputs, {dtype, std::move(shape)});
 }
 
-// Arithmetic of integers that are known (extents out of a shape_of); nothing for all else, and where
-// the result passes 64 bits.
+// Arithmetic of integers that are known (extents out of a shape_of); nothing for all else, and
+// where the result passes 64 bits.
 std::optional<EvalValue> known_integers(std::string_view op, const std::vector<TensorRef>& inputs) {
   std::vector<std::vector<int64_t>> values;
   for (const TensorRef& input : inputs) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "formats/nnef/read/call.h"
+#include "lib/base/limits.h"
 
 namespace espalier::nnef {
 
@@ -34,6 +35,8 @@ class Evaluator {
     bool takes_new_symbols = false;
   };
   using Arguments = std::vector<std::pair<std::string, EvalValue>>;
+  /// Fragments inside each other.
+  static constexpr uint32_t kMaxCalls = limits::nnef_fragment_nesting;
 
   void refuse_array(const Expr& call, const EvalValue& results) const;
   static bool is_result(const std::string& name, const Scope& scope);
@@ -41,7 +44,6 @@ class Evaluator {
   void run_body(const std::vector<Assignment>& body, Scope& scope);
 
   EvalValue eval(const Expr& expr, Scope& scope, const Expr* target = nullptr);
-  EvalValue number(const Expr& expr) const;
   EvalValue identifier(const Expr& expr, const Scope& scope);
   EvalValue list(const Expr& expr, Scope& scope, const Expr* target);
   EvalValue unary(const Expr& expr, Scope& scope);

@@ -164,6 +164,8 @@ void GraphBuilder::name_outputs(const std::vector<TensorRef>& outputs,
   }
 }
 
+// Removes droppable nodes that nothing reads, from the last to the first, and weights left without
+// readers.
 void GraphBuilder::drop_unread() {
   constexpr std::array<std::string_view, 3> kDroppable = {"Transpose", "Squeeze", "Unsqueeze"};
   std::vector<uint32_t> readers(graph_.values.size());

@@ -64,6 +64,8 @@ void check_inner_extents(const Call& call, const Shape& a, const Shape& b, bool 
   }
 }
 
+// Gemm where a matrix constant is transposed, else MatMul; transposes of computed factors become
+// nodes.
 TensorRef matrix_product(const Call& call, const TensorRef& a, const TensorRef& b, bool transpose_a,
                          bool transpose_b) {
   const Shape a_shape = call.shape(a), b_shape = call.shape(b);
@@ -157,6 +159,7 @@ void require_zero_border(const Call& call, const Window& window) {
   if (border != "constant" && !window.is_unpadded()) throw NotTranslated{};
 }
 
+// Conv with the filter [O, I / groups, ...]; a constant filter folds to one part per group.
 EvalValue conv(const Call& call) {
   const TensorRef input = call.tensor("input", DType::kF32);
   TensorRef filter = call.tensor("filter", DType::kF32);
@@ -221,6 +224,7 @@ TensorRef as_onnx_filter(const Call& call, const TensorRef& filter, int64_t grou
                  joined);
 }
 
+// ConvTranspose; output_shape becomes output_padding, filters of tract are laid out anew.
 EvalValue deconv(const Call& call) {
   const TensorRef input = call.tensor("input", DType::kF32);
   TensorRef filter = call.tensor("filter", DType::kF32);

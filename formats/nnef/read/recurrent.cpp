@@ -13,6 +13,7 @@ namespace {
 
 EvalValue tensor(TensorRef value) { return EvalValue::of_tensor(std::move(value)); }
 
+// tract_core_gru_seq with its usual arguments, which has the batch in front of the steps.
 EvalValue gru_seq(const Call& call) {
   const TensorRef x = call.tensor("x");
   const int64_t hidden = call.integer("hidden"), chunk = call.integer("chunk");
@@ -91,6 +92,7 @@ bool is_zero_state(const Call& call, const TensorRef& state) {
 
 }  // namespace
 
+// Brings weights, bias and states into the shapes of ONNX, with an axis of directions in front.
 std::vector<TensorRef> make_recurrent(const Call& call, const Recurrence& cell) {
   const size_t gates = cell.op == "GRU" ? 3 : cell.op == "LSTM" ? 4 : 1;
   std::vector<TensorRef> inputs = {cell.x, with_direction(call, cell.w, gates, cell.hidden),

@@ -8,8 +8,10 @@
 
 namespace espalier::nnef {
 
-/// One direction of a GRU, LSTM or RNN as ONNX has it: x [T, N, I], w [gates * H, I], r [gates * H,
-/// H], b [.. 2 * gates * H], states [1, N, H]; weights and b also with a 1 in front.
+/// One direction of a GRU, LSTM or RNN as ONNX has it.
+///
+/// Shapes  x [T, N, I], w [gates * H, I], r [gates * H, H], b [.. 2 * gates * H], states [1, N, H];
+///         weights and b also with a 1 in front.
 struct Recurrence {
   std::string op;
   int64_t hidden = 0, steps = -1, batch = -1;
@@ -27,8 +29,9 @@ void check_weights(const Call& call, const Recurrence& cell, int64_t inputs);
 /// out of its inputs.
 std::vector<TensorRef> make_recurrent(const Call& call, const Recurrence& cell);
 
-/// tract_core_scan over one step of an LSTM or RNN, as espalier and tract write them: the input's
-/// projection in front of the loop, biases there or inside. NotTranslated for any other body.
+/// tract_core_scan over one step of a GRU, LSTM or RNN, as espalier and tract write them: the
+/// input's projection in front of the loop, biases there or inside. NotTranslated for any other
+/// body.
 EvalValue read_scan(const Call& call);
 
 }  // namespace espalier::nnef

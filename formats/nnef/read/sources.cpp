@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstring>
 
 #include "formats/nnef/read/call.h"
 #include "formats/nnef/read/data_type.h"
-#include "formats/nnef/read/sparse_variable.h"
 #include "lib/base/error.h"
 
 namespace espalier::nnef {
@@ -52,7 +52,7 @@ EvalValue tract_external(const Call& call) {
 EvalValue variable(const Call& call) {
   const std::string& label = call.text("label");
   Tensor tensor = call.reading.load(label);
-  // A generic that says otherwise than the file is no error: stock readers go by the file.
+  // A generic that differs from the file is not an error: stock readers follow the file.
   const std::vector<int64_t> shape = call.integers("shape");
   if (tensor.shape() != shape) {
     call.fail(fmt::format("{} has shape {} in the graph and {} in its file", printable(label),

@@ -25,6 +25,7 @@ std::string print_scalar(double value) {
   return out;
 }
 
+// The text of a value, with $N for the N-th tensor in it.
 void append(std::string& out, const EvalValue& value, std::vector<TensorRef>& tensors) {
   if (out.size() > kMaxPrinted) {
     throw Error(Fault::kUnsupported, "the arguments of an operator take more than 1 MiB of text");

@@ -77,6 +77,8 @@ std::vector<Attribute> Window::attributes() const {
   return result;
 }
 
+// Kernel, stride, dilation and padding per axis; the `leading` axes (batch, channels) must be
+// trivial.
 Window window_of(const Call& call, const Shape& input, std::vector<int64_t> kernel,
                  size_t leading) {
   const size_t axes = kernel.size();
@@ -112,6 +114,8 @@ Window window_of(const Call& call, const Shape& input, std::vector<int64_t> kern
   return window;
 }
 
+// Padding of a transposed window so that output_shape, or the extent times the stride, comes out.
+// Gives what ONNX calls output_padding.
 std::vector<int64_t> pad_transposed(const Call& call, Window& window, const Shape& from) {
   const size_t axes = window.kernel.size();
   std::vector<int64_t> outputs = call.integers("output_shape"), more(axes, 0);

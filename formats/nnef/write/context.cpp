@@ -52,6 +52,7 @@ bool NodeWriter::wants(size_t output) const {
   return output < node.outputs.size() && node.outputs[output] != kNoValue;
 }
 
+// A value as an argument: one that is written already, a weight, or known integers as a variable.
 Wire NodeWriter::wire(size_t input) {
   const ValueId value = input_value(input);
   if (const auto found = state_.wires.find(value); found != state_.wires.end()) {

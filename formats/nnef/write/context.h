@@ -143,8 +143,8 @@ class NodeWriter {
 
 /// Computes nodes over integers of shapes (Shape, Gather, Concat, ...) without writing them.
 /// True where all outputs are known now.
-bool fold_integers(NodeWriter& n);
+bool fold_constants(NodeWriter& n);
 /// Their names.
-std::span<const std::string_view> folded_operators();
+std::span<const std::string_view> constant_folded_operators();
 
 }  // namespace espalier::nnef

@@ -19,6 +19,7 @@ struct Item {
   uint32_t bits;
 };
 
+// Item type and bits of a dtype in a tensor file.
 Item item_of(DType dtype) {
   switch (dtype) {
     case DType::kF16:
@@ -56,15 +57,15 @@ void append(std::string& out, T value) {
   out.append(bytes, sizeof(T));
 }
 
-std::string packed_bits(const Tensor& tensor) {
+std::string bits_of_logicals(const Tensor& tensor) {
   std::string out;
   const Bytes bytes = tensor.bytes();
   for (size_t i = 0; i < bytes.size(); i += 8) {
-    unsigned packed = 0;
+    unsigned byte = 0;
     for (size_t bit = 0; bit < 8 && i + bit < bytes.size(); ++bit) {
-      if (bytes[i + bit] != std::byte{0}) packed |= 0x80U >> bit;
+      if (bytes[i + bit] != std::byte{0}) byte |= 0x80U >> bit;
     }
-    out += static_cast<char>(packed);
+    out += static_cast<char>(byte);
   }
   return out;
 }
@@ -73,6 +74,7 @@ std::string packed_bits(const Tensor& tensor) {
 
 std::string_view nnef_type(DType dtype) { return item_of(dtype).type; }
 
+// The 128 bytes of the header, little-endian.
 std::string dat_header(DType dtype, const Shape& shape) {
   const Item item = item_of(dtype);
   if (shape.size() > kMaxRank) {
@@ -104,7 +106,7 @@ std::string dat_header(DType dtype, const Shape& shape) {
 }
 
 std::string dat_items(const Tensor& tensor) {
-  if (tensor.dtype() == DType::kBool) return packed_bits(tensor);
+  if (tensor.dtype() == DType::kBool) return bits_of_logicals(tensor);
   return {reinterpret_cast<const char*>(tensor.bytes().data()), tensor.bytes().size()};
 }
 

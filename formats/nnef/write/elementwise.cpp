@@ -36,6 +36,7 @@ struct Operands {
   DType dtype = DType::kF32;
 };
 
+// Writes scalar constants as literals and brings all other operands to one rank.
 Operands align(NodeWriter& n) {
   const size_t count = n.inputs();
   std::vector<std::optional<Wire>> wires(count);

@@ -281,7 +281,7 @@ void spell_node(WriteState& state, const Node& node) {
   try {
     if (node.domain == "nnef" && state.model.origin.format == "nnef") return spell_kept(n, state);
     const Spelling* spelling = node.domain.empty() ? find_spelling(node.op) : nullptr;
-    if (fold_integers(n)) return;
+    if (fold_constants(n)) return;
     if (spelling == nullptr)
       throw Error(Fault::kUnsupported, "NNEF has no counterpart of this operator");
     spelling->spell(n);
@@ -382,6 +382,7 @@ std::string used_fragments(const WriteState& state, const Kept& kept) {
   return out;
 }
 
+// Version, extensions, symbols, fragments and the graph, in this order.
 std::string document_text(const WriteState& state, const Symbols& symbols,
                           std::span<const std::string> inputs, std::span<const std::string> outputs,
                           const GraphText::Body& body) {
@@ -415,6 +416,7 @@ std::string document_text(const WriteState& state, const Symbols& symbols,
 WriteState::WriteState(const Model& model, const WriteOptions& options)
     : model(model), options(options), ids(model.graph.values.size()) {}
 
+// Writes the whole graph and collects the variables that its text refers to.
 Spelled spell(const Model& model, const WriteOptions& given) {
   const WriteOptions options = checked(given);
   const Graph& graph = model.graph;

@@ -197,6 +197,8 @@ Wire join(const WeightWriter& w, std::string_view suffix, const std::vector<Wire
 
 }  // namespace
 
+// One variable per strip that the standard's operators can decode; strips are joined to rows, rows
+// to the weight.
 Wire write_portable(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
                     const Shape& shape) {
   if (matrix.values.dtype() == DType::kI8) {

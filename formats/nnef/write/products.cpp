@@ -50,6 +50,7 @@ bool sparse_matmul(NodeWriter& n, const Wire& a) {
 
 }  // namespace
 
+// tract_core_einsum, whose letters give the extents of the result.
 void spell_einsum(NodeWriter& n) {
   std::string expression;
   for (const char c : string_attribute(n.node, "equation", "")) {
@@ -107,6 +108,7 @@ void spell_gemm(NodeWriter& n) {
   n.set(fmt::format("add({}, {})", product, bias), extents, a.dtype);
 }
 
+// matmul of factors raised to one rank; vectors become matrices for the product.
 void spell_matmul(NodeWriter& n) {
   Wire a = n.ranked(0);
   if (sparse_matmul(n, a)) return;

@@ -85,6 +85,7 @@ std::vector<bool> directions_of(NodeWriter& n) {
   n.fail(fmt::format("direction '{}' is not known", printable(direction)));
 }
 
+// Attributes and inputs of a recurrent operator with their shapes checked, X as [T, N, I].
 Cell cell_of(NodeWriter& n, int64_t gates, size_t states, std::vector<std::string> activations) {
   for (const std::string_view name : {"clip", "activation_alpha", "activation_beta"}) {
     if (find_attribute(n.node, name) != nullptr) {

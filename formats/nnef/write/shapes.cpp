@@ -172,6 +172,7 @@ void spell_unsqueeze(NodeWriter& n) {
   n.set(0, n.text.unsqueeze(x, *axes, n.id()));
 }
 
+// Resolves 0 and -1 of the shape to extents, which may depend on free dimensions.
 void spell_reshape(NodeWriter& n) {
   const Wire x = n.ranked(0);
   const auto shape = n.integers(1);
@@ -274,6 +275,7 @@ void spell_concat(NodeWriter& n) {
   n.set(fmt::format("concat([{}], axis = {})", fmt::join(ids, ", "), axis), extents, dtype);
 }
 
+// Pads per axis as pairs; nothing is written where all are 0.
 void spell_pad(NodeWriter& n) {
   const Wire x = n.ranked(0);
   const size_t rank = x.extents->size();

@@ -44,6 +44,7 @@ Step step_of(std::string name, bool has_c, bool has_bias, std::string_view lines
 
 }  // namespace
 
+// The reset gate is applied to h R^T (reset_last) or to h before the product.
 Step gru_step(int64_t hidden, const std::vector<std::string>& activations, bool reset_last,
               bool has_bias) {
   const int64_t h = hidden;

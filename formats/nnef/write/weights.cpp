@@ -55,6 +55,8 @@ Decode product_with(Decode decode, bool has_bias) {
 
 }  // namespace
 
+// Writes the blocks once per weight and rank, then the invocation of block_sparse_matmul or its
+// variants.
 std::optional<std::string> sparse_product(WriteState& state, ValueId value, bool outputs_first,
                                           const Wire& input,
                                           const std::function<std::string()>& bias) {

@@ -52,6 +52,7 @@ void pad_same(NodeWriter& n, Window& window, const Extents& extents, bool lower)
   }
 }
 
+// Kernel, strides, dilations and pads per axis, with auto_pad resolved.
 Window window_of(NodeWriter& n, const Extents& extents, std::vector<int64_t> kernel) {
   const size_t axes = kernel.size();
   Window window;
@@ -150,6 +151,7 @@ struct Transposed {
   Extents outputs;
 };
 
+// As window_of, with output_shape and output_padding resolved to pads and extents.
 Transposed transposed_of(NodeWriter& n, const Extents& extents, std::vector<int64_t> kernel) {
   const size_t axes = kernel.size();
   Transposed t;
@@ -217,6 +219,7 @@ Wire as_tract_filter(NodeWriter& n, const Wire& filter, int64_t groups) {
 
 }  // namespace
 
+// deconv with the filter as NNEF has it; output_padding becomes output_shape.
 void spell_conv_transpose(NodeWriter& n) {
   const Wire x = n.ranked(0), w = n.ranked(1);
   const size_t rank = x.extents->size();
@@ -254,6 +257,7 @@ void spell_conv_transpose(NodeWriter& n) {
         extents, x.dtype);
 }
 
+// max_pool or avg_pool over the spatial axes, with windows of 1 over batch and channels.
 void spell_pool(NodeWriter& n) {
   if (n.wants(1)) n.fail("output Indices is not supported");
   const bool is_max = n.node.op == "MaxPool";

@@ -1,4 +1,5 @@
-// Integers that shapes are made of, computed while writing: NNEF has shapes in attributes only.
+// Constant folding of the integers that shapes are made of: NNEF has shapes in attributes only.
+// Values are in row-major order and may depend on free dimensions (Dim).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,12 +14,12 @@ namespace {
 
 constexpr size_t kMaxElements = 4096;
 
-constexpr auto kFolded = std::to_array<std::string_view>(
+constexpr auto kConstantFolded = std::to_array<std::string_view>(
     {"Add", "Cast", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Gather", "Identity",
      "Mul", "Reshape", "Shape", "Size", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
      "Where"});
 
-// Elements of a tensor in row-major order under other strides.
+// The number of elements. Fails where a shape is too large to be computed element by element.
 size_t count_of(NodeWriter& n, const Shape& shape) {
   const size_t count = element_count(shape);
   if (count > kMaxElements) n.fail(fmt::format("a computed shape of {} elements", count));
@@ -31,7 +32,7 @@ std::vector<int64_t> strides_of(const Shape& shape) {
   return strides;
 }
 
-// Calls visit(place of each axis) for all elements of `shape`, row-major.
+// Calls visit(index on each axis) for all elements of `shape`, row-major.
 template <typename Visit>
 void for_each_place(NodeWriter& n, const Shape& shape, const Visit& visit) {
   std::vector<int64_t> place(shape.size(), 0);
@@ -89,7 +90,7 @@ Integers binary(NodeWriter& n, const Integers& a, const Integers& b) {
   return result;
 }
 
-// Nothing where it depends on free dimensions whether two elements are equal.
+// Equal; nullopt where free dimensions decide whether two elements are equal.
 std::optional<Integers> compared(NodeWriter& n, const Integers& a, const Integers& b) {
   Integers result{broadcast_shape(n, a.shape, b.shape), {}, DType::kBool};
   bool known = true;
@@ -113,19 +114,20 @@ Integers chosen(NodeWriter& n, const Integers& condition, const Integers& a, con
 }
 
 std::optional<Integers> expanded(NodeWriter& n, const Integers& from, const Integers& target) {
-  Shape wanted;
+  Shape extents;
   for (const Dim& dim : target.values) {
     const auto extent = dim.constant();
     if (!extent || *extent < 0) return std::nullopt;
-    wanted.push_back(*extent);
+    extents.push_back(*extent);
   }
-  Integers result{broadcast_shape(n, from.shape, wanted), {}};
+  Integers result{broadcast_shape(n, from.shape, extents), {}};
   for_each_place(n, result.shape, [&](const std::vector<int64_t>& place) {
     result.values.push_back(broadcast_at(from, place));
   });
   return result;
 }
 
+// Gather along one axis; indices below 0 count from its end.
 Integers gather(NodeWriter& n, const Integers& data, const Integers& indices) {
   const auto axis =
       static_cast<size_t>(n.axis(int_attribute(n.node, "axis", 0), data.shape.size()));
@@ -226,6 +228,7 @@ Integers unsqueeze(NodeWriter& n, const Integers& from) {
   return reshaped(n, from, std::move(shape));
 }
 
+// Transpose by perm, by default the axes in reverse.
 Integers transpose(NodeWriter& n, const Integers& from) {
   const size_t rank = from.shape.size();
   std::vector<int64_t> perm(rank);
@@ -250,7 +253,7 @@ Integers transpose(NodeWriter& n, const Integers& from) {
   return result;
 }
 
-// One axis of ONNX's Slice: the places that are kept, in order.
+// One axis of ONNX's Slice: the indices that are kept, in order.
 std::vector<int64_t> kept_places(NodeWriter& n, int64_t extent, int64_t begin, int64_t end,
                                  int64_t step) {
   if (step == 0 || step == INT64_MIN) n.fail("a step of 0");
@@ -269,7 +272,8 @@ std::vector<int64_t> kept_places(NodeWriter& n, int64_t extent, int64_t begin, i
   return places;
 }
 
-// Nothing where it depends on free dimensions what is kept.
+// Slice, with its ranges in attributes (opset 1) or inputs; nullopt where free dimensions decide
+// what is kept.
 std::optional<Integers> slice(NodeWriter& n, const Integers& from) {
   if (is_free(n, 1) || is_free(n, 2)) return std::nullopt;
   const bool by_attribute = n.inputs() == 1;
@@ -305,7 +309,7 @@ std::optional<Integers> slice(NodeWriter& n, const Integers& from) {
   return result;
 }
 
-// ConstantOfShape of integers, of a shape that is known; nothing where it makes something else.
+// ConstantOfShape of integers and a known shape; nullopt for anything else.
 std::optional<Integers> filled(NodeWriter& n, const Integers& shape) {
   const Attribute* attribute = find_attribute(n.node, "value");
   const auto* value = attribute == nullptr ? nullptr : std::get_if<Tensor>(&attribute->value);
@@ -335,24 +339,24 @@ std::optional<Integers> shape_of(NodeWriter& n) {
   return Integers{{end - begin}, {extents->begin() + begin, extents->begin() + end}};
 }
 
-// Operators over integers of shapes, but for those that ask for the shape itself. The first input
-// is there; `inputs` are those that are.
+// Operators whose result has the type of the first input, which is present; `inputs` are the
+// present ones.
 std::optional<Integers> computed(NodeWriter& n, const std::vector<Integers>& inputs) {
   const std::string& op = n.node.op;
-  const auto want = [&](size_t count) {
+  const auto expect = [&](size_t count) {
     if (inputs.size() != count) n.fail(fmt::format("expected {} inputs", count));
   };
   if (op == "Add" || op == "Sub" || op == "Mul" || op == "Div") {
-    want(2);
+    expect(2);
     return binary(n, inputs[0], inputs[1]);
   }
   if (op == "Concat") return concat(n, inputs);
   if (op == "Expand") {
-    want(2);
+    expect(2);
     return expanded(n, inputs[0], inputs[1]);
   }
   if (op == "Gather") {
-    want(2);
+    expect(2);
     return gather(n, inputs[0], inputs[1]);
   }
   if (op == "Reshape") return reshape(n, inputs[0]);
@@ -363,7 +367,9 @@ std::optional<Integers> computed(NodeWriter& n, const std::vector<Integers>& inp
   return inputs[0];  // Identity
 }
 
-std::optional<Integers> folded(NodeWriter& n) {
+// The result of the node where all its inputs are known integers, or where it only needs the
+// extents of its input; else nullopt.
+std::optional<Integers> constant_folded(NodeWriter& n) {
   const std::string& op = n.node.op;
   if (op == "Shape") return shape_of(n);
   if (op == "Size") {
@@ -371,7 +377,8 @@ std::optional<Integers> folded(NodeWriter& n) {
     if (!extents) return std::nullopt;
     return Integers{{}, {product(*extents, 0, extents->size())}};
   }
-  if (std::ranges::find(kFolded, op) == kFolded.end() || n.inputs() == 0) return std::nullopt;
+  if (std::ranges::find(kConstantFolded, op) == kConstantFolded.end() || n.inputs() == 0)
+    return std::nullopt;
   std::vector<Integers> inputs;
   for (size_t i = 0; i < n.inputs(); ++i) {
     if (!n.has(i)) {
@@ -389,7 +396,7 @@ std::optional<Integers> folded(NodeWriter& n) {
     result.dtype = inputs[1].dtype;
     return result;
   }
-  if (op == "Cast") {  // to another integer of shapes; a float is no shape any more
+  if (op == "Cast") {  // to another integer of shapes; a float is not part of a shape
     const int64_t to = int_attribute(n.node, "to", 0);
     constexpr int64_t kInt32 = 6, kInt64 = 7;
     if (to != kInt64 && to != kInt32) return std::nullopt;
@@ -404,11 +411,11 @@ std::optional<Integers> folded(NodeWriter& n) {
 
 }  // namespace
 
-std::span<const std::string_view> folded_operators() { return kFolded; }
+std::span<const std::string_view> constant_folded_operators() { return kConstantFolded; }
 
-bool fold_integers(NodeWriter& n) {
+bool fold_constants(NodeWriter& n) {
   if (!n.node.domain.empty() || n.node.outputs.size() != 1) return false;
-  auto result = folded(n);
+  auto result = constant_folded(n);
   if (!result) return false;
   n.set_integers(0, std::move(*result));
   return true;

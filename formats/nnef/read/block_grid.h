@@ -1,0 +1,34 @@
+#pragma once
+
+#include <vector>
+
+#include "formats/nnef/read/call.h"
+#include "lib/sparse/sparse_matrix.h"
+
+namespace espalier::nnef {
+
+/// The grid of blocks that a decode fills, all parts stacked.
+struct Grid {
+  size_t rows = 0, cols = 0;  ///< blocks
+  Fold fold;
+  BlockShape block;
+  Shape shape;
+};
+
+/// Errors  Fault::kFormat where the shape is not that of the fold; Fault::kUnsupported past
+///         kMaxElements and kMaxBlockRows.
+void check_grid(const Call& call, const Grid& grid);
+
+/// Errors  Fault::kFormat for extents outside of 1 to 2^20.
+BlockShape block_shape(const Call& call, int64_t rows, int64_t cols);
+
+/// Blocks `order` of `values` [N, br, bc], one after another.
+Tensor reordered(const Tensor& values, const std::vector<size_t>& order);
+
+/// The weight with `values` at `pairs`, the (block row, block column) of each block in any order.
+/// Blocks of i8 get a scale of ones; elements of edge blocks outside of the weight become zeros.
+/// Errors  Fault::kFormat: a pair outside of the grid, or twice; those of check_grid.
+SparseMatrix on_grid(const Call& call, const Grid& grid, const Tensor& values,
+                     const std::vector<int64_t>& pairs);
+
+}  // namespace espalier::nnef
