@@ -59,7 +59,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
   app.add_flag_callback(
          "--limits", [] { throw PrintLimits(); },
-         "Display what input may ask for before it is refused, and exit")
+         "Print how much input may request before it is refused, and exit")
       ->configurable(false);
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);

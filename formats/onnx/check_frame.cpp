@@ -17,7 +17,7 @@ constexpr int64_t kNewest = pb::Version::IR_VERSION;
 
 [[noreturn]] void unknown(int64_t version, const std::string& what) {
   throw Error(Fault::kUnsupported,
-              fmt::format("ir_version is {}, known are 1 to {}, and {}", version, kNewest, what));
+              fmt::format("ir_version is {}, expected 1 to {}: {}", version, kNewest, what));
 }
 
 std::string plain_domain(const std::string& domain) { return domain == "ai.onnx" ? "" : domain; }
@@ -56,7 +56,7 @@ class Calls {
     for (const auto& function : proto.functions()) {
       const FunctionId id{plain_domain(function.domain()), function.name(), function.overload()};
       if (!index_.emplace(id, ids_.size()).second)
-        throw Error(Fault::kFormat, fmt::format("function {} is defined twice", to_string(id)));
+        throw Error(Fault::kFormat, fmt::format("duplicate function {}", to_string(id)));
       ids_.push_back(id);
     }
     for (const auto& function : proto.functions()) {
@@ -105,7 +105,7 @@ class Calls {
     for (size_t i = path.size() - length; i < path.size() && i < path.size() - length + kShown; ++i)
       text += to_string(ids_[path[i].first]) + " -> ";
     if (length > kShown) text += "... -> ";
-    throw Error(Fault::kFormat, fmt::format("functions call each other in a circle: {}{}", text,
+    throw Error(Fault::kFormat, fmt::format("functions call each other in a cycle: {}{}", text,
                                             to_string(ids_[first])));
   }
 
@@ -120,7 +120,7 @@ void check_fields(const google::protobuf::Message& message, int64_t version) {
   const auto* reflection = message.GetReflection();
   const auto& unknown_fields = reflection->GetUnknownFields(message);
   if (!unknown_fields.empty()) {
-    unknown(version, fmt::format("field {} of {} is not", unknown_fields.field(0).number(),
+    unknown(version, fmt::format("field {} of {} is unknown", unknown_fields.field(0).number(),
                                  message.GetDescriptor()->name()));
   }
   std::vector<const google::protobuf::FieldDescriptor*> fields;
@@ -149,7 +149,7 @@ void check_operators(const Nodes& nodes, const Imports& imports, const Calls& fu
     const bool known =
         number >= 1 && number <= std::numeric_limits<int>::max() &&
         pb::OpSchemaRegistry::Schema(node.op_type(), static_cast<int>(number), domain) != nullptr;
-    if (!known) unknown(version, fmt::format("operator {} is not", to_string(called_by(node))));
+    if (!known) unknown(version, fmt::format("operator {} is unknown", to_string(called_by(node))));
   });
 }
 
@@ -174,7 +174,7 @@ void check_frame(const pb::ModelProto& proto) {
 std::string newer_ir_version(const pb::ModelProto& proto) {
   if (proto.ir_version() <= kNewest) return "";
   return fmt::format(
-      "ir_version is {}, known are 1 to {}; all of its operators and fields are known, so it is "
+      "ir_version is {}, expected 1 to {}; all of its operators and fields are known, so it is "
       "read as version {}",
       proto.ir_version(), kNewest, kNewest);
 }

@@ -13,7 +13,7 @@ const std::string* entry(const pb::TensorProto& tensor, std::string_view key) {
   for (const auto& pair : tensor.external_data()) {
     if (pair.key() != key) continue;
     if (found != nullptr)
-      throw Error(Fault::kFormat, fmt::format("external data: {} is given twice", key));
+      throw Error(Fault::kFormat, fmt::format("external data: duplicate {}", key));
     found = &pair.value();
   }
   return found;

@@ -86,7 +86,7 @@ class Cases:
                      for i in range(count - 1)]
         functions.append(helper.make_function("local", f"f{count - 1}", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], imports))
         save_model("m.onnx", [helper.make_node("f0", ["x"], ["y"], domain="local")], [floats("x", [1])], [floats("y", [1])], functions=functions)
-        return ["run", "m.onnx", "--inputs", save_input([1, 1]), "-o", "out"], "functions nested over"
+        return ["run", "m.onnx", "--inputs", save_input([1, 1]), "-o", "out"], "functions are nested more than"
 
     def onnx_function_nodes(self, value, past):
         """A model of the largest size that is accepted would take minutes to run: a small one is what is tried below the limit."""
@@ -96,7 +96,7 @@ class Cases:
         calls = value // inner + 1 if past else 2
         nodes = [helper.make_node("f", ["x" if i == 0 else f"u{i}"], [f"u{i + 1}" if i < calls - 1 else "y"], domain="local") for i in range(calls)]
         save_model("m.onnx", nodes, [floats("x", [1])], [floats("y", [1])], functions=[helper.make_function("local", "f", ["a"], ["b"], body, imports)])
-        return ["run", "m.onnx", "--inputs", save_input([1, 1]), "-o", "out"], "functions stand for over"
+        return ["run", "m.onnx", "--inputs", save_input([1, 1]), "-o", "out"], "functions expand to more than"
 
     def subgraph_nesting(self, value, past):
         graph = helper.make_graph([helper.make_node("Neg", ["x"], ["z"])], "g", [], [floats("z", [1])])
@@ -120,7 +120,7 @@ class Cases:
         return ["inspect", "net"]
 
     def nnef_text_bytes(self, value, past):
-        return self.nnef(after=lambda size: "#" * (value + past - size - 1) + "\n"), "the text has .* bytes, at most"
+        return self.nnef(after=lambda size: "#" * (value + past - size - 1) + "\n"), "the text has .* bytes, expected at most"
 
     def nnef_expressions(self, value, past):
         """Arrays of numbers that no operator reads. Below: a sixteenth, as each takes room in memory."""
@@ -172,7 +172,7 @@ class Cases:
         return ["prune", good_model("m.onnx"), "--recipe", "r.json", "--dry-run", "--no-verify"]
 
     def recipe_bytes(self, value, past):
-        return self.recipe('{"sparsity": 0.5}'.ljust(value + past)), "the text has .* bytes, at most"
+        return self.recipe('{"sparsity": 0.5}'.ljust(value + past)), "the text has .* bytes, expected at most"
 
     def recipe_nesting(self, value, past):
         depth = value + past - 1  # the object is the first level
@@ -186,7 +186,7 @@ class Cases:
         return ["advise", good_model("m.onnx"), "--block", "16x1", "--machine", "k.json"]
 
     def machine_bytes(self, value, past):
-        return self.machine("0", value + past), "the text has .* bytes, at most"
+        return self.machine("0", value + past), "the text has .* bytes, expected at most"
 
     def machine_nesting(self, value, past):
         depth = value + past - 1
@@ -211,7 +211,7 @@ class Cases:
         layers = json.dumps([{"weight": "w", "name": "77", "fingerprint": "0" * 16, "inputs": [{"first_part": 0, "parts": 1, "samples": 1}]}])
         text = self.START + f'"version":"1","layers":{json.dumps(layers)}}},"0.0.mean":{{"shape":[{value + past}]}}}}'
         text = text.ljust((len(text) + 7) // 8 * 8)
-        return self.statistics(len(text), text), "elements, (wanted|expected): 1 to", OTHER
+        return self.statistics(len(text), text), "elements, expected 1 to", OTHER
 
     # ---- options
 
@@ -228,14 +228,14 @@ class Cases:
         return self.prune("--schedule", f"cubic:start=0,steps={value + past}", "--at-step", str(value)), "steps=N with N from 1 to"
 
     def threads(self, value, past):
-        return ["inspect", good_model("m.onnx"), "--threads", str(value + past)], "--threads .*: at most"
+        return ["inspect", good_model("m.onnx"), "--threads", str(value + past)], "--threads .*: expected at most"
 
     # ---- running
 
     def run_rank(self, value, past):
         shape = [1] * (value + past)
         save_model("m.onnx", [helper.make_node("Relu", ["x"], ["y"])], [floats("x", shape)], [floats("y", shape)])
-        return ["run", "m.onnx", "--inputs", save_input(shape), "-o", "out"], "axes, at most|at most .* axes"
+        return ["run", "m.onnx", "--inputs", save_input(shape), "-o", "out"], "axes, expected at most|at most .* axes"
 
     def random_input_bytes(self, value, past):
         """Below: a thousandth, which takes no time to run."""

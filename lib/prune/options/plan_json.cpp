@@ -26,7 +26,7 @@ constexpr int kMaxDepth = limits::recipe_nesting;
 
 Json parse_strictly(std::string_view text) {
   if (text.size() > limits::recipe_bytes) {
-    refuse(fmt::format("the text has {} bytes, at most {} are read", text.size(),
+    refuse(fmt::format("the text has {} bytes, expected at most {}", text.size(),
                        limits::recipe_bytes));
   }
   std::vector<std::set<std::string>> keys;  // of the objects that are open

@@ -40,23 +40,23 @@ TEST_CASE("a newer version is read where all it holds is known, else what is not
   const int64_t newer = pb::Version::IR_VERSION + 1;
   proto.set_ir_version(newer);
   const std::string start =
-      "ir_version is " + std::to_string(newer) + ", known are 1 to " + newest();
+      "ir_version is " + std::to_string(newer) + ", expected 1 to " + newest();
   CHECK(refusal(proto) == "");
   CHECK(newer_ir_version(proto).starts_with(start));
   CHECK(proto_of(read_proto(proto)).ir_version() == newer);
 
   SUBCASE("an operator of the graph") {
     proto.mutable_graph()->mutable_node(0)->set_op_type("g");
-    CHECK(refusal(proto) == start + ", and operator local.g is not");
+    CHECK(refusal(proto) == start + ": operator local.g is unknown");
   }
   SUBCASE("an operator inside a function") {
     proto.mutable_functions(0)->mutable_node(0)->set_op_type("Negative");
-    CHECK(refusal(proto) == start + ", and operator Negative is not");
+    CHECK(refusal(proto) == start + ": operator Negative is unknown");
   }
   SUBCASE("a field") {
     auto& node = *proto.mutable_graph()->mutable_node(0);
     node.GetReflection()->MutableUnknownFields(&node)->AddVarint(99, 1);
-    CHECK(refusal(proto) == start + ", and field 99 of NodeProto is not");
+    CHECK(refusal(proto) == start + ": field 99 of NodeProto is unknown");
     proto.set_ir_version(newer - 1);  // carried along, as ever
     CHECK(refusal(proto) == "");
   }
@@ -65,23 +65,23 @@ TEST_CASE("a newer version is read where all it holds is known, else what is not
     attribute.set_name("k");
     attribute.set_i(1);
     attribute.GetReflection()->MutableUnknownFields(&attribute)->AddVarint(20, 77);
-    CHECK(refusal(proto) == start + ", and field 20 of AttributeProto is not");
+    CHECK(refusal(proto) == start + ": field 20 of AttributeProto is unknown");
   }
 }
 
 TEST_CASE("functions that call each other in a circle are refused when the model is read") {
   CHECK(refusal(calling(function("f", "b = local.f (a)"))) ==
-        "functions call each other in a circle: local.f -> local.f");
+        "functions call each other in a cycle: local.f -> local.f");
   CHECK(refusal(calling(function("f", "b = local.g (a)") + function("g", "b = local.h (a)") +
                         function("h", "c = Neg (a) b = local.g (c)"))) ==
-        "functions call each other in a circle: local.g -> local.h -> local.g");
+        "functions call each other in a cycle: local.g -> local.h -> local.g");
   // In a branch, and in functions that nobody calls.
   CHECK(refusal(calling(function("f", "b = Neg (a)") +
                         function("g",
                                  "c = Constant <value_int = 1> () b = If (c) <then_branch = "
                                  "t () => (d) { d = local.g (a) }, else_branch = "
                                  "e () => (d) { d = Neg (a) }>"))) ==
-        "functions call each other in a circle: local.g -> local.g");
+        "functions call each other in a cycle: local.g -> local.g");
   CHECK(refusal(calling(function("f", "b = local.g (a)") + function("g", "b = Neg (a)"))) == "");
 }
 
@@ -94,14 +94,14 @@ TEST_CASE("a long circle is shortened, and a long chain takes no stack") {
   }
   CHECK(refusal(calling(chain + function("f" + std::to_string(length), "b = Neg (a)"))) == "");
   CHECK(refusal(calling(chain + function("f" + std::to_string(length), "b = local.f (a)"))) ==
-        "functions call each other in a circle: local.f -> local.f1 -> local.f2 -> local.f3 -> "
+        "functions call each other in a cycle: local.f -> local.f1 -> local.f2 -> local.f3 -> "
         "local.f4 -> local.f5 -> ... -> local.f");
 }
 
 TEST_CASE("a function is defined once for each overload") {
   pb::ModelProto proto = calling(function("f", "b = Neg (a)"));
   *proto.add_functions() = proto.functions(0);
-  CHECK(refusal(proto) == "function local.f is defined twice");
+  CHECK(refusal(proto) == "duplicate function local.f");
   proto.mutable_functions(1)->set_overload("other");
   CHECK(refusal(proto) == "");
 }
