@@ -6,6 +6,7 @@
 #include "formats/onnx/decode_function.h"
 #include "formats/onnx/sparse_tensor.h"
 #include "lib/base/checked_math.h"
+#include "lib/sparse/block_index.h"
 #include "lib/sparse/pack_rules.h"
 
 namespace espalier {
@@ -188,7 +189,6 @@ class MatrixReader {
     require(volume && *volume == element_count(m_.shape),
             "{} matrices [{}, {}] do not fill the shape {}", m_.fold.parts, m_.fold.rows,
             m_.fold.cols, to_string(m_.shape));
-    m_.row_start.assign(m_.fold.parts * m_.grid_rows() + 1, 0);
   }
 
   std::vector<int64_t> index(const Shape& wanted) const {
@@ -203,30 +203,12 @@ class MatrixReader {
     }
   }
 
-  // Blocks come in order of their rows; SparseMatrix's own check sees to the columns.
-  void add_block(size_t block, int64_t row, int64_t col) {
-    const auto rows = as_i64(m_.row_start.size() - 1);
-    require(row >= 0 && row < rows, "block {} is in block row {}, the grid has {}", block, row,
-            rows);
-    require(row >= last_row_,
-            "block {} is in block row {} after block row {}, expected ascending rows", block, row,
-            last_row_);
-    require(col >= 0 && col < as_i64(m_.grid_cols()),
-            "block {} is in block column {}, the grid has {}", block, col, m_.grid_cols());
-    last_row_ = row;
-    m_.col.push_back(static_cast<uint32_t>(col));
-    ++m_.row_start[static_cast<size_t>(row) + 1];
-  }
-  void sum_rows() {
-    for (size_t i = 1; i < m_.row_start.size(); ++i) m_.row_start[i] += m_.row_start[i - 1];
-  }
-
   void read_grid_index() {
     const auto blocks = static_cast<size_t>(m_.values.shape()[0]);
     const std::vector<int64_t> pairs = index({as_i64(blocks), 2});
-    m_.col.reserve(blocks);
-    for (size_t b = 0; b < blocks; ++b) add_block(b, pairs[2 * b], pairs[2 * b + 1]);
-    sum_rows();
+    BlockIndex places(m_);
+    for (size_t b = 0; b < blocks; ++b) places.add(pairs[2 * b], pairs[2 * b + 1]);
+    places.finish();
   }
 
   void read_element_index() {
@@ -236,7 +218,7 @@ class MatrixReader {
     const auto count = extents("count", 1);
     require(count[0] == m_.fold.parts * rows_ * cols_, "count is {}, expected {}", count[0],
             m_.fold.parts * rows_ * cols_);
-    m_.col.reserve(blocks);
+    BlockIndex places(m_);
     const std::vector<int64_t> firsts = index({as_i64(blocks), 1, 1, 1});
     for (size_t b = 0; b < blocks; ++b) {
       require(firsts[b] >= 0, "block {} starts at element {}", b, firsts[b]);
@@ -248,9 +230,9 @@ class MatrixReader {
             fmt::format("block {} starts at row {}, column {}, which is not on the grid of {}", b,
                         row, col, to_string(m_.block)));
       }
-      add_block(b, as_i64(row / m_.block.rows), as_i64(col / m_.block.cols));
+      places.add(as_i64(row / m_.block.rows), as_i64(col / m_.block.cols));
     }
-    sum_rows();
+    places.finish();
   }
 
   // One for all outputs, or one each.
@@ -279,7 +261,6 @@ class MatrixReader {
   const DecodeParts& parts_;
   SparseMatrix m_;
   size_t rows_ = 0, cols_ = 0;  // of one part, padded to whole blocks
-  int64_t last_row_ = 0;
 };
 
 }  // namespace

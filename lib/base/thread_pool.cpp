@@ -6,6 +6,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace espalier {
@@ -27,21 +28,36 @@ struct ThreadPool::State {
   std::exception_ptr error;
   size_t error_item = 0;
   std::vector<std::thread> workers;
+  Run run;  // of somebody else's threads; else empty
+  size_t threads = 1;
+
+  void do_item(size_t item) {
+    try {
+      (*body)(item);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!error || item < error_item) {
+        error = std::current_exception();
+        error_item = item;
+      }
+    }
+  }
 
   void work() {
     inside_body = true;
-    for (size_t item = next.fetch_add(1); item < count; item = next.fetch_add(1)) {
-      try {
-        (*body)(item);
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!error || item < error_item) {
-          error = std::current_exception();
-          error_item = item;
-        }
-      }
-    }
+    for (size_t item = next.fetch_add(1); item < count; item = next.fetch_add(1)) do_item(item);
     inside_body = false;
+  }
+
+  void run_elsewhere() {
+    run(
+        count,
+        [](void* argument, size_t item) {
+          inside_body = true;
+          static_cast<State*>(argument)->do_item(item);
+          inside_body = false;
+        },
+        this);
   }
 
   void worker() {
@@ -63,6 +79,12 @@ ThreadPool::ThreadPool(size_t threads) : state_(std::make_unique<State>()) {
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
   for (size_t i = 1; i < threads; ++i)
     state_->workers.emplace_back([state = state_.get()] { state->worker(); });
+  state_->threads = threads;
+}
+
+ThreadPool::ThreadPool(size_t threads, Run run) : state_(std::make_unique<State>()) {
+  state_->threads = std::max<size_t>(threads, 1);
+  state_->run = std::move(run);
 }
 
 ThreadPool::~ThreadPool() {
@@ -74,19 +96,25 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : state_->workers) worker.join();
 }
 
-size_t ThreadPool::threads() const { return state_->workers.size() + 1; }
+size_t ThreadPool::threads() const { return state_->threads; }
 
 void ThreadPool::for_each(size_t count, const std::function<void(size_t)>& body) {
-  if (count <= 1 || state_->workers.empty() || inside_body) {
+  if (count <= 1 || state_->threads == 1 || inside_body) {
     for (size_t i = 0; i < count; ++i) body(i);
     return;
   }
   std::unique_lock lock(state_->mutex);
   state_->body = &body;
   state_->count = count;
+  state_->error = nullptr;
+  if (state_->run) {
+    lock.unlock();
+    state_->run_elsewhere();
+    if (state_->error) std::rethrow_exception(state_->error);
+    return;
+  }
   state_->next = 0;
   state_->working = state_->workers.size();
-  state_->error = nullptr;
   ++state_->round;
   lock.unlock();
   state_->wake.notify_all();

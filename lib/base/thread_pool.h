@@ -12,6 +12,12 @@ class ThreadPool {
  public:
   /// `threads` counts the calling thread; 0 means all processors.
   explicit ThreadPool(size_t threads);
+  /// Work is done by threads of somebody else: run(count, body, argument) calls body(argument, 0) to
+  /// body(argument, count - 1), on at most `threads` (from 1 on) threads, and returns when all have
+  /// ended.
+  using Body = void (*)(void* argument, size_t item);
+  using Run = std::function<void(size_t count, Body body, void* argument)>;
+  ThreadPool(size_t threads, Run run);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -1,10 +1,8 @@
 #include "lib/ops/epilogue.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
-#include "lib/kernels/elementwise/elementwise.h"
 #include "lib/ops/op_util.h"
 
 namespace espalier {
@@ -14,36 +12,6 @@ constexpr const char *kStages = "stages", *kAlpha = "stage_alpha", *kBeta = "sta
 
 // Longer chains are no activations; and each further stage copies the ones before.
 constexpr size_t kMostStages = 8;
-
-using In = std::span<const float>;
-using Out = std::span<float>;
-
-struct Entry {
-  std::string_view name;
-  void (*run)(In x, float alpha, float beta, Out y);
-  float alpha = 0, beta = 0;  // where the operator has no such attribute
-};
-
-constexpr std::array kEntries{
-    Entry{"Relu", [](In x, float, float, Out y) { relu(x, y); }},
-    Entry{"Sigmoid", [](In x, float, float, Out y) { sigmoid(x, y); }},
-    Entry{"Tanh", [](In x, float, float, Out y) { tanh(x, y); }},
-    Entry{"LeakyRelu", [](In x, float a, float, Out y) { leaky_relu(x, a, y); }, 0.01F},
-    Entry{"HardSigmoid", [](In x, float a, float b, Out y) { hard_sigmoid(x, a, b, y); }, 0.2F,
-          0.5F},
-    Entry{"HardSwish", [](In x, float, float, Out y) { hard_swish(x, y); }},
-    Entry{"Swish", [](In x, float a, float, Out y) { swish(x, a, y); }, 1},
-    Entry{"Gelu", [](In x, float, float, Out y) { gelu(x, y); }},
-    Entry{"GeluTanh", [](In x, float, float, Out y) { gelu_tanh(x, y); }},
-    // Not by unary_stage: their numbers are inputs.
-    Entry{"Clip", [](In x, float a, float b, Out y) { clip(x, a, b, y); }},
-    Entry{"Affine", [](In x, float a, float b, Out y) { affine(x, a, b, y); }, 1},
-};
-
-const Entry* find_entry(std::string_view name) {
-  const auto found = std::ranges::find(kEntries, name, &Entry::name);
-  return found == kEntries.end() ? nullptr : &*found;
-}
 
 // Remembers where output 0 lies.
 class OutputContext final : public RunContext {
@@ -85,12 +53,6 @@ Run with_epilogue(Run run, const Node& node) {
   };
 }
 
-Epilogue::Function Epilogue::function_of(std::string_view name) {
-  const Entry* entry = find_entry(name);
-  if (entry == nullptr) fail("stage {} is not known", printable(name));
-  return entry->run;
-}
-
 Epilogue::Epilogue(const Node& node) {
   const auto names = strings_attribute(node, kStages, {});
   const auto alpha = floats_attribute(node, kAlpha, {}), beta = floats_attribute(node, kBeta, {});
@@ -98,21 +60,10 @@ Epilogue::Epilogue(const Node& node) {
     fail("{} stages with {} and {} numbers", names.size(), alpha.size(), beta.size());
   }
   for (size_t i = 0; i < names.size(); ++i) {
-    stages_.push_back({function_of(names[i]), alpha[i], beta[i]});
+    const StageFunction* function = find_stage(names[i]);
+    if (function == nullptr) fail("stage {} is not known", printable(names[i]));
+    stages_.push_back({function->run, alpha[i], beta[i]});
   }
-}
-
-void Epilogue::apply(std::span<float> y, ThreadPool& pool) const {
-  if (stages_.empty()) return;
-  constexpr size_t kChunk = 4096;  // stays in the first cache from stage to stage
-  constexpr size_t kCost = 4;      // as in unary.cpp
-  const size_t chunks = (y.size() + kChunk - 1) / kChunk;
-  parallel(pool, chunks, kChunk * kCost, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) {
-      const auto piece = y.subspan(i * kChunk, std::min(kChunk, y.size() - i * kChunk));
-      for (const Stage& stage : stages_) stage.run(piece, stage.alpha, stage.beta, piece);
-    }
-  });
 }
 
 std::optional<EpilogueStage> unary_stage(const Node& node) {
@@ -123,7 +74,7 @@ std::optional<EpilogueStage> unary_stage(const Node& node) {
     if (kind != "none" && kind != "tanh") return std::nullopt;
     if (kind == "tanh") name = "GeluTanh";
   }
-  const Entry* entry = find_entry(name);
+  const StageFunction* entry = find_stage(name);
   if (entry == nullptr) return std::nullopt;
   return EpilogueStage{name, float_attribute(node, "alpha", entry->alpha),
                        float_attribute(node, "beta", entry->beta)};

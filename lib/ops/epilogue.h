@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/kernels/elementwise/stages.h"
 #include "lib/ops/operator.h"
 
 namespace espalier {
@@ -27,16 +28,10 @@ class Epilogue {
 
   bool empty() const { return stages_.empty(); }
   /// In place; results do not depend on threads.
-  void apply(std::span<float> y, ThreadPool& pool) const;
+  void apply(std::span<float> y, ThreadPool& pool) const { apply_stages(stages_, y, pool); }
 
  private:
-  using Function = void (*)(std::span<const float> x, float alpha, float beta, std::span<float> y);
-  struct Stage {
-    Function run;
-    float alpha, beta;
-  };
-  static Function function_of(std::string_view name);
-  std::vector<Stage> stages_;
+  std::vector<StageCall> stages_;
 };
 
 /// `run`, followed by the stages in the node's attributes on its first output (f32).

@@ -77,6 +77,8 @@ struct PrepareContext {
 
   bool always_packed = false;  ///< packed weights run packed, also where dense ones are quicker
   bool exact_values = false;   ///< i8 values times inputs of f32, not rounded to 8 bits
+  /// Number of the stream that runs are pieces of (ExecutorOptions::stream); null: of none.
+  std::shared_ptr<const uint64_t> stream = nullptr;
   /// A flag for prepare() to share: it is set once packed input `input` runs dense after all.
   std::shared_ptr<bool> may_run_dense(size_t input) const {
     auto flag = std::make_shared<bool>(false);

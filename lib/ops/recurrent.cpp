@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cmath>
 
-#include "lib/kernels/elementwise/elementwise.h"
+#include "lib/ops/fold.h"
 #include "lib/ops/op_util.h"
 
 namespace espalier {
@@ -64,41 +63,7 @@ std::vector<Activation> activations_of(const Node& node, const std::vector<std::
   return result;
 }
 
-template <typename Function>
-void each(std::span<float> values, const Function& function) {
-  for (float& value : values) value = function(value);
-}
-
 }  // namespace
-
-void Activation::apply(std::span<float> v) const {
-  const float a = alpha, b = beta;
-  switch (kind) {
-    case Kind::kSigmoid:
-      return sigmoid(v, v);
-    case Kind::kTanh:
-      return tanh(v, v);
-    case Kind::kRelu:
-      return relu(v, v);
-    case Kind::kAffine:
-      return each(v, [=](float x) { return a * x + b; });
-    case Kind::kLeakyRelu:
-      return each(v, [=](float x) { return x < 0 ? a * x : x; });
-    case Kind::kThresholdedRelu:
-      return each(v, [=](float x) { return x > a ? x : 0; });
-    case Kind::kScaledTanh:
-      return each(v, [=](float x) { return a * std::tanh(b * x); });
-    case Kind::kHardSigmoid:
-      return each(v, [=](float x) { return std::clamp(a * x + b, 0.0F, 1.0F); });
-    case Kind::kElu:
-      return each(v, [=](float x) { return x < 0 ? a * std::expm1(x) : x; });
-    case Kind::kSoftsign:
-      return each(v, [](float x) { return x / (1 + std::fabs(x)); });
-    case Kind::kSoftplus:
-      return each(v,
-                  [](float x) { return std::max(x, 0.0F) + std::log1p(std::exp(-std::fabs(x))); });
-  }
-}
 
 RecurrentAttributes::RecurrentAttributes(const Node& node,
                                          const std::vector<std::string>& defaults) {
@@ -121,10 +86,6 @@ RecurrentAttributes::RecurrentAttributes(const Node& node,
     fail("{} activations, expected {}", names.size(), defaults.size() * directions());
   }
   activations = activations_of(node, names);
-}
-
-void RecurrentAttributes::clip_values(std::span<float> values) const {
-  if (clip > 0) each(values, [c = clip](float x) { return std::clamp(x, -c, c); });
 }
 
 RecurrentExtents::RecurrentExtents(const RunContext& run, const RecurrentAttributes& attributes,
@@ -175,6 +136,10 @@ Dims RecurrentExtents::state_dims() const {
   return batch_first ? Dims{n, d, h} : Dims{d, n, h};
 }
 
+namespace {
+
+// Copies state (or cell) number `input` of the node, zeros where it is left out, into `to`
+// [batch, hidden].
 void load_state(const RunContext& run, size_t input, const RecurrentExtents& e, size_t direction,
                 float* to) {
   if (!run.has_input(input)) {
@@ -191,69 +156,28 @@ void load_state(const RunContext& run, size_t input, const RecurrentExtents& e, 
   }
 }
 
+// And back into output `y`, laid out as state_dims().
 void store_state(const float* from, const RecurrentExtents& e, size_t direction, float* y) {
   for (size_t n = 0; n < e.batch; ++n) {
     std::copy_n(from + n * e.hidden, e.hidden, y + e.state_at(direction, n));
   }
 }
 
-namespace {
-
-// Steps of each sequence; all of them where the node does not say.
-size_t length_of(const RunContext& run, const RecurrentExtents& e, size_t sequence) {
-  if (!run.has_input(4)) return e.steps;
+// Steps of each sequence; null where the node does not say.
+const int32_t* lengths_of(const RunContext& run, const RecurrentExtents& e) {
+  if (!run.has_input(4)) return nullptr;
   const TensorView& lengths = run.input(4);
   if (lengths.dtype != DType::kI32) unsupported_type(lengths.dtype);
-  const int32_t length = lengths.data<int32_t>()[sequence];
-  if (length < 0 || static_cast<size_t>(length) > e.steps) {
-    fail("a sequence has length {}, expected at most {}", length, e.steps);
-  }
-  return static_cast<size_t>(length);
-}
-
-}  // namespace
-
-void run_direction(RunContext& run, const RecurrentExtents& e, size_t direction, bool backwards,
-                   const float* projected, std::span<float* const> states, float* y,
-                   const std::function<void(const RecurrentStep&)>& advance) {
-  const size_t width = e.gates * e.hidden, state_size = e.batch * e.hidden;
-  auto* lengths = reinterpret_cast<size_t*>(run.scratch(e.batch * sizeof(size_t)));
-  auto* rows = reinterpret_cast<const float**>(run.scratch(e.batch * sizeof(const float*)));
-  bool ragged = false;
+  const int32_t* values = lengths.data<int32_t>();
   for (size_t n = 0; n < e.batch; ++n) {
-    lengths[n] = length_of(run, e, n);
-    ragged |= lengths[n] != e.steps;
+    if (values[n] < 0 || static_cast<size_t>(values[n]) > e.steps)
+      fail("a sequence is {} long, at most {}", values[n], e.steps);
   }
-  float* saved = ragged ? run.scratch_f32(states.size() * state_size) : nullptr;
-  for (size_t step = 0; step < e.steps; ++step) {
-    const auto time = [&](size_t n) { return backwards ? lengths[n] - 1 - step : step; };
-    for (size_t n = 0; n < e.batch; ++n) {
-      rows[n] = projected + e.row(step < lengths[n] ? time(n) : 0, n) * width;
-    }
-    for (size_t s = 0; ragged && s < states.size(); ++s) {
-      std::copy_n(states[s], state_size, saved + s * state_size);
-    }
-    advance({e.batch, e.hidden, rows, states[0]});
-    for (size_t n = 0; n < e.batch; ++n) {
-      if (step < lengths[n]) {
-        if (y == nullptr) continue;
-        std::copy_n(states[0] + n * e.hidden, e.hidden, y + e.output_at(time(n), direction, n));
-        continue;
-      }
-      for (size_t s = 0; s < states.size(); ++s) {
-        std::copy_n(saved + s * state_size + n * e.hidden, e.hidden, states[s] + n * e.hidden);
-      }
-      if (y != nullptr) std::fill_n(y + e.output_at(step, direction, n), e.hidden, 0.0F);
-    }
-  }
+  return values;
 }
 
-std::vector<WeightProducts::Piece> one_piece_per_direction(const Fold& fold, size_t gates) {
-  std::vector<WeightProducts::Piece> pieces;
-  for (size_t first = 0; first < fold.parts; first += gates) pieces.push_back({first, gates});
-  return pieces;
-}
-
+// W x + bias for all steps, [rows of X, gates * hidden], in scratch memory. bias [gates * hidden]
+// or null.
 const float* project_inputs(RunContext& run, const RecurrentExtents& e, const SparseProduct& weight,
                             const float* bias) {
   const size_t rows = e.steps * e.batch;
@@ -262,6 +186,8 @@ const float* project_inputs(RunContext& run, const RecurrentExtents& e, const Sp
   return projected;
 }
 
+// Biases of a direction, of W x and of R h: B holds [Wb, Rb] per direction. Null where the node
+// has none.
 const float* input_bias(const RunContext& run, const RecurrentExtents& e, size_t direction) {
   if (!run.has_input(3)) return nullptr;
   return f32_of(run, 3) + direction * 2 * e.gates * e.hidden;
@@ -270,6 +196,153 @@ const float* input_bias(const RunContext& run, const RecurrentExtents& e, size_t
 const float* recurrent_bias(const RunContext& run, const RecurrentExtents& e, size_t direction) {
   const float* given = input_bias(run, e, direction);
   return given == nullptr ? nullptr : given + e.gates * e.hidden;
+}
+
+const float* peepholes(const RunContext& run, const RecurrentExtents& e, size_t direction) {
+  if (!run.has_input(7)) return nullptr;
+  const Dims wanted{static_cast<int64_t>(e.directions), static_cast<int64_t>(3 * e.hidden)};
+  if (!(run.input(7).dims == wanted)) {
+    fail("P is {}, expected {}", to_string(run.input(7).dims), to_string(wanted));
+  }
+  return f32_of(run, 7) + direction * 3 * e.hidden;
+}
+
+// All gates of a direction at once.
+std::vector<WeightProducts::Piece> one_piece_per_direction(const Fold& fold, size_t gates) {
+  std::vector<WeightProducts::Piece> pieces;
+  for (size_t first = 0; first < fold.parts; first += gates) pieces.push_back({first, gates});
+  return pieces;
+}
+
+template <size_t kGates>
+std::vector<WeightProducts::Piece> whole(const Fold& fold) {
+  return one_piece_per_direction(fold, kGates);
+}
+
+WeightProducts::Pieces whole_of(RecurrentKind kind) {
+  return kind == RecurrentKind::kGru    ? whole<3>
+         : kind == RecurrentKind::kLstm ? whole<4>
+                                        : whole<1>;
+}
+
+// z and r together, then the candidate, which waits for r.
+std::vector<WeightProducts::Piece> gates_and_candidate(const Fold& fold) {
+  std::vector<WeightProducts::Piece> pieces;
+  for (size_t first = 0; first < fold.parts; first += 3) {
+    pieces.push_back({first, 2});
+    pieces.push_back({first + 2, 1});
+  }
+  return pieces;
+}
+
+std::vector<std::string> default_activations(RecurrentKind kind) {
+  if (kind == RecurrentKind::kGru) return {"Sigmoid", "Tanh"};
+  if (kind == RecurrentKind::kLstm) return {"Sigmoid", "Tanh", "Tanh"};
+  return {"Tanh"};
+}
+
+RecurrentSequences sequences_of(const RunContext& run, const RecurrentExtents& e, bool backwards) {
+  return {.steps = e.steps,
+          .batch = e.batch,
+          .hidden = e.hidden,
+          .x_step = e.batch_first ? 1 : e.batch,
+          .x_sequence = e.batch_first ? e.steps : 1,
+          .y_step = e.output_at(1, 0, 0),
+          .y_sequence = e.output_at(0, 0, 1),
+          .backwards = backwards,
+          .lengths = lengths_of(run, e)};
+}
+
+}  // namespace
+
+RecurrentRun::RecurrentRun(const PrepareContext& context, RecurrentKind kind, bool reset_after)
+    : kind_(kind),
+      reset_after_(reset_after),
+      apart_(kind == RecurrentKind::kGru && !reset_after),
+      stream_(stream_of(context, kind)),
+      attributes_(context.node, default_activations(kind)),
+      input_(context, 1, whole_of(kind)),
+      recurrent_(context, 2, apart_ ? gates_and_candidate : whole_of(kind)) {}
+
+std::shared_ptr<RecurrentRun::Stream> RecurrentRun::stream_of(const PrepareContext& context,
+                                                              RecurrentKind kind) {
+  if (context.stream == nullptr) return nullptr;
+  const auto begins_at_zero = [&](size_t input) {
+    if (!context.names_input(input)) return true;
+    const Weight* state = context.constant(input);
+    return state != nullptr && !state->is_sparse() &&
+           std::ranges::all_of(to_f32(state->dense()), [](float value) { return value == 0; });
+  };
+  if (!begins_at_zero(5) || (kind == RecurrentKind::kLstm && !begins_at_zero(6))) return nullptr;
+  if (string_attribute(context.node, "direction", "forward") != "forward")
+    unsupported("a layer that runs backwards cannot go on from run to run");
+  auto stream = std::make_shared<Stream>();
+  stream->number = context.stream;
+  stream->seen = *context.stream;
+  return stream;
+}
+
+void RecurrentRun::load(const RunContext& run, const RecurrentExtents& e, size_t d, float* h,
+                        float* c) const {
+  const bool goes_on =
+      stream_ != nullptr && !stream_->h.empty() && stream_->seen == *stream_->number;
+  if (!goes_on) {
+    load_state(run, 5, e, d, h);
+    if (c != nullptr) load_state(run, 6, e, d, c);
+    return;
+  }
+  if (stream_->h.size() != e.batch * e.hidden)
+    fail("{} sequences go on from {}", e.batch, stream_->h.size() / e.hidden);
+  std::ranges::copy(stream_->h, h);
+  if (c != nullptr) std::ranges::copy(stream_->c, c);
+}
+
+void RecurrentRun::store(const float* h, const float* c, size_t count) const {
+  if (stream_ == nullptr) return;
+  stream_->seen = *stream_->number;
+  stream_->h.assign(h, h + count);
+  if (c != nullptr) stream_->c.assign(c, c + count);
+}
+
+RecurrentRules RecurrentRun::rules(size_t direction) const {
+  RecurrentRules rules{.kind = kind_, .reset_after = reset_after_, .clip = attributes_.clip};
+  const size_t count = activations_of(kind_);
+  std::copy_n(attributes_.activations.begin() + static_cast<ptrdiff_t>(direction * count), count,
+              rules.activations.begin());
+  return rules;
+}
+
+RecurrentWeights RecurrentRun::weights(const RunContext& run, const RecurrentExtents& e, size_t d,
+                                       const WeightProducts::Made& made) const {
+  return {.recurrent = made.products[apart_ ? 2 * d : d].get(),
+          .candidate = apart_ ? made.products[2 * d + 1].get() : nullptr,
+          .bias = recurrent_bias(run, e, d),
+          .peephole = kind_ == RecurrentKind::kLstm ? peepholes(run, e, d) : nullptr};
+}
+
+void RecurrentRun::operator()(RunContext& run) const {
+  const RecurrentExtents e(run, attributes_, gates_of(kind_));
+  const bool lstm = kind_ == RecurrentKind::kLstm;
+  float* y = run.wants_output(0) ? f32_output(run, 0, e.output_dims()) : nullptr;
+  float* last = run.wants_output(1) ? f32_output(run, 1, e.state_dims()) : nullptr;
+  float* last_cell = lstm && run.wants_output(2) ? f32_output(run, 2, e.state_dims()) : nullptr;
+  if (e.batch == 0) return;
+  const auto input = input_.get(run), recurrent = recurrent_.get(run);
+  for (size_t d = 0; d < e.directions; ++d) {
+    const float* projected = project_inputs(run, e, *input->products[d], input_bias(run, e, d));
+    float* h = run.scratch_f32(e.batch * e.hidden);
+    float* c = lstm ? run.scratch_f32(e.batch * e.hidden) : nullptr;
+    load(run, e, d, h, c);
+    const bool backwards = attributes_.reverse && (d == 1 || !attributes_.forward);
+    const RecurrentRules rules = this->rules(d);
+    const RecurrentSequences sequences = sequences_of(run, e, backwards);
+    float* const scratch = run.scratch_f32(recurrent_scratch(rules, sequences));
+    run_recurrent(rules, weights(run, e, d, *recurrent), sequences, projected, h, c,
+                  y == nullptr ? nullptr : y + e.output_at(0, d, 0), scratch, run.pool());
+    store(h, c, e.batch * e.hidden);
+    if (last != nullptr) store_state(h, e, d, last);
+    if (last_cell != nullptr) store_state(c, e, d, last_cell);
+  }
 }
 
 }  // namespace espalier

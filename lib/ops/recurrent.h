@@ -1,35 +1,13 @@
 #pragma once
 
-#include <functional>
-#include <span>
 #include <string>
 #include <vector>
 
+#include "lib/kernels/recurrent/recurrent.h"
 #include "lib/ops/operator.h"
 #include "lib/ops/weight_product.h"
 
 namespace espalier {
-
-/// An activation of GRU, LSTM and RNN, with its alpha and beta.
-struct Activation {
-  enum class Kind {
-    kSigmoid,
-    kTanh,
-    kRelu,
-    kAffine,
-    kLeakyRelu,
-    kThresholdedRelu,
-    kScaledTanh,
-    kHardSigmoid,
-    kElu,
-    kSoftsign,
-    kSoftplus
-  };
-  Kind kind = Kind::kSigmoid;
-  float alpha = 0, beta = 0;
-
-  void apply(std::span<float> values) const;  ///< in place
-};
 
 /// What GRU, LSTM and RNN have in common.
 struct RecurrentAttributes {
@@ -44,7 +22,6 @@ struct RecurrentAttributes {
   RecurrentAttributes(const Node& node, const std::vector<std::string>& defaults);
 
   size_t directions() const { return forward && reverse ? 2 : 1; }
-  void clip_values(std::span<float> values) const;
 };
 
 /// Shapes of one run, checked against each other.
@@ -66,42 +43,34 @@ struct RecurrentExtents {
   Dims state_dims() const;
 };
 
-/// One direction of a recurrent layer as its operator sees it: a cell that turns what came from X
-/// and the state into the next state.
-struct RecurrentStep {
-  size_t batch, hidden;
-  const float* const* projected;  ///< per sequence: gates * hidden values of W x + bias
-  float* state;                   ///< [batch, hidden], in and out
+/// GRU, LSTM or RNN as its node says: what one direction computes is lib/kernels/recurrent.
+class RecurrentRun {
+ public:
+  RecurrentRun(const PrepareContext& context, RecurrentKind kind, bool reset_after = false);
+
+  void operator()(RunContext& run) const;
+
+ private:
+  RecurrentRules rules(size_t direction) const;
+  RecurrentWeights weights(const RunContext& run, const RecurrentExtents& extents, size_t direction,
+                           const WeightProducts::Made& made) const;
+
+  RecurrentKind kind_;
+  bool reset_after_;
+  // State after the run before, where runs are pieces of a stream.
+  struct Stream {
+    std::shared_ptr<const uint64_t> number;
+    uint64_t seen = 0;
+    std::vector<float> h, c;
+  };
+  static std::shared_ptr<Stream> stream_of(const PrepareContext& context, RecurrentKind kind);
+  void load(const RunContext& run, const RecurrentExtents& e, size_t d, float* h, float* c) const;
+  void store(const float* h, const float* c, size_t count) const;
+
+  bool apart_;  // the candidate's product waits for the reset gate
+  std::shared_ptr<Stream> stream_;
+  RecurrentAttributes attributes_;
+  WeightProducts input_, recurrent_;
 };
-
-/// Copies state (or cell) number `input` of the node, zeros where it is left out, into `to`
-/// [batch, hidden].
-void load_state(const RunContext& run, size_t input, const RecurrentExtents& extents,
-                size_t direction, float* to);
-/// And back into output `y`, laid out as state_dims().
-void store_state(const float* from, const RecurrentExtents& extents, size_t direction, float* y);
-
-/// Runs one direction over all steps. `projected` is W x + bias for all rows of X; `advance` is
-/// called per step; afterwards the states of sequences that go on are written to `y` (or nowhere,
-/// if null) and those of sequences that have ended are put back.
-///
-/// `states` are the [batch, hidden] arrays that a step changes; the first is the output.
-void run_direction(RunContext& run, const RecurrentExtents& extents, size_t direction,
-                   bool backwards, const float* projected, std::span<float* const> states, float* y,
-                   const std::function<void(const RecurrentStep&)>& advance);
-
-/// Pieces of W: all gates of a direction at once.
-std::vector<WeightProducts::Piece> one_piece_per_direction(const Fold& fold, size_t gates);
-
-/// W x + bias for all steps, [rows of X, gates * hidden], in scratch memory. bias [gates * hidden]
-/// or null.
-const float* project_inputs(RunContext& run, const RecurrentExtents& extents,
-                            const SparseProduct& weight, const float* bias);
-
-/// Biases of a direction, of W x and of R h: B holds [Wb, Rb] per direction. Null where the node
-/// has none.
-const float* input_bias(const RunContext& run, const RecurrentExtents& extents, size_t direction);
-const float* recurrent_bias(const RunContext& run, const RecurrentExtents& extents,
-                            size_t direction);
 
 }  // namespace espalier

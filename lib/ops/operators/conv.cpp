@@ -3,9 +3,8 @@
 #include <span>
 #include <utility>
 
-#include "lib/kernels/conv/conv_product.h"
+#include "lib/kernels/conv/conv_of_images.h"
 #include "lib/kernels/conv/dense_conv.h"
-#include "lib/kernels/conv/im2col.h"
 #include "lib/kernels/elementwise/elementwise.h"
 #include "lib/kernels/sparse/packed_or_dense.h"
 #include "lib/ops/epilogue.h"
@@ -146,19 +145,6 @@ class DenseInstead {
   std::shared_ptr<const DenseConv> conv_;
 };
 
-// Windows of one column over images of one column are windows of one line over images of one line,
-// whose places are neighbours: that is what oneDNN is quick at, too (1-D convolutions of TensorFlow
-// are columns: magika runs 4 times as fast).
-void lay_down(ConvShape& shape, size_t& height, size_t& width) {
-  if (width != 1 || shape.kernel[1] != 1 || shape.pad_begin[1] != 0 || shape.pad_end[1] != 0)
-    return;
-  shape.stride[1] = 1;
-  std::swap(height, width);
-  for (auto* extents :
-       {&shape.kernel, &shape.stride, &shape.dilation, &shape.pad_begin, &shape.pad_end})
-    std::swap((*extents)[0], (*extents)[1]);
-}
-
 // As products of matrices: packed weights, and 1x1 windows, which are multiplied where they lie.
 class ProductsRun {
  public:
@@ -181,8 +167,7 @@ class ProductsRun {
     if (runs_dense_)
       return dense_.run(lying_, static_cast<size_t>(x[0]), height_, width_, images, bias, y,
                         run.pool());
-    if (conv_ == nullptr) return multiply_images(shape, images, x, bias, y, run);
-    conv_->run(images, bias, y, run.scratch_f32(conv_->scratch(run.pool().threads())), run.pool());
+    conv_.run(images, bias, y, run.scratch_f32(conv_.scratch(run.pool().threads())), run.pool());
   }
 
  private:
@@ -196,26 +181,9 @@ class ProductsRun {
     lay_down(lying_, height_, width_);
     runs_dense_ =
         (constant_bias_ || !run.has_input(2)) && dense_.is_quicker(lying_, batch, height_, width_);
-    conv_ = nullptr;
-    if (!runs_dense_ && !im2col_is_identity(shape))
-      conv_ =
-          std::make_shared<ConvProduct>(lying_, height_, width_, batch, weight_.get(run)->products);
+    if (!runs_dense_) conv_.prepare(shape, batch, height, width, weight_.get(run)->products);
     shape_ = shape;
     images_ = x;
-  }
-
-  void multiply_images(const ConvShape& shape, const float* images, const Dims& x,
-                       const float* bias, float* y, RunContext& run) const {
-    const auto [height, width] = image_extents(x);
-    const size_t places = height * width, outputs = shape.channels_out / shape.groups;
-    const size_t inputs = shape.channels_in / shape.groups;
-    const auto made = weight_.get(run);
-    for (size_t piece = 0; piece < static_cast<size_t>(x[0]) * shape.groups; ++piece) {
-      const size_t group = piece % shape.groups;
-      made->products[group]->run(images + piece * inputs * places, Features::kOuter, places,
-                                 bias == nullptr ? nullptr : bias + group * outputs,
-                                 y + piece * outputs * places, run.pool());
-    }
   }
 
   Attributes attributes_;
@@ -227,7 +195,7 @@ class ProductsRun {
   ConvShape shape_, lying_;
   size_t height_ = 0, width_ = 0;  // laid down
   bool runs_dense_ = false;
-  std::shared_ptr<const ConvProduct> conv_;
+  ConvOfImages conv_;
 };
 
 // Prepared once where weight, bias and pads are known, else again whenever they change.

@@ -1,0 +1,24 @@
+#pragma once
+
+#include "lib/sparse/sparse_matrix.h"
+
+namespace espalier {
+
+/// Makes row_start and col of a matrix from where its blocks lie, one after the other. The fold and
+/// the block of the matrix are set before; its grid has fewer than 2^32 block rows and columns.
+class BlockIndex {
+ public:
+  explicit BlockIndex(SparseMatrix& matrix);
+
+  /// Errors  Fault::kFormat for a place outside of the grid, and for one in a block row before that
+  ///         of the last block; descending or duplicate columns are left to validate().
+  void add(int64_t row, int64_t col);
+  /// After the last block.
+  void finish();
+
+ private:
+  SparseMatrix& matrix_;
+  int64_t last_row_ = 0;
+};
+
+}  // namespace espalier
