@@ -1,5 +1,7 @@
 #pragma once
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <map>
 #include <span>
@@ -7,9 +9,22 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/base/error.h"
 #include "lib/ir/model.h"
 
 namespace espalier {
+
+/// Version of domain ai.espalier: how packed weights are spelled in files. A file that names a newer
+/// one is refused.
+inline constexpr int64_t kPackedVersion = 1;
+/// Errors  Fault::kUnsupported for a version above kPackedVersion.
+inline void check_packed_version(int64_t version) {
+  if (version > kPackedVersion)
+    throw Error(Fault::kUnsupported,
+                fmt::format("has packed weights of version {} of domain ai.espalier, this espalier "
+                            "reads up to {}: it needs a newer version",
+                            version, kPackedVersion));
+}
 
 /// How a packed weight and its index are spelled in a file (docs/formats).
 struct WriteOptions {
@@ -28,6 +43,9 @@ struct Format {
   /// By content, never by name.
   bool (*recognise)(const std::filesystem::path& path);
   Model (*read)(const std::filesystem::path& path);
+  /// The same for a file that is in memory; `owner` keeps `bytes` alive.
+  bool (*recognise_bytes)(Bytes bytes);
+  Model (*read_bytes)(Bytes bytes, std::shared_ptr<const void> owner);
   /// By ending. One format takes every name that no other wants (NNEF: a folder).
   bool (*writes)(const std::filesystem::path& path);
   /// Errors  before anything is written: Fault::kUnsupported naming operator and node that the
@@ -39,6 +57,8 @@ std::span<const Format* const> formats();
 
 /// Errors  Fault::kFormat / kUnsupported with the file's name in front.
 Model read_model(const std::filesystem::path& path);
+/// A file that is in memory: ONNX without external data, NNEF as .tar or .tgz.
+Model read_model(Bytes bytes, std::shared_ptr<const void> owner);
 void write_model(const Model& model, const std::filesystem::path& path,
                  const WriteOptions& options = {});
 

@@ -92,6 +92,12 @@ Model read_model(const fs::path& path) {
   }
 }
 
+Model read_model(Bytes bytes, std::shared_ptr<const void> owner) {
+  for (const Format* format : formats())
+    if (format->recognise_bytes(bytes)) return format->read_bytes(bytes, std::move(owner));
+  throw Error(Fault::kFormat, "is no ONNX and no NNEF model: " + first_bytes(bytes));
+}
+
 const Format& format_for_output(const fs::path& path) {
   for (const Format* format : formats()) {
     if (format->writes(path)) return *format;

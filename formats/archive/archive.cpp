@@ -20,13 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr size_t kBlock = 512;  // of a tar
 
-std::optional<ArchiveKind> kind_of_bytes(Bytes bytes) {
-  const std::string_view text = as_text(bytes);
-  if (text.starts_with("\x1f\x8b")) return ArchiveKind::kTgz;
-  if (text.size() > kBlock / 2 && text.substr(257).starts_with("ustar")) return ArchiveKind::kTar;
-  return std::nullopt;
-}
-
 struct CloseReader {
   void operator()(struct archive* reader) const { archive_read_free(reader); }
 };
@@ -80,11 +73,18 @@ size_t unpacked_limit(size_t bytes) {
   return std::min(limit.value_or(SIZE_MAX), SIZE_MAX / 2);
 }
 
+std::optional<ArchiveKind> archive_kind(Bytes bytes) {
+  const std::string_view text = as_text(bytes);
+  if (text.starts_with("\x1f\x8b")) return ArchiveKind::kTgz;
+  if (text.size() > kBlock / 2 && text.substr(257).starts_with("ustar")) return ArchiveKind::kTar;
+  return std::nullopt;
+}
+
 std::optional<ArchiveKind> archive_kind(const fs::path& path) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) return ArchiveKind::kFolder;
   try {
-    return kind_of_bytes(MappedFile::open(path)->bytes());
+    return archive_kind(MappedFile::open(path)->bytes());
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -97,11 +97,17 @@ Archive::Archive(const fs::path& path) {
     return;
   }
   const auto file = MappedFile::open(path);
-  const auto kind = kind_of_bytes(file->bytes());
+  list({file->bytes(), file});
+}
+
+Archive::Archive(const Member& file) { list(file); }
+
+void Archive::list(const Member& file) {
+  const auto kind = archive_kind(file.bytes);
   if (!kind) fail("is not an archive: expected a folder, a tar or a tgz");
   kind_ = *kind;
-  list_tar(kind_ == ArchiveKind::kTgz ? gunzip(file->bytes(), unpacked_limit(file->bytes().size()))
-                                      : Member{file->bytes(), file});
+  list_tar(kind_ == ArchiveKind::kTgz ? gunzip(file.bytes, unpacked_limit(file.bytes.size()))
+                                      : file);
 }
 
 void Archive::list_tar(const Member& tar) {

@@ -18,6 +18,7 @@ enum class ArchiveKind { kFolder, kTar, kTgz };
 /// By content: a folder, "ustar" at its place, gzip's magic. Nothing for everything else, and where
 /// nothing can be read.
 std::optional<ArchiveKind> archive_kind(const std::filesystem::path& path);
+std::optional<ArchiveKind> archive_kind(Bytes bytes);
 
 /// Bytes and what keeps them alive.
 struct Member {
@@ -35,6 +36,7 @@ struct Member {
 class Archive {
  public:
   explicit Archive(const std::filesystem::path& path);
+  explicit Archive(const Member& file);  ///< a tar or tgz in memory
 
   ArchiveKind kind() const { return kind_; }
   /// Of all files, in alphabetical order.
@@ -44,6 +46,7 @@ class Archive {
   Member read(std::string_view name) const;
 
  private:
+  void list(const Member& file);
   void list_tar(const Member& tar);
 
   ArchiveKind kind_ = ArchiveKind::kFolder;

@@ -7,6 +7,9 @@
 
 namespace espalier::nnef {
 
+/// The line of a graph.nnef with packed weights that names their version: "# ai.espalier 1".
+inline constexpr std::string_view kVersionComment = "# ai.espalier ";
+
 /// The fragments that turn a packed weight back into a dense one (docs/formats/sparse-nnef.md).
 /// Readers other than espalier expand them; espalier knows them by name and body and keeps the
 /// weight packed.

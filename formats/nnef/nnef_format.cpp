@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "formats/archive/archive.h"
 #include "formats/format.h"
+#include "formats/nnef/decode_fragments.h"
 #include "formats/nnef/read/dat.h"
 #include "formats/nnef/read/graph.h"
 #include "formats/nnef/write/graph.h"
@@ -34,6 +37,19 @@ Result parsed(const Archive& archive, std::string_view name, Result (*parse)(std
   }
 }
 
+nnef::Document parse_graph(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const std::string_view line = text.substr(at, text.find('\n', at) - at);
+    at += line.size() + 1;
+    if (!line.starts_with(nnef::kVersionComment)) continue;
+    const std::string_view number = line.substr(nnef::kVersionComment.size());
+    int64_t version = 0;  // of a line that is no version: none
+    std::from_chars(number.data(), number.data() + number.size(), version);
+    check_packed_version(version);
+  }
+  return nnef::parse_document(text);
+}
+
 Tensor load_tensor(const Archive& archive, std::string_view label) {
   const std::string name = fmt::format("{}.dat", label);
   const Member member = archive.read(name);
@@ -54,9 +70,8 @@ uint64_t bytes_of_files(const fs::path& path) {
   return bytes;
 }
 
-Model read(const fs::path& path) {
-  const Archive archive(path);
-  nnef::Document document = parsed(archive, nnef::kGraphFile, nnef::parse_document);
+Model read(const Archive& archive) {
+  nnef::Document document = parsed(archive, nnef::kGraphFile, parse_graph);
   if (archive.contains(nnef::kQuantFile)) {
     document.quantization = parsed(archive, nnef::kQuantFile, nnef::parse_quantization);
   }
@@ -69,8 +84,21 @@ Model read(const fs::path& path) {
     if (!is_placed) error.add_context(nnef::kGraphFile);
     throw;
   }
+  return model;
+}
+
+Model read_path(const fs::path& path) {
+  Model model = read(Archive(path));
   model.origin.file = path.string();
   model.origin.bytes = bytes_of_files(path);
+  return model;
+}
+
+bool recognise_bytes(Bytes bytes) { return archive_kind(bytes).has_value(); }
+
+Model read_bytes(Bytes bytes, std::shared_ptr<const void> owner) {
+  Model model = read(Archive({bytes, std::move(owner)}));
+  model.origin.bytes = bytes.size();
   return model;
 }
 
@@ -86,7 +114,9 @@ constinit const Format nnef_format{
     .profiles = nnef::kProfiles,
     .values = kValues,
     .recognise = recognise,
-    .read = read,
+    .read = read_path,
+    .recognise_bytes = recognise_bytes,
+    .read_bytes = read_bytes,
     .writes = writes,
     .write = nnef::write_nnef,
 };

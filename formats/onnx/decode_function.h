@@ -10,7 +10,6 @@
 namespace espalier {
 
 inline constexpr std::string_view kDecodeDomain = "ai.espalier";
-inline constexpr int64_t kDecodeVersion = 1;
 
 /// Which of the decode functions a packed weight needs: each does one thing more than the plain one
 /// and says so in its name. docs/formats/sparse-onnx.md has them all.

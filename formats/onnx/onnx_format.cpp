@@ -36,6 +36,10 @@ Model read(const fs::path& path) {
   return model;
 }
 
+Model read_bytes(Bytes bytes, std::shared_ptr<const void> owner) {
+  return read_onnx(bytes, std::move(owner), std::nullopt);
+}
+
 bool writes(const fs::path& path) {
   std::string ending = path.extension().string();
   std::ranges::transform(ending, ending.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -71,6 +75,8 @@ extern constinit const Format onnx_format{.name = "onnx",
                                           .values = kValues,
                                           .recognise = recognise,
                                           .read = read,
+                                          .recognise_bytes = looks_like_onnx,
+                                          .read_bytes = read_bytes,
                                           .writes = writes,
                                           .write = write};
 

@@ -151,6 +151,8 @@ Model read_onnx(Bytes bytes, std::shared_ptr<const void> owner,
   std::string().swap(lean.bytes);
   if (!proto.has_graph()) throw Error(Fault::kFormat, "has no graph");
   check_frame(proto);
+  for (const auto& import : proto.opset_import())
+    if (import.domain() == kDecodeDomain) check_packed_version(import.version());
   ExternalFiles external(std::move(folder));
   Model model;
   model.origin.format = "onnx";

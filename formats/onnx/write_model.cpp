@@ -53,7 +53,7 @@ pb::ModelProto frame(const Model& model, const PackedNeeds& needs) {
   if (proto.ir_version() < needs.ir_version) proto.set_ir_version(needs.ir_version);
   for (const auto& [name, form] : needs.functions)
     add_function(proto, decode_function(form, model.origin.opset));
-  if (!needs.functions.empty()) import_opset(proto, std::string(kDecodeDomain), kDecodeVersion);
+  if (!needs.functions.empty()) import_opset(proto, std::string(kDecodeDomain), kPackedVersion);
   return proto;
 }
 

@@ -171,7 +171,7 @@ const int32_t* lengths_of(const RunContext& run, const RecurrentExtents& e) {
   const int32_t* values = lengths.data<int32_t>();
   for (size_t n = 0; n < e.batch; ++n) {
     if (values[n] < 0 || static_cast<size_t>(values[n]) > e.steps)
-      fail("a sequence is {} long, at most {}", values[n], e.steps);
+      fail("a sequence has length {}, expected at most {}", values[n], e.steps);
   }
   return values;
 }

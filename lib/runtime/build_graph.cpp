@@ -130,6 +130,7 @@ class GraphRunner::Builder {
     context.observer = options_.observer;
     context.always_packed = options_.always_packed;
     context.exact_values = options_.exact_values;
+    context.stream = options_.stream;
     std::vector<std::shared_ptr<const Weight>> kept;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const Weight* weight = constant(node.inputs[i]);
@@ -205,8 +206,20 @@ class GraphRunner::Builder {
     runner_.steps_.push_back(std::move(step));
   }
 
+  // A body may run several times in a run, or not at all.
+  static void refuse_recurrent(const Graph& graph) {
+    for (const Node& node : graph.nodes) {
+      const bool has_state = node.inputs.size() > 5 && node.inputs[5] != kNoValue;
+      if ((node.op == "GRU" || node.op == "LSTM" || node.op == "RNN") && !has_state)
+        throw Error(Fault::kUnsupported,
+                    fmt::format("{} {} inside a subgraph cannot keep its state from run to run",
+                                printable(node.op), printable(node.name)));
+    }
+  }
+
   // A subgraph as a graph of its own; what it reads from this one becomes inputs of the step.
   Body make_body(const Graph& graph, std::vector<ValueId>& step_inputs) {
+    if (options_.stream != nullptr) refuse_recurrent(graph);
     OuterConstants outer;
     for (const std::string& name : captured_names(graph)) {
       const ValueId value = by_name_.at(name);

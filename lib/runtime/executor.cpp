@@ -72,14 +72,16 @@ void check_runnable(const Graph& graph, ValueId id, const char* role) {
 }  // namespace
 
 struct Executor::State {
-  ThreadPool pool;
+  std::optional<ThreadPool> own_pool;
+  ThreadPool& pool;
   GraphRunner runner;
   std::vector<Input> inputs;
   std::vector<std::pair<std::string, ValueId>> outputs;
   std::vector<std::string> constant_inputs;  // initializers that the model lists as inputs too
 
   State(const Model& model, const ExecutorOptions& options)
-      : pool(options.threads), runner(runner_of(model, options, pool)) {
+      : pool(options.pool != nullptr ? *options.pool : own_pool.emplace(options.threads)),
+        runner(runner_of(model, options, pool)) {
     const Graph& graph = model.graph;
     if (!runner.captures().empty()) {
       throw Error(Fault::kFormat, fmt::format("value {} is not defined by any node",
@@ -147,14 +149,42 @@ void Executor::bind(const Feed& feed) {
   }
 }
 
-TensorView Executor::input_view(std::string_view name, const Dims& dims) {
-  Input& input = state_->find_input(name);
-  const DType dtype = input.declared.dtype == DType::kUnknown ? DType::kF32 : input.declared.dtype;
-  check_declared(input.declared, dtype, dims);
-  if (!has_view(dtype)) bad_input(input.declared.name, "elements of its type have no view");
+namespace {
+
+// The type of a view of an input, and the bytes that it takes.
+std::pair<DType, size_t> view_of(const Value& declared, const Dims& dims) {
+  const DType dtype = declared.dtype == DType::kUnknown ? DType::kF32 : declared.dtype;
+  check_declared(declared, dtype, dims);
+  if (!has_view(dtype)) bad_input(declared.name, "elements of its type have no view");
   const size_t bytes = checked_count(dims) * bytes_in_view(dtype);
   if (checked_count(dims) > physical_memory() || bytes > physical_memory())
-    bad_input(input.declared.name, "it does not fit into memory");
+    bad_input(declared.name, "it does not fit into memory");
+  return {dtype, bytes};
+}
+
+}  // namespace
+
+void Executor::bind_view(std::string_view name, const Dims& dims,
+                         std::span<const std::byte> bytes) {
+  Input& input = state_->find_input(name);
+  const auto [dtype, wanted] = view_of(input.declared, dims);
+  if (bytes.size() != wanted || (bytes.data() == nullptr && wanted != 0))
+    bad_input(input.declared.name, fmt::format("{} bytes, expected {} for {} of shape {}",
+                                               bytes.data() == nullptr ? 0 : bytes.size(), wanted,
+                                               name_of(dtype), to_string(dims.shape())));
+  if (reinterpret_cast<uintptr_t>(bytes.data()) % bytes_in_view(dtype) != 0)
+    bad_input(input.declared.name, fmt::format("its address is not a multiple of {}, as expected",
+                                               bytes_in_view(dtype)));
+  input.fed = Tensor();
+  input.memory = {};
+  input.bound = true;
+  // Operators do not write to what they read.
+  state_->runner.bind(input.value, {dtype, dims, const_cast<std::byte*>(bytes.data())});
+}
+
+TensorView Executor::input_view(std::string_view name, const Dims& dims) {
+  Input& input = state_->find_input(name);
+  const auto [dtype, bytes] = view_of(input.declared, dims);
   if (input.memory.data() == nullptr || input.memory.bytes() < bytes) {
     input.memory = AlignedBuffer(bytes);
   }

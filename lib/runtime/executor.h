@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,11 +21,15 @@ using Feed = std::map<std::string, Tensor>;
 
 struct ExecutorOptions {
   size_t threads = 1;           ///< 0: all processors
+  ThreadPool* pool = nullptr;   ///< used instead of threads of its own; outlives the executor
   bool decode_weights = false;  ///< run packed weights as the dense tensors they decode to
   bool always_packed = false;   ///< run packed weights packed, also where dense is quicker
   bool exact_values = false;    ///< i8 values times inputs of f32, not rounded to 8 bits
   bool profile = false;         ///< keep the time of each node
-  PassOptions passes = {};      ///< what the graph goes through before it runs
+  /// Runs are pieces of a stream: GRU, LSTM and RNN whose initial state the model leaves out, or sets
+  /// to zeros, go on from where the run before ended, until the number changes. Null: they do not.
+  std::shared_ptr<const uint64_t> stream = nullptr;
+  PassOptions passes = {};  ///< what the graph goes through before it runs
   /// Sees what constant weights are multiplied with. It knows them by their addresses in the model:
   /// no pass runs.
   ProductObserver* observer = nullptr;
@@ -58,6 +63,9 @@ class Executor {
   /// Memory of the executor for one input, not initialised: written by the caller before every
   /// run_bound(). Errors  as run().
   TensorView input_view(std::string_view name, const Dims& dims);
+  /// The elements of one input stay where they are, and are read there at every run_bound() after
+  /// it: as many bytes as its type and `dims` need, aligned for the type. Errors  as run().
+  void bind_view(std::string_view name, const Dims& dims, std::span<const std::byte> bytes);
   /// Errors  Fault::kUsage naming an input that is not bound.
   void run_bound();
   /// An output of the last run, until the next one. Errors  Fault::kUsage for an unknown name.

@@ -388,7 +388,10 @@ std::string document_text(const WriteState& state, const Symbols& symbols,
                           const GraphText::Body& body) {
   const Kept kept = kept_parts(state);
   const std::string fragments = used_fragments(state, kept);
-  std::string out = "version 1.0;\n\n";
+  std::string out = "version 1.0;\n";
+  if (!state.decodes.empty() || !state.fragment_order.empty())
+    out += fmt::format("{}{}\n", kVersionComment, kPackedVersion);
+  out += '\n';
   if (!fragments.empty()) out += "extension KHR_enable_fragment_definitions;\n";
   if (!fragments.empty() || body.nests) {
     out += "extension KHR_enable_operator_expressions;\n";

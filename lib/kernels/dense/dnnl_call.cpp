@@ -6,8 +6,13 @@
 #include "lib/base/error.h"
 #include "lib/kernels/sparse_product.h"
 
-// Of libgomp, which libdnnl runs on. Not from omp.h: clang has it only with its own OpenMP library.
+#ifdef ESPALIER_DNNL_OPENMP
+// Of libgomp, which Debian's libdnnl runs on. Not from omp.h: clang has it only with its own OpenMP
+// library.
 extern "C" void omp_set_num_threads(int threads);
+#else
+static void omp_set_num_threads(int /*threads*/) {}  // a oneDNN without threads
+#endif
 
 namespace espalier {
 namespace {

@@ -46,6 +46,40 @@ bool holds(const Model& model, const Tensor& dense) {
   });
 }
 
+TEST_CASE("packed weights carry their version, and a newer one is refused") {
+  const TemporaryFolder folder;
+  Model model;
+  model.origin.format = "test";
+  model.origin.opset = kNnefOpset;
+  const ValueId w = add_value(model.graph, "w", DType::kF32, Shape{32, 4});
+  const ValueId y = add_value(model.graph, "y", DType::kF32, Shape{32, 4});
+  const Fold fold{1, 32, 4};
+  const Tensor dense = Tensor::of<float>({32, 4}, std::vector<float>(128, 1.5F));
+  model.graph.weights.emplace(
+      w, Weight{pack_blocks(dense, fold, BlockMask({16, 1}, fold, true), false), {}});
+  model.graph.nodes.push_back({"Neg", "", "neg", {w}, {y}, {}, {}});
+  model.graph.outputs = {y};
+  write_model(model, folder / "model");
+  const fs::path path = folder / "model" / kGraphFile;
+  std::ifstream file(path);
+  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const size_t at = text.find("\n# ai.espalier 1\n");
+  REQUIRE(at != std::string::npos);
+  CHECK_NOTHROW(read_model(folder / "model"));
+  const auto with_version = [&](const std::string& version) {
+    std::ofstream(path) << std::string(text).replace(at, 17, "\n# ai.espalier " + version + "\n");
+    try {
+      read_model(folder / "model");
+      return std::string();
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+  };
+  CHECK(with_version("2").find("needs a newer version") != std::string::npos);
+  CHECK(with_version("1000000").find("needs a newer version") != std::string::npos);
+  CHECK(with_version("one").empty());  // any other comment
+}
+
 TEST_CASE("every sparse example reads to its dense weight and computes its output") {
   const auto folder = shared_path("nnef-examples/sparse");
   if (!folder) return;

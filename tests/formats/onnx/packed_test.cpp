@@ -139,6 +139,20 @@ TEST_CASE("packed weights come back as they were, by call and by spelled-out nod
   }
 }
 
+TEST_CASE("functions of a newer version of ai.espalier are refused") {
+  auto proto = proto_of(model_of(matrix_of(kCases[0])), profile("function"));
+  CHECK(refusal(proto).empty());
+  bool named = false;
+  for (auto& import : *proto.mutable_opset_import()) {
+    if (import.domain() != kDecodeDomain) continue;
+    CHECK(import.version() == kPackedVersion);
+    import.set_version(kPackedVersion + 1);
+    named = true;
+  }
+  CHECK(named);
+  CHECK(refusal(proto).find("needs a newer version") != std::string::npos);
+}
+
 TEST_CASE("the full checker takes every decode") {
   for (const Case& c : kCases) {
     for (const char* name : {"function", "inline", "dense"}) {

@@ -22,6 +22,7 @@ const std::map<std::string, Names> kBelow{
     {"lib/sparse", {"lib/tensor"}},
     {"lib/ir", {"lib/sparse"}},
     {"lib/kernels", {"lib/sparse"}},
+    {"lib/c/kernels", {"lib/kernels"}},
     {"lib/ops", {"lib/ir", "lib/kernels"}},
     {"lib/passes", {"lib/ops"}},
     {"lib/runtime", {"lib/passes"}},
@@ -35,6 +36,7 @@ const std::map<std::string, Names> kBelow{
     {"formats/onnx", {"lib/ops", "formats/format.h"}},
     {"formats/nnef", {"lib/ops", "formats/format.h", "formats/archive"}},
     {"formats", {"formats/onnx", "formats/nnef", "formats/npy"}},
+    {"lib/c/models", {"lib/c/kernels", "lib/runtime", "formats"}},
     {"apps", {"lib/report", "lib/calibrate", "formats"}},
 };
 
