@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/base/output_file.h"
 #include "lib/ir/model.h"
 
 namespace espalier {
@@ -46,11 +47,14 @@ struct Format {
   /// The same for a file that is in memory; `owner` keeps `bytes` alive.
   bool (*recognise_bytes)(Bytes bytes);
   Model (*read_bytes)(Bytes bytes, std::shared_ptr<const void> owner);
+  /// What model_files() gives, for a file that the format recognises.
+  std::vector<std::filesystem::path> (*files)(const std::filesystem::path& path);
   /// By ending. One format takes every name that no other wants (NNEF: a folder).
   bool (*writes)(const std::filesystem::path& path);
   /// Errors  before anything is written: Fault::kUnsupported naming operator and node that the
-  /// format cannot spell.
-  void (*write)(const Model& model, const std::filesystem::path& path, const WriteOptions& options);
+  /// format cannot spell. False where `accept` said no.
+  bool (*write)(const Model& model, const std::filesystem::path& path, const WriteOptions& options,
+                const AcceptOutput& accept);
 };
 
 std::span<const Format* const> formats();
@@ -59,8 +63,15 @@ std::span<const Format* const> formats();
 Model read_model(const std::filesystem::path& path);
 /// A file that is in memory: ONNX without external data, NNEF as .tar or .tgz.
 Model read_model(Bytes bytes, std::shared_ptr<const void> owner);
-void write_model(const Model& model, const std::filesystem::path& path,
-                 const WriteOptions& options = {});
+
+/// The path itself, which comes first, and all files that the model consists of besides: external
+/// data, the files of a folder. Of a file that is missing or damaged what can be told.
+std::vector<std::filesystem::path> model_files(const std::filesystem::path& path);
+
+/// Writes a model that appears whole, or not at all: `accept` may read it first, under another
+/// name, and refuse it. False where it did.
+bool write_model(const Model& model, const std::filesystem::path& path,
+                 const WriteOptions& options = {}, const AcceptOutput& accept = {});
 
 /// The model as the runtime wants it: operators that it lacks and the format can spell with others
 /// are replaced by those (functions of ONNX). For running; what is written is `model` itself.

@@ -98,6 +98,16 @@ Model read_model(Bytes bytes, std::shared_ptr<const void> owner) {
   throw Error(Fault::kFormat, "is no ONNX and no NNEF model: " + first_bytes(bytes));
 }
 
+std::vector<fs::path> model_files(const fs::path& path) {
+  try {
+    return format_of(path).files(path);
+  } catch (const Error&) {
+    return {path};  // whoever reads it says what is wrong
+  } catch (const fs::filesystem_error&) {
+    return {path};
+  }
+}
+
 const Format& format_for_output(const fs::path& path) {
   for (const Format* format : formats()) {
     if (format->writes(path)) return *format;
@@ -115,11 +125,12 @@ void check_values(const Format& format, std::string_view type) {
                           printable(type), fmt::join(known, " or ")));
 }
 
-void write_model(const Model& model, const fs::path& path, const WriteOptions& options) {
+bool write_model(const Model& model, const fs::path& path, const WriteOptions& options,
+                 const AcceptOutput& accept) {
   try {
     const Format& format = format_for_output(path);
     if (options.profile != "dense") check_packed_values(format, model);
-    format.write(model, path, options);
+    return format.write(model, path, options, accept);
   } catch (Error& error) {
     const std::string name = printable(path.string());
     if (!std::string_view(error.what()).starts_with(name)) error.add_context(name);

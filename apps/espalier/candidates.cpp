@@ -25,6 +25,11 @@ CheckInputs inputs_of(const PackJob& job, const CommonOptions& common) {
   return check_inputs(unpruned, common);
 }
 
+// A trial model, and its data files if it has any.
+void remove_all_in(const fs::path& folder) {
+  for (const auto& entry : fs::directory_iterator(folder)) fs::remove_all(entry.path());
+}
+
 class Search {
  public:
   Search(const WeightsAt& weights_at, ThreadPool& pool)
@@ -145,20 +150,13 @@ CandidateMeter::CandidateMeter(const PackJob& job, const CommonOptions& common,
       labelled_(labelled_metric(job.data)),
       folder_(fs::temp_directory_path() / "espalier") {
   if (!machine.empty()) predictor_.emplace(job, inputs_, options_, machine);
-  fs::create_directory(folder_.path());
-}
-
-CandidateMeter::~CandidateMeter() {
-  std::error_code ignored;
-  fs::remove_all(folder_.path(), ignored);
 }
 
 uint64_t CandidateMeter::bytes(const Model& packed) const {
   const fs::path path = folder_.path() / job_.output.filename();
   write_model(packed, path, job_.write);
   const uint64_t size = size_on_disk(path);
-  fs::remove_all(path);
-  fs::remove(path.string() + ".data");
+  remove_all_in(folder_.path());
   return size;
 }
 
@@ -185,8 +183,7 @@ double CandidateMeter::metric(const Model& packed) const {
   const fs::path path = folder_.path() / job_.output.filename();
   write_model(packed, path, job_.write);
   const double value = run_metric_command(job_.data.metric_command, path);
-  fs::remove_all(path);
-  fs::remove(path.string() + ".data");
+  remove_all_in(folder_.path());
   return value;
 }
 

@@ -19,7 +19,6 @@ class CandidateMeter {
   /// `machine`: a file of `bench --kernels --json` by which milliseconds() predicts, "" to measure.
   /// Errors  as check_inputs.
   CandidateMeter(const PackJob& job, const CommonOptions& common, const std::string& machine = {});
-  ~CandidateMeter();
   CandidateMeter(const CandidateMeter&) = delete;
   CandidateMeter& operator=(const CandidateMeter&) = delete;
 
@@ -41,7 +40,7 @@ class CandidateMeter {
   CheckInputs inputs_;
   std::optional<TimePredictor> predictor_;
   std::optional<LabelledMetric> labelled_;
-  Temporary folder_;
+  HeldFolder folder_;
   mutable std::optional<MetricPair> dense_;
 };
 

@@ -171,7 +171,25 @@ DataSet load_npy(const fs::path& file, const Model& model) {
   return data;
 }
 
+bool is_called_like_data(const fs::path& file) {
+  const std::string name = file.filename().string();
+  const bool array = file.extension() == ".npy" || file.extension() == ".pb";
+  return array && (name.starts_with("input_") || name.starts_with("output_"));
+}
+
 }  // namespace
+
+std::vector<fs::path> data_files(const fs::path& path) {
+  std::error_code fault;
+  if (!fs::is_directory(path, fault)) return {path};
+  std::vector<fs::path> folders = test_set_folders(path);
+  folders.push_back(path);
+  std::vector<fs::path> result;
+  for (const fs::path& folder : folders) {
+    std::ranges::copy_if(entries(folder), std::back_inserter(result), is_called_like_data);
+  }
+  return result;
+}
 
 std::string file_name_part(const std::string& name) {
   std::string result = name;

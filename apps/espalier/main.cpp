@@ -1,9 +1,10 @@
-#include <csignal>
-
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <new>
+#include <system_error>
 #include <vector>
 
 #include "apps/espalier/command.h"
@@ -20,6 +21,16 @@ int fail(std::string_view text, ExitCode code) {
   fmt::print(stderr, "error: {}\n", printable(text, kLongest));
   return code;
 }
+
+// A descriptor of 0 to 2 that the caller closed would go to the first file that is opened, and what
+// is printed into that file.
+void open_standard_descriptors() {
+  for (int descriptor = 0; descriptor <= 2; ++descriptor) {
+    if (::fcntl(descriptor, F_GETFD) < 0) static_cast<void>(::open("/dev/null", O_RDWR));
+  }
+}
+
+constexpr std::string_view kNoMemory = "out of memory";
 
 // CLI11 asks for --help by an exception; its own errors may have several lines.
 int parse_failed(const CLI::App& app, const CLI::ParseError& error, const char* first) {
@@ -88,6 +99,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace espalier;
+  open_standard_descriptors();
   std::signal(SIGPIPE, SIG_IGN);  // a reader of stdout that goes away is seen by print()
   remove_outputs_on_signals();
   try {
@@ -95,7 +107,12 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     return fail(error.what(), error.fault() == Fault::kUsage ? kWrongUsage : kFailed);
   } catch (const std::bad_alloc&) {
-    return fail("out of memory", kFailed);
+    return fail(kNoMemory, kFailed);
+  } catch (const std::system_error& error) {
+    // What a thread without room for its stack says.
+    const bool memory = error.code() == std::errc::resource_unavailable_try_again ||
+                        error.code() == std::errc::not_enough_memory;
+    return fail(memory ? kNoMemory : error.what(), kFailed);
   } catch (const std::exception& error) {
     return fail(error.what(), kFailed);
   }

@@ -14,30 +14,26 @@
 namespace espalier {
 namespace {
 
-void remove_output(const std::filesystem::path& path) {
-  std::error_code ignored;
-  std::filesystem::remove_all(path, ignored);
-  std::filesystem::remove(path.string() + ".data", ignored);
-}
-
 // The metric of --metric-cmd beside that of --metric.
 struct Scores {
   std::optional<MetricPair> labelled, command;
 };
 
-// Writes, reads back and compares; says in `findings` what is wrong with the file.
+// Writes, reads back and compares; says in `findings` what is wrong with the file, which then does
+// not take the place of what there was.
 void write_and_check(const PackJob& job, const CheckInputs& inputs, const ExecutorOptions& options,
                      RunChecks& checks, Findings& findings) {
-  {
-    const Stage stage("write");
-    write_model(job.packed, job.output, job.write);
-  }
-  if (!job.verify) return;
-  const Stage stage("read back");
-  const Model read = read_model(job.output);
-  findings.read_back = compare_read_back(job.packed, read);
-  const std::optional<Comparison> run = run_read_back(job, read, inputs, options, checks);
-  if (run) findings.read_back_run = *run;
+  const auto read_back = [&](const std::filesystem::path& written) {
+    const Stage stage("read back");
+    Model read = read_model(written);
+    read.origin.file = job.output.string();  // that it is going to be
+    findings.read_back = compare_read_back(job.packed, read);
+    const std::optional<Comparison> run = run_read_back(job, read, inputs, options, checks);
+    if (run) findings.read_back_run = *run;
+    return !findings.gap();
+  };
+  const Stage stage("write");
+  write_model(job.packed, job.output, job.write, job.verify ? read_back : AcceptOutput());
 }
 
 void add_measurements(const RunChecks& checks, const std::optional<SpeedChecks>& speed,
@@ -104,11 +100,9 @@ int finish(PackJob job, const CommonOptions& common) {
   }
   if (!job.dry_run && !findings.gap()) {
     write_and_check(job, inputs, options, findings.run, findings);
-    findings.output_bytes = size_on_disk(job.output);
+    if (!findings.gap()) findings.output_bytes = size_on_disk(job.output);
   }
-  if (findings.gap()) {
-    if (!job.dry_run) remove_output(job.output);
-  } else {
+  if (!findings.gap()) {
     if (findings.command_metric) {
       const Stage stage("metric-cmd, after");
       findings.command_metric->b = run_metric_command(job.data.metric_command, job.output);

@@ -42,9 +42,9 @@ struct PackJob {
 /// each tenth.
 inline bool is_held_out(size_t index) { return index % 10 == 9; }
 
-/// Checks in memory, writes, reads back, checks again, measures, reports.
-/// Returns kDone, or kOutOfTolerance where packed and decoded weights disagree (then no output is
-/// left).
+/// Checks in memory, writes, reads back, checks again, puts the output in place, measures, reports.
+/// Returns kDone, or kOutOfTolerance where packed and decoded weights disagree (then the output
+/// stays what it was before).
 int finish(PackJob job, const CommonOptions& common);
 
 /// A row without what only a run tells. `after` is the weight as it will be stored, in `profile`.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/base/mapped_file.h"
+#include "lib/base/output_file.h"
 
 namespace espalier {
 
@@ -67,9 +68,11 @@ using AddMember = std::function<void(std::string_view name, const std::vector<By
 /// Writes an archive of the kind that its ending asks for: `fill` adds the members one after
 /// another, so only one need be in memory. It appears whole or not at all. The same members give
 /// the same bytes (order of adding, date 0, owner 0, mode 0644; pax headers only where ustar has no
-/// room). An existing folder is replaced only where it is empty or `may_replace` says so.
-void write_archive(const std::filesystem::path& target,
+/// room). An existing folder is replaced only where it is empty or `may_replace` says so. False
+/// where `accept` said no.
+bool write_archive(const std::filesystem::path& target,
                    const std::function<void(const AddMember& add)>& fill,
-                   const std::function<bool(const std::filesystem::path&)>& may_replace);
+                   const std::function<bool(const std::filesystem::path&)>& may_replace,
+                   const AcceptOutput& accept = {});
 
 }  // namespace espalier

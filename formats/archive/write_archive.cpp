@@ -54,9 +54,9 @@ class TarWriter {
     for (const Bytes piece : pieces) write(piece);
   }
 
-  void finish() {
+  bool finish(const AcceptOutput& accept) {
     check(archive_write_close(writer_.get()));
-    file_.commit();
+    return file_.commit(accept);
   }
 
  private:
@@ -119,14 +119,14 @@ class Names {
   std::set<std::string, std::less<>> seen_;
 };
 
-void write_tar(const fs::path& target, ArchiveKind kind,
-               const std::function<void(const AddMember&)>& fill) {
+bool write_tar(const fs::path& target, ArchiveKind kind,
+               const std::function<void(const AddMember&)>& fill, const AcceptOutput& accept) {
   TarWriter writer(target, kind);
   Names names;
   fill([&](std::string_view name, const std::vector<Bytes>& pieces) {
     writer.add(names.accept(name), pieces);
   });
-  writer.finish();
+  return writer.finish(accept);
 }
 
 void fill_folder(const fs::path& folder, const std::function<void(const AddMember&)>& fill) {
@@ -150,12 +150,13 @@ ArchiveKind archive_kind_for_output(const fs::path& path) {
   return ArchiveKind::kFolder;
 }
 
-void write_archive(const fs::path& target, const std::function<void(const AddMember&)>& fill,
-                   const std::function<bool(const fs::path&)>& may_replace) {
+bool write_archive(const fs::path& target, const std::function<void(const AddMember&)>& fill,
+                   const std::function<bool(const fs::path&)>& may_replace,
+                   const AcceptOutput& accept) {
   const ArchiveKind kind = archive_kind_for_output(target);
-  if (kind != ArchiveKind::kFolder) return write_tar(target, kind, fill);
-  write_folder(
-      target, [&](const fs::path& folder) { fill_folder(folder, fill); }, may_replace);
+  if (kind != ArchiveKind::kFolder) return write_tar(target, kind, fill, accept);
+  return write_folder(
+      target, [&](const fs::path& folder) { fill_folder(folder, fill); }, may_replace, accept);
 }
 
 }  // namespace espalier

@@ -102,6 +102,18 @@ Model read_bytes(Bytes bytes, std::shared_ptr<const void> owner) {
   return model;
 }
 
+// A folder may hold other things: what is read from it are its texts and its .dat files.
+std::vector<fs::path> files(const fs::path& path) {
+  std::vector<fs::path> result{path};
+  if (!fs::is_directory(path)) return result;
+  for (const auto& entry : fs::recursive_directory_iterator(path)) {
+    const fs::path name = entry.path().filename();
+    if (name == nnef::kGraphFile || name == nnef::kQuantFile || name.extension() == ".dat")
+      result.push_back(entry.path());
+  }
+  return result;
+}
+
 // Every name that no other format wants: a .tar, a .tgz, else a folder.
 bool writes(const fs::path&) { return true; }
 
@@ -117,6 +129,7 @@ constinit const Format nnef_format{
     .read = read_path,
     .recognise_bytes = recognise_bytes,
     .read_bytes = read_bytes,
+    .files = files,
     .writes = writes,
     .write = nnef::write_nnef,
 };

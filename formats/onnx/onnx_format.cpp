@@ -5,6 +5,7 @@
 
 #include "formats/format.h"
 #include "formats/onnx/check_frame.h"
+#include "formats/onnx/data_files.h"
 #include "formats/onnx/onnx_model.h"
 #include "formats/onnx/wire.h"
 #include "lib/base/log.h"
@@ -46,25 +47,36 @@ bool writes(const fs::path& path) {
   return ending == ".onnx";
 }
 
-void write(const Model& model, const fs::path& path, const WriteOptions& options) {
+std::vector<fs::path> files(const fs::path& path) {
+  std::vector<fs::path> result{path};
+  for (fs::path& data : data_files_of(path)) result.push_back(std::move(data));
+  return result;
+}
+
+// A run that was killed before its model had its name leaves data that only that model refers to.
+void remove_data_of(const fs::path& unfinished) {
+  for (const fs::path& data : data_files_of_alone(unfinished)) {
+    std::error_code ignored;
+    fs::remove(data, ignored);
+  }
+}
+
+bool write(const Model& model, const fs::path& path, const WriteOptions& options,
+           const AcceptOutput& accept) {
   OutputFiles files;
-  fs::path data_path = path;
-  data_path += ".data";
   OnnxOutput output;
-  bool data_started = false, model_started = false;
-  if (wants_data_file(model)) output.data_file = data_path.filename().string();
-  // Files start with their first byte: a model that cannot be written leaves nothing.
-  const auto sink = [&files](bool& started, const fs::path& target) {
-    return [&files, &started, target](Bytes bytes) {
-      if (!started) files.add(target);
-      started = true;
-      files.write(bytes);
-    };
+  if (wants_data_file(model))
+    output.data_file = files.add_data(path, remove_data_of).filename().string();
+  output.data = [&](Bytes bytes) { files.write(bytes); };
+  // The file starts with its first byte: a model that cannot be written leaves nothing.
+  bool started = false;
+  output.model = [&](Bytes bytes) {
+    if (!started) files.add(path, remove_data_of);
+    started = true;
+    files.write(bytes);
   };
-  output.data = sink(data_started, data_path);
-  output.model = sink(model_started, path);
   write_onnx(model, options, output);
-  files.commit();
+  return files.commit(accept, [&] { return data_files_of_alone(path); });
 }
 
 }  // namespace
@@ -77,6 +89,7 @@ extern constinit const Format onnx_format{.name = "onnx",
                                           .read = read,
                                           .recognise_bytes = looks_like_onnx,
                                           .read_bytes = read_bytes,
+                                          .files = files,
                                           .writes = writes,
                                           .write = write};
 

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <set>
+#include <cstdio>
 #include <utility>
 
 #include "lib/base/check.h"
@@ -38,21 +38,26 @@ void check_target(const fs::path& target) {
 struct OutputFiles::Pending {
   fs::path target;
   Temporary temporary;
+  std::unique_ptr<Temporary> placed;  // of data: the final name, until all is committed
   int descriptor = -1;
-  bool made = false;  // the temporary is ours to remove
+  bool made = false;  // what has the name here() is ours to remove
+  bool empty = true;  // nothing was written so far
   std::vector<std::byte> buffer;
 
+  // Called while the folder is locked.
   explicit Pending(const fs::path& target) : target(target), temporary(target) {
-    descriptor = ::open(path(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    descriptor = ::open(temporary.path().c_str(),
+                        O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (descriptor < 0) throw_errno(target, "cannot be written");
     made = true;
+    hold(descriptor);
     buffer.reserve(kBufferBytes);
   }
   ~Pending() {
+    if (made) ::unlink(here().c_str());
     if (descriptor >= 0) ::close(descriptor);
-    if (made) ::unlink(path());
   }
-  const char* path() const { return temporary.path().c_str(); }
+  const fs::path& here() const { return placed ? placed->path() : temporary.path(); }
 
   void write_through(Bytes bytes) {
     while (!bytes.empty()) {
@@ -67,30 +72,64 @@ struct OutputFiles::Pending {
     buffer.clear();
   }
   void write(Bytes bytes) {
+    empty = empty && bytes.empty();
     if (buffer.size() + bytes.size() > kBufferBytes) flush();
     if (bytes.size() >= kBufferBytes) return write_through(bytes);
     buffer.insert(buffer.end(), bytes.begin(), bytes.end());
   }
-  void sync_and_close() {
+  // It stays open, and with that held, until it has its name.
+  void sync() {
     flush();
     if (::fsync(descriptor) != 0) throw_errno(target, "cannot be written");
-    const int closed = std::exchange(descriptor, -1);
-    if (::close(closed) != 0) throw_errno(target, "cannot be written");
-  }
-  void rename() {
-    if (::rename(path(), target.c_str()) != 0)
-      throw_errno(target, "cannot be moved to its final name");
-    made = false;
   }
 };
+
+namespace {
+
+bool is_taken(const fs::path& path) {
+  std::error_code missing;
+  return fs::exists(fs::symlink_status(path, missing));
+}
+
+// To a name that is nobody's: what another program has made there meanwhile is not replaced.
+void rename_to_free(const fs::path& from, const fs::path& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return;
+  const bool cannot = errno == EINVAL || errno == ENOSYS;  // such file systems
+  if (!cannot || is_taken(to) || ::rename(from.c_str(), to.c_str()) != 0)
+    throw_errno(to, "cannot be moved to its final name");
+}
+
+fs::path free_data_name(const fs::path& target, const FolderLock& lock) {
+  for (size_t number = 0;; ++number) {
+    fs::path path = target;
+    path += number == 0 ? ".data" : fmt::format(".{}.data", number);
+    remove_left_behind(path, lock);
+    // Data that other runs are writing keep their names free for themselves.
+    if (!is_taken(path) && !has_temporary(path)) return path;
+  }
+}
+
+}  // namespace
 
 OutputFiles::OutputFiles() = default;
 OutputFiles::~OutputFiles() = default;
 
-void OutputFiles::add(const fs::path& target) {
+fs::path OutputFiles::add_data(const fs::path& target, const LeftBehind& left_behind) {
+  ESPALIER_CHECK(!committed_ && pending_.empty());
+  check_target(target);
+  const FolderLock lock(target.parent_path());
+  remove_left_behind(target, lock, left_behind);
+  const fs::path name = free_data_name(target, lock);
+  pending_.push_back(std::make_unique<Pending>(name));
+  return name;
+}
+
+void OutputFiles::add(const fs::path& target, const LeftBehind& left_behind) {
   ESPALIER_CHECK(!committed_);
   check_target(target);
   if (!pending_.empty()) pending_.back()->flush();
+  const FolderLock lock(target.parent_path());
+  remove_left_behind(target, lock, left_behind);
   pending_.push_back(std::make_unique<Pending>(target));
 }
 
@@ -99,20 +138,55 @@ void OutputFiles::write(Bytes bytes) {
   pending_.back()->write(bytes);
 }
 
-void OutputFiles::commit() {
-  ESPALIER_CHECK(!committed_);
-  std::set<fs::path> folders;
-  for (const auto& file : pending_) {
-    file->sync_and_close();
-    folders.insert(file->target.parent_path());
+// From here on the data files are found under their names, and removed if the target never comes.
+void OutputFiles::place_data() {
+  const SignalsDeferred deferred;
+  const FolderLock lock(pending_.back()->target.parent_path());
+  for (size_t i = 0; i + 1 < pending_.size(); ++i) {
+    Pending& file = *pending_[i];
+    auto placed = std::make_unique<Temporary>(Temporary::Exactly{file.target});
+    rename_to_free(file.temporary.path(), file.target);
+    file.placed = std::move(placed);
   }
-  // Of several files the last refers to the others: between the first rename and the last, its old
-  // version would belong to files that are gone.
-  if (pending_.size() > 1 && ::unlink(pending_.back()->target.c_str()) == 0)
-    sync_folder(pending_.back()->target.parent_path());
-  for (const auto& file : pending_) file->rename();
-  for (const fs::path& folder : folders) sync_folder(folder);
+  if (pending_.size() > 1) sync_folder(pending_.back()->target.parent_path());
+}
+
+// A second name of the old target tells the next run what to remove, if this one is killed between
+// the rename and the removal. Without such names (FAT) a kill there leaves the old data.
+void OutputFiles::place_target(const Obsolete& obsolete) {
+  const SignalsDeferred deferred;
+  Pending& file = *pending_.back();
+  const FolderLock lock(file.target.parent_path());
+  const std::vector<fs::path> old = obsolete && lock.held() ? obsolete() : std::vector<fs::path>();
+  const Temporary second_name(file.target);
+  const bool named = !old.empty() && ::link(file.target.c_str(), second_name.path().c_str()) == 0;
+  const int renamed = ::rename(file.temporary.path().c_str(), file.target.c_str());
+  const int error = errno;
+  if (renamed == 0) {
+    for (const auto& pending : pending_) pending->made = false;
+    sync_folder(file.target.parent_path());
+    for (const fs::path& path : old) ::unlink(path.c_str());
+  }
+  if (named) ::unlink(second_name.path().c_str());
+  if (renamed == 0) return;
+  errno = error;
+  throw_errno(file.target, "cannot be moved to its final name");
+}
+
+bool OutputFiles::commit(const AcceptOutput& accept, const Obsolete& obsolete) {
+  ESPALIER_CHECK(!committed_);
   committed_ = true;
+  if (pending_.empty()) return true;
+  std::erase_if(pending_, [&](const auto& file) { return file != pending_.back() && file->empty; });
+  for (const auto& file : pending_) file->sync();
+  place_data();
+  if (accept && !accept(pending_.back()->temporary.path())) {
+    pending_.clear();
+    return false;
+  }
+  place_target(obsolete);
+  pending_.clear();
+  return true;
 }
 
 void write_file(const fs::path& target, Bytes bytes) {

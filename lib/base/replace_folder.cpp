@@ -4,35 +4,15 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 
 #include "lib/base/file_sync.h"
+#include "lib/base/temporaries.h"
 
 namespace espalier {
-namespace {
-
-// Keeps signals from this thread while no folder has the target's name.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_{};
-};
-
-}  // namespace
-
 void replace_folder_in_two_steps(const std::filesystem::path& made,
                                  const std::filesystem::path& target) {
-  const SignalsBlocked blocked;
+  const SignalsDeferred deferred;  // while no folder has the target's name
   std::filesystem::path aside = made;
   aside += ".old";
   if (::rename(target.c_str(), aside.c_str()) != 0) throw_errno(target, "cannot be replaced");

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,8 +14,12 @@
 #include <csignal>
 #include <cstdint>
 #include <cstring>
+#include <ctime>
+#include <utility>
+#include <vector>
 
 #include "lib/base/error.h"
+#include "lib/base/file_sync.h"
 #include "lib/base/output_file.h"
 
 namespace espalier {
@@ -82,28 +88,74 @@ void remove_tree(int folder, const char* name, int depth) {
   unlinkat(folder, name, AT_REMOVEDIR);
 }
 
+// How many objects defer signals, and the signal that came meanwhile.
+std::atomic<int> deferring{0}, deferred{0};
+
 // The handler stays in place only for this signal: raised again with its usual action, it ends the
 // program as that signal when the handler returns.
 void remove_and_end(int signal) {
+  if (deferring != 0) {
+    deferred = signal;
+    return;
+  }
   for (const Slot& slot : slots) {
     if (slot.state == State::kInUse) remove_tree(AT_FDCWD, slot.path.data(), 0);
   }
   raise(signal);
 }
 
-std::string name_beside(const std::string& name, size_t number) {
+constexpr std::string_view kEnding = ".part";
+
+// What the names of all temporaries of a target begin with.
+std::string front_of(const std::filesystem::path& target) {
   constexpr size_t kNameLimit = 200;  // with pid and number below the 255 bytes of a name
-  return fmt::format(".{}.{}-{}.part", name.substr(0, kNameLimit), getpid(), number);
+  return "." + target.filename().string().substr(0, kNameLimit) + ".";
+}
+
+// Whether `text` is PID-NUMBER.
+bool is_pid_and_number(std::string_view text) {
+  const size_t dash = text.find('-');
+  return dash != 0 && dash != std::string_view::npos && dash + 1 != text.size() &&
+         text.find_first_not_of("0123456789-") == std::string_view::npos &&
+         text.find('-', dash + 1) == std::string_view::npos;
+}
+
+bool is_temporary_of(std::string_view name, std::string_view front) {
+  return name.starts_with(front) && name.ends_with(kEnding) &&
+         name.size() > front.size() + kEnding.size() &&
+         is_pid_and_number(name.substr(front.size(), name.size() - front.size() - kEnding.size()));
+}
+
+std::vector<std::filesystem::path> temporaries_of(const std::filesystem::path& target) {
+  const std::string front = front_of(target);
+  const std::filesystem::path folder = target.parent_path();
+  std::vector<std::filesystem::path> found;
+  std::error_code fault;
+  for (std::filesystem::directory_iterator i(folder.empty() ? "." : folder, fault), end;
+       !fault && i != end; i.increment(fault)) {
+    const std::string name = i->path().filename().string();
+    if (is_temporary_of(name, front)) found.push_back(folder / name);
+  }
+  return found;
 }
 
 std::filesystem::path unused_beside(const std::filesystem::path& target) {
   static std::atomic<size_t> numbers{0};
   while (true) {
-    std::filesystem::path path =
-        target.parent_path() / name_beside(target.filename().string(), numbers++);
+    std::filesystem::path path = target.parent_path() / fmt::format("{}{}-{}{}", front_of(target),
+                                                                    getpid(), numbers++, kEnding);
     std::error_code missing;
     if (!std::filesystem::exists(std::filesystem::symlink_status(path, missing))) return path;
   }
+}
+
+// Nobody holds what can be locked: its writer has ended.
+bool is_left_behind(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (descriptor < 0) return false;
+  const bool locked = ::flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+  ::close(descriptor);
+  return locked;
 }
 
 }  // namespace
@@ -111,7 +163,69 @@ std::filesystem::path unused_beside(const std::filesystem::path& target) {
 Temporary::Temporary(const std::filesystem::path& target)
     : path_(unused_beside(target)), slot_(claim(path_.string())) {}
 
+Temporary::Temporary(Exactly exactly)
+    : path_(std::move(exactly.path)), slot_(claim(path_.string())) {}
+
 Temporary::~Temporary() { slots[slot_].state = State::kFree; }
+
+FolderLock::FolderLock(const std::filesystem::path& folder)
+    : descriptor_(
+          ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY)) {
+  if (descriptor_ < 0) return;             // who writes there says what is wrong
+  constexpr timespec kStep{0, 5'000'000};  // 5 ms
+  for (int i = 0; i < 2000; ++i) {
+    held_ = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
+    if (held_ || (errno != EWOULDBLOCK && errno != EINTR)) return;
+    ::nanosleep(&kStep, nullptr);
+  }
+}
+
+FolderLock::~FolderLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void hold(int descriptor) { static_cast<void>(::flock(descriptor, LOCK_EX | LOCK_NB)); }
+
+void remove_left_behind(const std::filesystem::path& target, const FolderLock& lock,
+                        const std::function<void(const std::filesystem::path&)>& before) {
+  if (!lock.held()) return;
+  std::error_code ignored;
+  for (const std::filesystem::path& path : temporaries_of(target)) {
+    if (!is_left_behind(path)) continue;
+    if (before) before(path);
+    std::filesystem::remove_all(path, ignored);
+  }
+}
+
+bool has_temporary(const std::filesystem::path& target) { return !temporaries_of(target).empty(); }
+
+bool is_temporary(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  if (!name.starts_with('.') || !name.ends_with(kEnding)) return false;
+  const size_t dot = name.rfind('.', name.size() - kEnding.size() - 1);
+  return dot != std::string::npos && dot != 0 && is_temporary_of(name, name.substr(0, dot + 1));
+}
+
+SignalsDeferred::SignalsDeferred() { ++deferring; }
+
+SignalsDeferred::~SignalsDeferred() {
+  if (--deferring != 0) return;
+  if (const int signal = deferred.exchange(0); signal != 0) remove_and_end(signal);
+}
+
+HeldFolder::HeldFolder(const std::filesystem::path& target) : temporary_(target) {
+  const FolderLock lock(target.parent_path());
+  remove_left_behind(target, lock);
+  if (::mkdir(path().c_str(), 0777) != 0) throw_errno(target, "cannot be written");
+  descriptor_ = ::open(path().c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW);
+  if (descriptor_ >= 0) hold(descriptor_);
+}
+
+HeldFolder::~HeldFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path(), ignored);
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
 
 void remove_outputs_on_signals() {
   // Where the size of files is limited, a write that fails is an error like a full disk.

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -77,9 +78,14 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(size_t threads) : state_(std::make_unique<State>()) {
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
-  for (size_t i = 1; i < threads; ++i)
-    state_->workers.emplace_back([state = state_.get()] { state->worker(); });
-  state_->threads = threads;
+  state_->workers.reserve(threads - 1);
+  try {
+    for (size_t i = 1; i < threads; ++i)
+      state_->workers.emplace_back([state = state_.get()] { state->worker(); });
+  } catch (const std::system_error&) {
+    // The system gives no more: those that there are do the same work.
+  }
+  state_->threads = state_->workers.size() + 1;
 }
 
 ThreadPool::ThreadPool(size_t threads, Run run) : state_(std::make_unique<State>()) {

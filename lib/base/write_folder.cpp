@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include "lib/base/file_sync.h"
 #include "lib/base/output_file.h"
@@ -30,37 +29,30 @@ void check_replaceable(const fs::path& target,
     refuse(target, "is a folder with other files in it, expected an empty or a new one");
 }
 
-// The temporary folder, removed with all that is in it.
-struct Folder {
-  Temporary temporary;
-  explicit Folder(const fs::path& target) : temporary(target) {
-    if (::mkdir(temporary.path().c_str(), 0777) != 0) throw_errno(target, "cannot be written");
-  }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(temporary.path(), ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-};
-
-void write_checked(const fs::path& target, const std::function<void(const fs::path&)>& fill,
-                   const std::function<bool(const fs::path&)>& may_replace) {
+bool write_checked(const fs::path& target, const std::function<void(const fs::path&)>& fill,
+                   const std::function<bool(const fs::path&)>& may_replace,
+                   const AcceptOutput& accept) {
   const fs::path path = tidy(target);
   check_replaceable(path, may_replace);
-  const Folder made(path);
-  fill(made.temporary.path());
-  sync_tree(made.temporary.path());
-  replace_folder(made.temporary.path(), path);
+  const HeldFolder made(path);
+  fill(made.path());
+  if (accept && !accept(made.path())) return false;
+  sync_tree(made.path());
+  {
+    const FolderLock lock(path.parent_path());
+    replace_folder(made.path(), path);
+  }
   sync_folder(path.parent_path());
+  return true;
 }
 
 }  // namespace
 
-void write_folder(const fs::path& target, const std::function<void(const fs::path&)>& fill,
-                  const std::function<bool(const fs::path&)>& may_replace) {
+bool write_folder(const fs::path& target, const std::function<void(const fs::path&)>& fill,
+                  const std::function<bool(const fs::path&)>& may_replace,
+                  const AcceptOutput& accept) {
   try {
-    write_checked(target, fill, may_replace);
+    return write_checked(target, fill, may_replace, accept);
   } catch (const fs::filesystem_error& error) {
     throw Error(Fault::kFormat, fmt::format("{}: cannot be written: {}", printable(target.string()),
                                             error.code().message()));

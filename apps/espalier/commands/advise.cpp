@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "apps/espalier/command.h"
+#include "apps/espalier/command_files.h"
 #include "apps/espalier/cost_model.h"
 #include "apps/espalier/pack_job.h"
 #include "apps/espalier/run_checks.h"
@@ -184,6 +185,11 @@ std::vector<BlockShape> blocks_of(const Args& args) {
 // Measures or predicts the model in each block at two shares of zeros and reports the fitted lines.
 int run(const Args& args) {
   apply_common(args.common);
+  CommandFiles files;
+  files.reads_model("MODEL", args.model);
+  files.reads(args.data);
+  files.reads("--machine", args.machine);
+  files.writes(args.common);
   const std::vector<BlockShape> blocks = blocks_of(args);
   std::optional<KernelResults> machine;
   if (!args.machine.empty()) machine = read_machine(args.machine);

@@ -6,6 +6,7 @@
 
 #include "apps/espalier/bench_kernels.h"
 #include "apps/espalier/command.h"
+#include "apps/espalier/command_files.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/options.h"
 #include "formats/format.h"
@@ -129,6 +130,10 @@ int bench_models(const Args& args) {
 
 int run(const Args& args) {
   apply_common(args.common);
+  CommandFiles files;
+  for (const std::string& model : args.models) files.reads_model("MODEL", model);
+  files.reads(args.data);
+  files.writes(args.common);
   for (const double value : {args.warmup.value_or(0), args.seconds.value_or(0), args.interval}) {
     if (!(value >= 0 && value <= 86400))
       throw Error(Fault::kUsage, "--warmup, --seconds and --interval: expected 0 to 86400");

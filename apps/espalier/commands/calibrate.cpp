@@ -6,6 +6,7 @@
 
 #include "apps/espalier/calibration.h"
 #include "apps/espalier/command.h"
+#include "apps/espalier/command_files.h"
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/weights.h"
@@ -61,9 +62,20 @@ CalibratedLayer row_of(const LayerStatistics& layer) {
   return row;
 }
 
+// Nothing that is read is replaced, but for statistics that are joined to: -o may be one of
+// --merge.
+void check_files(const Args& args) {
+  CommandFiles files;
+  files.reads_model("MODEL", args.model);
+  files.reads(args.data);
+  files.writes("-o", args.output);
+  files.writes(args.common);
+}
+
 int run(const Args& args) {
   apply_common(args.common);
   check(args);
+  check_files(args);
   Results results;
   results.command = "calibrate";
   CalibrateResults& found = results.calibrate.emplace();

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "apps/espalier/command.h"
+#include "apps/espalier/command_files.h"
 #include "apps/espalier/options.h"
 #include "apps/espalier/pack_job.h"
 #include "formats/nnef/operator_list.h"
@@ -17,7 +18,8 @@ struct Args {
   DataOptions data;
   std::string input, output, eval, pack = "auto", profile, index, values;
   std::vector<std::string> shapes;
-  bool dry_run = false, no_verify = false, list_operators = false, keep_io_names = false;
+  bool dry_run = false, no_verify = false, list_operators = false, keep_io_names = false,
+       in_place = false;
 };
 
 std::string why_dense(const Layer& layer, const Weight& weight, const Args& args, double zeros) {
@@ -95,15 +97,27 @@ int list_operators(const Args& args) {
   return kDone;
 }
 
+// Nothing that is read is replaced: told before any work.
+void check_files(const Args& args) {
+  CommandFiles files;
+  files.reads_model("IN", args.input);
+  files.reads_data("--eval", args.eval);
+  files.reads(args.data);
+  if (!args.dry_run) files.writes_model(args.output, args.in_place);
+  files.writes(args.common);
+}
+
 // Reads, packs existing zeros as requested, then verifies, writes and reports.
 int run(Args args) {
   apply_common(args.common);
   if (args.list_operators) return list_operators(args);
   if (args.input.empty()) throw Error(Fault::kUsage, "IN is missing: the model to convert");
+  if (args.in_place && args.output.empty()) args.output = args.input;
   if (args.output.empty() && !args.dry_run)
     throw Error(Fault::kUsage, "OUT is missing: the file to write, or --dry-run");
   if (args.pack != "auto" && args.pack != "none") parse_block_shape(args.pack);
   check_available("", "", args.values);
+  check_files(args);
   ThreadPool pool(args.common.threads);
   PackJob job;
   job.command = "convert";
@@ -156,6 +170,7 @@ std::function<int()> add(CLI::App& app) {
       ->type_name("T")
       ->group("What is written");
   add_write_options(app, args->profile, args->index, args->keep_io_names, args->shapes);
+  add_in_place(app, args->in_place);
   app.add_flag("--list-operators", args->list_operators,
                "list how each operator of ONNX and NNEF is translated, and exit");
   app.add_flag("--no-verify", args->no_verify, "skip running the models and reading OUT back")

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "apps/espalier/command.h"
+#include "apps/espalier/command_files.h"
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/weights.h"
 #include "formats/format.h"
@@ -127,6 +128,10 @@ DiffResults diff(const Args& args, const Model& a, const Model& b) {
 
 int run(const Args& args) {
   apply_common(args.common);
+  CommandFiles files;
+  files.reads_model("A", args.a);
+  files.reads_model("B", args.b);
+  files.writes(args.common);
   const Model a = read_model(args.a), b = read_model(args.b);
   Results results;
   results.command = "diff";

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "apps/espalier/command.h"
+#include "apps/espalier/command_files.h"
 #include "apps/espalier/pack_job.h"
 #include "apps/espalier/weights.h"
 
@@ -51,6 +52,9 @@ LayerResult row_of(const Model& model, const Layer& layer) {
 
 int run(const Args& args) {
   apply_common(args.common);
+  CommandFiles files;
+  files.reads_model("MODEL", args.model);
+  files.writes(args.common);
   const Model model = read_uncovered(args.model, args.common.threads);
   Results results;
   results.command = "inspect";

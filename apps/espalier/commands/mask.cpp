@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "apps/espalier/command.h"
+#include "apps/espalier/command_files.h"
 #include "apps/espalier/options.h"
 #include "apps/espalier/pack_job.h"
 #include "apps/espalier/weights.h"
@@ -20,7 +21,7 @@ struct Args {
   DataOptions data;
   std::string a, b, output, block, profile, index;
   std::vector<std::string> shapes;
-  bool keep_io_names = false;
+  bool keep_io_names = false, in_place = false;
 };
 
 Masks read_masks(const std::string& file) {
@@ -81,6 +82,19 @@ std::vector<Pair> pairs_of(const Masks& a, const Masks& b) {
   return result;
 }
 
+// Nothing that is read is replaced: told before any work.
+void check_files(const Args& args, bool model) {
+  CommandFiles files;
+  if (model) {
+    files.reads_model("MODEL", args.a);
+  } else {
+    files.reads("A", args.a);
+    files.reads("B", args.b);
+  }
+  files.writes("-o", args.output);
+  files.writes(args.common);
+}
+
 int report(const Args& args, const std::vector<MaskResult>& rows, bool two) {
   Results results;
   results.command = "mask";
@@ -90,6 +104,7 @@ int report(const Args& args, const std::vector<MaskResult>& rows, bool two) {
 }
 
 int export_masks(const Args& args) {
+  check_files(args, true);
   const Masks masks = masks_of_zeros(read_uncovered(args.a, args.common.threads), {});
   std::vector<MaskResult> rows;
   for (const auto& [name, mask] : masks) rows.push_back({name, mask.shape(), share(mask), {}, 0});
@@ -98,6 +113,7 @@ int export_masks(const Args& args) {
 }
 
 int combine(const Args& args, bool both) {
+  check_files(args, false);
   Masks result;
   std::vector<MaskResult> rows;
   for (const Pair& pair : pairs_of(read_masks(args.a), read_masks(args.b))) {
@@ -115,6 +131,7 @@ int combine(const Args& args, bool both) {
 }
 
 int diff_masks(const Args& args) {
+  check_files(args, false);
   std::vector<MaskResult> rows;
   for (const Pair& pair : pairs_of(read_masks(args.a), read_masks(args.b))) {
     rows.push_back(
@@ -131,7 +148,16 @@ LayerResult row_of(const PackJob& job, const LayerPlan& plan) {
   return row;
 }
 
-int apply(const Args& args) {
+int apply(Args args) {
+  if (args.output.empty() && !args.in_place)
+    throw Error(Fault::kUsage, "-o OUT is missing: the file to write, or --in-place");
+  if (args.output.empty()) args.output = args.a;
+  CommandFiles files;
+  files.reads_model("IN", args.a);
+  files.reads("MASKS", args.b);
+  files.reads(args.data);
+  files.writes_model(args.output, args.in_place);
+  files.writes(args.common);
   ThreadPool pool(args.common.threads);
   PackJob job;
   job.command = "mask apply";
@@ -184,6 +210,8 @@ std::function<int()> add(CLI::App& app) {
       add_sub(app, *args, "apply", "prune a model by masks, pack and write it", "MODEL", "MASKS",
               true, "  espalier mask apply model.onnx masks.npz -o pruned.onnx");
   add_write_options(*apply_app, args->profile, args->index, args->keep_io_names, args->shapes);
+  apply_app->get_option("--output")->required(false);
+  add_in_place(*apply_app, args->in_place);
   add_data_options(*apply_app, args->data, "inputs on which the result is verified");
   subs.push_back({apply_app, [args] { return apply(*args); }});
   subs.push_back({add_sub(app, *args, "union", "keep what either mask keeps", "A", "B", true,

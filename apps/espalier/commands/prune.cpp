@@ -8,6 +8,7 @@
 #include "apps/espalier/calibration.h"
 #include "apps/espalier/candidates.h"
 #include "apps/espalier/command.h"
+#include "apps/espalier/command_files.h"
 #include "apps/espalier/options.h"
 #include "apps/espalier/pack_job.h"
 #include "apps/espalier/prune_work.h"
@@ -36,7 +37,7 @@ struct Args {
   std::optional<size_t> min_weights;
   size_t calib_memory = CollectOptions().memory_bytes;
   bool no_refit = false, sequential = false, depthwise = false, keep_first_last = false,
-       dry_run = false, no_verify = false, keep_io_names = false;
+       dry_run = false, no_verify = false, keep_io_names = false, in_place = false;
   std::string mask_in, mask_out, rewind, recipe, save_recipe, machine;
 };
 
@@ -221,6 +222,23 @@ void take_over(PrunedWeights pruned, PackJob& job) {
                   pruned.rows_kept));
 }
 
+// Nothing that is read is replaced: told before any work.
+void check_files(const Args& args) {
+  CommandFiles files;
+  files.reads_model("IN", args.input);
+  files.reads_model("--rewind", args.rewind);
+  files.reads_data("--calib", args.calib);
+  files.reads_data("--eval", args.eval);
+  files.reads(args.data);
+  files.reads("--mask-in", args.mask_in);
+  files.reads("--recipe", args.recipe);
+  files.reads("--machine", args.machine);
+  if (!args.dry_run) files.writes_model(args.output, args.in_place);
+  files.writes("--mask-out", args.mask_out);
+  files.writes("--save-recipe", args.save_recipe);
+  files.writes(args.common);
+}
+
 void check(const Args& args) {
   if (args.output.empty() && !args.dry_run)
     throw Error(Fault::kUsage, "OUT is missing: the file to write, or --dry-run");
@@ -284,9 +302,11 @@ void check_method(const PruneOptions& options, const std::string& calib) {
 
 // Checks the options before any work; then selects, scores, chooses and refits, packs, and leaves
 // verification, writing and the report to finish().
-int run(const Args& args) {
+int run(Args args) {
   apply_common(args.common);
+  if (args.in_place && args.output.empty()) args.output = args.input;
   check(args);
+  check_files(args);
   PruneOptions options = options_of(args);
   if (!args.rewind.empty()) options.refit = false;  // statistics tell nothing of another checkpoint
   check_options(options);
@@ -429,6 +449,7 @@ void add_how(CLI::App& app, Args& a) {
        "type of the stored kept values: f32, f16, bf16 or i8 (the weight's own type)",
        "What is written");
   add_write_options(app, a.profile, a.index, a.keep_io_names, a.shapes);
+  add_in_place(app, a.in_place);
   app.add_flag("--no-verify", a.no_verify, "skip running the models and reading OUT back")
       ->group("What is written");
   app.add_flag("--dry-run", a.dry_run, "do everything except writing OUT")

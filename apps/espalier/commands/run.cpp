@@ -5,6 +5,7 @@
 #include <set>
 
 #include "apps/espalier/command.h"
+#include "apps/espalier/command_files.h"
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/load_data.h"
@@ -34,18 +35,36 @@ void make_folder(const fs::path& folder) {
     throw Error(Fault::kFormat, fmt::format("{}: {}", printable(folder.string()), fault.message()));
 }
 
+std::string file_of(const std::string& output) {
+  return "output_" + file_name_part(output) + ".npy";
+}
+
 void write_outputs(const fs::path& folder, const Feed& outputs) {
   make_folder(folder);
+  for (const auto& [name, tensor] : outputs) write_npy_file(folder / file_of(name), tensor);
+}
+
+// Nothing that is read is replaced, and no output by another: told before the model runs.
+void check_files(const Args& args, const Model& model, const DataSet& data) {
+  CommandFiles files;
+  files.reads_model("MODEL", args.model);
+  files.reads(args.data);
+  files.writes(args.common);
+  if (args.output.empty()) return;
   std::set<std::string> taken;
-  for (const auto& [name, tensor] : outputs) {
-    const std::string file = "output_" + file_name_part(name) + ".npy";
-    if (!taken.insert(file).second) {
+  for (const std::string& name : output_names(model)) {
+    if (!taken.insert(file_of(name)).second) {
       throw Error(
           Fault::kUnsupported,
           fmt::format("the names of these outputs differ only in slashes or control characters: {}",
                       printable(name)));
     }
-    write_npy_file(folder / file, tensor);
+    const bool sets = data.feeds.size() > 1;
+    for (size_t i = 0; i < (sets ? data.feeds.size() : 1); ++i) {
+      const fs::path folder =
+          sets ? fs::path(args.output) / data.feed_names[i] : fs::path(args.output);
+      files.writes("-o", folder / file_of(name));
+    }
   }
 }
 
@@ -102,6 +121,7 @@ int run(const Args& args) {
     throw Error(Fault::kFormat, fmt::format("{}: contains no stored outputs to compare with",
                                             printable(args.data.inputs)));
   }
+  check_files(args, model, data);
   const std::vector<Feed> feeds = make_feeds(model, data);
   std::vector<Feed> outputs;
   {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "apps/espalier/command.h"
+#include "apps/espalier/command_files.h"
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/options.h"
@@ -126,6 +127,11 @@ int run(const Args& args) {
   if (!has_data && (!args.data.labels.empty() || !args.data.metric.empty()))
     throw Error(Fault::kUsage, "--labels and --metric require --inputs DATA");
   passes_without(args.passes_off);  // a wrong name is told before models are read
+  CommandFiles files;
+  files.reads_model("A", args.a);
+  files.reads_model("B", args.b);
+  files.reads(args.data);
+  files.writes(args.common);
   const Model a = read_model(args.a), b = read_model(args.b);
   Results results;
   results.command = "verify";

@@ -460,8 +460,8 @@ Spelled spell(const Model& model, const WriteOptions& given) {
   return result;
 }
 
-void write_nnef(const Model& model, const std::filesystem::path& path,
-                const WriteOptions& options) {
+bool write_nnef(const Model& model, const std::filesystem::path& path, const WriteOptions& options,
+                const AcceptOutput& accept) {
   const Spelled spelled = spell(model, options);
   const auto fill = [&](const AddMember& add) {
     add(kGraphFile, {as_bytes(spelled.graph)});
@@ -473,10 +473,11 @@ void write_nnef(const Model& model, const std::filesystem::path& path,
           {as_bytes(header), bits.empty() ? tensor.bytes() : as_bytes(bits)});
     }
   };
-  write_archive(path, fill, [](const std::filesystem::path& folder) {
+  const auto may_replace = [](const std::filesystem::path& folder) {
     std::error_code error;
     return std::filesystem::is_regular_file(folder / kGraphFile, error);
-  });
+  };
+  return write_archive(path, fill, may_replace, accept);
 }
 
 }  // namespace espalier::nnef

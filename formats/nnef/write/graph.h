@@ -37,7 +37,8 @@ struct Spelled {
 Spelled spell(const Model& model, const WriteOptions& options);
 
 /// Writes what spell() gives to a folder, a .tar or a .tgz by the ending of `path`; nothing is
-/// written where it fails.
-void write_nnef(const Model& model, const std::filesystem::path& path, const WriteOptions& options);
+/// written where it fails, or where `accept` says no (then it returns false).
+bool write_nnef(const Model& model, const std::filesystem::path& path, const WriteOptions& options,
+                const AcceptOutput& accept);
 
 }  // namespace espalier::nnef

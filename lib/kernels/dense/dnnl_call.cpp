@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <new>
+
 #include "lib/base/check.h"
 #include "lib/base/error.h"
 #include "lib/kernels/sparse_product.h"
@@ -82,6 +84,7 @@ dnnl::memory reordered(const dnnl::memory& from, const dnnl::memory::desc& desc)
 }
 
 void throw_dnnl_error(const char* what, const dnnl::error& error) {
+  if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
   throw Error(Fault::kUnsupported, fmt::format("{}: oneDNN rejects it: {}", what, error.what()));
 }
 

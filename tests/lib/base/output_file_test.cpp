@@ -87,18 +87,114 @@ TEST_CASE("what is not committed leaves nothing and changes nothing") {
   CHECK(read_text(folder / "b") == "old");
 }
 
-TEST_CASE("two files appear together") {
-  const TemporaryFolder folder;
-  write_text(folder / "m.onnx", "old");
+// A file that names its data file, as a model does.
+void write_pair(const fs::path& target, const std::string& text, const AcceptOutput& accept = {}) {
   OutputFiles files;
-  files.add(folder / "m.onnx.data");
-  files.write(as_bytes("data"));
-  files.add(folder / "m.onnx");
-  files.write(as_bytes("model"));
+  const fs::path data = files.add_data(target);
+  files.write(as_bytes(text));
+  files.add(target);
+  files.write(as_bytes(data.filename().string() + " " + text));
+  files.commit(accept, [&] {
+    const std::string old = read_text(target);
+    const fs::path name = target.parent_path() / old.substr(0, old.find(' '));
+    return old.empty() ? std::vector<fs::path>() : std::vector<fs::path>{name};
+  });
+}
+
+TEST_CASE("a file and its data appear together, the data under a free name") {
+  const TemporaryFolder folder;
+  const fs::path target = folder / "m.onnx";
+  write_text(folder / "m.onnx.data", "of somebody else");
+  write_pair(target, "one");
+  CHECK(read_text(target) == "m.onnx.1.data one");
+  CHECK(read_text(folder / "m.onnx.1.data") == "one");
+  write_pair(target, "two");  // while it is made, the data of the old one are still there
+  CHECK(read_text(target) == "m.onnx.2.data two");
+  write_pair(target, "three");
+  CHECK(read_text(target) == "m.onnx.1.data three");
+  CHECK(read_text(folder / "m.onnx.data") == "of somebody else");
+  CHECK(names_in(folder.path()) == std::set<std::string>{"m.onnx", "m.onnx.data", "m.onnx.1.data"});
+}
+
+TEST_CASE("data that nothing was written to are no file") {
+  const TemporaryFolder folder;
+  OutputFiles files;
+  files.add_data(folder / "m");
+  files.add(folder / "m");
+  files.write(as_bytes("x"));
+  CHECK(files.commit());
+  CHECK(names_in(folder.path()) == std::set<std::string>{"m"});
+}
+
+TEST_CASE("an output that is not accepted changes nothing; it can be read before it is") {
+  const TemporaryFolder folder;
+  const fs::path target = folder / "m";
+  write_pair(target, "old");
+  const std::set<std::string> before = names_in(folder.path());
+  write_pair(target, "new", [&](const fs::path& written) {
+    CHECK(written.parent_path() == target.parent_path());
+    CHECK(read_text(written) == "m.1.data new");
+    CHECK(read_text(folder / "m.1.data") == "new");
+    CHECK(read_text(target) == "m.data old");
+    return false;
+  });
+  CHECK(names_in(folder.path()) == before);
+  CHECK(read_text(target) == "m.data old");
+  CHECK(read_text(folder / "m.data") == "old");
+  CHECK_FALSE(write_folder(
+      folder / "d", [](const fs::path& inside) { write_text(inside / "f", "x"); }, kNever,
+      [](const fs::path& written) {
+        CHECK(read_text(written / "f") == "x");
+        return false;
+      }));
+  CHECK(names_in(folder.path()) == before);
+}
+
+TEST_CASE("what a killed run left is removed by the next, what a live one writes is not") {
+  const TemporaryFolder folder;
+  write_text(folder / ".m.1-0.part", "left");
+  write_text(folder / ".m.data.1-0.part", "left");
+  write_text(folder / ".other.1-0.part", "of another target");
+  write_text(folder / ".m.x.part", "no temporary of ours");
+  fs::create_directories(folder / ".m.1-1.part/sub");
+  std::vector<std::string> seen;
+  const auto see = [&](const fs::path& path) { seen.push_back(path.filename()); };
+  OutputFiles live;
+  live.add(folder / "m");
+  live.write(as_bytes("live"));
+  OutputFiles files;
+  files.add_data(folder / "m", see);
+  files.add(folder / "m", see);
+  files.write(as_bytes("new"));
   files.commit();
-  CHECK(read_text(folder / "m.onnx.data") == "data");
-  CHECK(read_text(folder / "m.onnx") == "model");
-  CHECK(names_in(folder.path()).size() == 2);
+  CHECK(seen.empty());  // the live one had removed them
+  CHECK(names_in(folder.path()).size() == 4);
+  live.commit();
+  CHECK(read_text(folder / "m") == "live");
+  CHECK(names_in(folder.path()) == std::set<std::string>{"m", ".other.1-0.part", ".m.x.part"});
+  write_text(folder / ".m.1-0.part", "left");
+  OutputFiles third;
+  third.add(folder / "m", see);
+  CHECK(seen == std::vector<std::string>{".m.1-0.part"});
+}
+
+TEST_CASE("a signal waits until files that belong together have their names") {
+  const TemporaryFolder folder;
+  const int status = in_child([&] {
+    remove_outputs_on_signals();
+    OutputFiles files;
+    files.add_data(folder / "m");
+    files.write(as_bytes("data"));
+    files.add(folder / "m");
+    files.write(as_bytes("m.data"));
+    files.commit({}, [] {
+      raise(SIGTERM);
+      return std::vector<fs::path>();
+    });
+    _exit(8);  // the signal came at the end of commit() at the latest
+  });
+  CHECK(WIFSIGNALED(status));
+  CHECK(names_in(folder.path()) == std::set<std::string>{"m", "m.data"});
 }
 
 TEST_CASE("a link is replaced, what it leads to stays") {
@@ -199,7 +295,7 @@ TEST_CASE("a folder with things in it is replaced only where that is allowed") {
   write_text(folder / "file", "old");
   const auto fill = [](const fs::path& inside) { write_text(inside / "new", "new"); };
   CHECK_THROWS_WITH_AS(write_folder(folder / "d", fill, kNever),
-                       doctest::Contains("is a folder with other things in it"), Error);
+                       doctest::Contains("is a folder with other files in it"), Error);
   CHECK_THROWS_WITH_AS(write_folder(folder / "file", fill, kAlways), doctest::Contains("is a file"),
                        Error);
   CHECK(read_text(folder / "d/old") == "old");
@@ -268,21 +364,17 @@ TEST_CASE("a kill at any moment leaves a whole file or none") {
       });
 }
 
-TEST_CASE("a kill at any moment never leaves a file beside another's data") {
+TEST_CASE("a kill at any moment never leaves a file beside another's data, or none") {
   const TemporaryFolder folder;
+  const fs::path target = folder / "main";
+  write_pair(target, "first");
   kill_at_any_moment(
-      [&](int i) {
-        const std::string text = std::to_string(getpid()) + " " + std::to_string(i);
-        OutputFiles files;
-        files.add(folder / "data");
-        files.write(as_bytes(text));
-        files.add(folder / "main");
-        files.write(as_bytes(text));
-        files.commit();
-      },
+      [&](int i) { write_pair(target, std::to_string(getpid()) + " " + std::to_string(i)); },
       [&] {
-        const std::string main = read_text(folder / "main");
-        if (!main.empty()) CHECK(main == read_text(folder / "data"));
+        const std::string main = read_text(target);
+        const size_t space = main.find(' ');
+        REQUIRE(space != std::string::npos);
+        CHECK(main.substr(space + 1) == read_text(folder / main.substr(0, space)));
       });
 }
 

@@ -1,0 +1,111 @@
+#include "apps/espalier/command_files.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "apps/espalier/load_data.h"
+#include "formats/format.h"
+#include "lib/base/error.h"
+#include "lib/base/file_identity.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kInput = "IN";
+
+bool is_file(const fs::path& path) { return !path.empty() && path != "-"; }
+
+// Where a file that may not exist yet will be.
+fs::path place_of(const fs::path& path) {
+  std::error_code fault;
+  const fs::path whole = fs::weakly_canonical(fs::absolute(path, fault), fault);
+  return fault ? path : whole;
+}
+
+std::string shown(const fs::path& path) { return printable(path.string()); }
+
+}  // namespace
+
+void CommandFiles::reads(const std::string& role, const fs::path& path) {
+  if (is_file(path)) read_.push_back({role, path, true});
+}
+
+void CommandFiles::reads_model(const std::string& role, const fs::path& path) {
+  if (!is_file(path)) return;
+  for (const fs::path& file : model_files(path)) read_.push_back({role, file, file == path});
+}
+
+void CommandFiles::reads_data(const std::string& role, const fs::path& path) {
+  if (!is_file(path)) return;
+  for (const fs::path& file : data_files(path)) read_.push_back({role, file, file == path});
+}
+
+void CommandFiles::reads(const DataOptions& options) {
+  reads_data("--inputs", options.inputs);
+  reads("--labels", options.labels);
+}
+
+// In place, all of IN goes with it, but nothing else.
+const CommandFiles::File* CommandFiles::replaced_by(const fs::path& path, bool in_place) const {
+  const auto is_input = [&](const File& file) {
+    return in_place && file.role == kInput && (file.main || fs::is_directory(path));
+  };
+  const auto found = std::ranges::find_if(
+      read_, [&](const File& file) { return would_replace(path, file.path) && !is_input(file); });
+  return found == read_.end() ? nullptr : &*found;
+}
+
+void CommandFiles::check_not_written(const std::string& role, const fs::path& path) {
+  for (const File& other : written_) {
+    if (!same_file(path, other.path) && place_of(path) != place_of(other.path)) continue;
+    throw Error(Fault::kUsage, fmt::format("{}: is both {} and {}, expected one file for each",
+                                           shown(path), other.role, role));
+  }
+  written_.push_back({role, path, true});
+}
+
+void CommandFiles::writes(const std::string& role, const fs::path& path) {
+  if (!is_file(path)) return;
+  if (const File* file = replaced_by(path, false); file != nullptr) {
+    throw Error(Fault::kUsage,
+                fmt::format("{}: {} would replace {}, which belongs to {}: expected another name",
+                            shown(path), role, shown(file->path), file->role));
+  }
+  check_not_written(role, path);
+}
+
+void CommandFiles::writes(const CommonOptions& options) {
+  writes("--json", options.json);
+  writes("--html", options.html);
+  writes("--md", options.markdown);
+  writes("--csv", options.csv);
+}
+
+void CommandFiles::writes_model(const fs::path& path, bool in_place) {
+  if (!is_file(path)) return;
+  const auto input = std::ranges::find_if(
+      read_, [](const File& file) { return file.role == kInput && file.main; });
+  const bool itself = input != read_.end() && same_file(path, input->path);
+  if (itself && !in_place) {
+    throw Error(Fault::kUsage,
+                fmt::format("{}: OUT is IN ({}): expected another name, or --in-place", shown(path),
+                            shown(input->path)));
+  }
+  if (const File* file = replaced_by(path, itself); file != nullptr) {
+    throw Error(Fault::kUsage,
+                fmt::format("{}: OUT would replace {}, which belongs to {}: expected another name",
+                            shown(path), shown(file->path), file->role));
+  }
+  check_not_written("OUT", path);
+}
+
+void add_in_place(CLI::App& app, bool& in_place) {
+  app.add_flag("--in-place", in_place, "let OUT be IN; without OUT, write to IN")
+      ->group("What is written");
+}
+
+}  // namespace espalier
