@@ -103,7 +103,8 @@ SparseMatrix matrix_of(const Shape& shape, const Fold& fold, const Tensor& value
     ++matrix.row_start[place / fold.cols + 1];
     move_element(target, i, values.bytes(), order[i], bytes_of(values.dtype()));
   }
-  std::partial_sum(matrix.row_start.begin(), matrix.row_start.end(), matrix.row_start.begin());
+  std::vector<uint32_t>& row_start = matrix.row_start.own();
+  std::partial_sum(row_start.begin(), row_start.end(), row_start.begin());
   return matrix;
 }
 

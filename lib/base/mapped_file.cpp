@@ -8,12 +8,46 @@
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
+#include <map>
+#include <mutex>
 
 namespace espalier {
 namespace {
 
 [[noreturn]] void fail(std::string_view what) {
   throw Error(Fault::kFormat, fmt::format("{}: {}", what, std::strerror(errno)));
+}
+
+// What is mapped at this time, by address: bytes do not tell where they come from, and the pages of
+// anything else than a file would lose what is in them.
+class Mappings {
+ public:
+  void add(Bytes mapped) {
+    const std::lock_guard lock(mutex_);
+    ends_[mapped.data()] = mapped.data() + mapped.size();
+  }
+  void remove(Bytes mapped) {
+    const std::lock_guard lock(mutex_);
+    ends_.erase(mapped.data());
+  }
+  // Calls use() while the mapping that holds all of `bytes` cannot go.
+  template <typename Use>
+  void with(Bytes bytes, const Use& use) {
+    const std::lock_guard lock(mutex_);
+    const auto after = ends_.upper_bound(bytes.data());
+    if (after == ends_.begin()) return;
+    if (!std::less<>()(std::prev(after)->second, bytes.data() + bytes.size())) use();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<const std::byte*, const std::byte*, std::less<>> ends_;
+};
+
+Mappings& mappings() {
+  static Mappings all;
+  return all;
 }
 
 }  // namespace
@@ -81,8 +115,27 @@ std::shared_ptr<const MappedFile> MappedFile::open_below(const std::filesystem::
   return map(here, range);
 }
 
+MappedFile::MappedFile(Bytes mapped, size_t skip, size_t file_size)
+    : mapped_(mapped), bytes_(mapped.subspan(skip)), file_size_(file_size) {
+  if (!mapped_.empty()) mappings().add(mapped_);
+}
+
 MappedFile::~MappedFile() {
-  if (!mapped_.empty()) munmap(const_cast<std::byte*>(mapped_.data()), mapped_.size());
+  if (mapped_.empty()) return;
+  mappings().remove(mapped_);
+  munmap(const_cast<std::byte*>(mapped_.data()), mapped_.size());
+}
+
+void MappedFile::give_back(Bytes bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGE_SIZE));
+  const uintptr_t first = reinterpret_cast<uintptr_t>(bytes.data());
+  const uintptr_t begin = (first + page - 1) / page * page,
+                  end = (first + bytes.size()) / page * page;
+  if (bytes.empty() || begin >= end) return;
+  mappings().with(bytes, [&] {
+    // Mapped privately and never written to: what the file holds is what comes back.
+    madvise(const_cast<std::byte*>(bytes.data() + (begin - first)), end - begin, MADV_DONTNEED);
+  });
 }
 
 }  // namespace espalier

@@ -32,12 +32,15 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile();
 
+  /// Gives the pages that lie within `bytes` back to the system, where they are of a mapped file:
+  /// they are read again when they are looked at again. Other memory stays as it is.
+  static void give_back(Bytes bytes);
+
   Bytes bytes() const { return bytes_; }           ///< of the range
   size_t file_size() const { return file_size_; }  ///< of the whole file
 
  private:
-  MappedFile(Bytes mapped, size_t skip, size_t file_size)
-      : mapped_(mapped), bytes_(mapped.subspan(skip)), file_size_(file_size) {}
+  MappedFile(Bytes mapped, size_t skip, size_t file_size);
   static std::shared_ptr<const MappedFile> map(int descriptor, Range range);
 
   Bytes mapped_;  ///< from the start of a page

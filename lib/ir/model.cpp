@@ -15,6 +15,27 @@ T attribute_or(const Node& node, std::string_view name, T fallback) {
 
 }  // namespace
 
+std::optional<Model> with_held_weights(const Model& model) {
+  bool any = false;
+  for_each_graph(model.graph, [&](const Graph& graph, const std::string&) {
+    for (const auto& [id, weight] : graph.weights) any = any || weight.is_deferred();
+  });
+  if (!any) return std::nullopt;
+  const auto hold = [](Graph& graph, const std::string&) {
+    for (auto& [id, weight] : graph.weights) {
+      if (!weight.is_deferred()) continue;
+      if (weight.is_sparse()) {
+        weight.value = held(weight.sparse());
+      } else {
+        weight.value = weight.dense().held();
+      }
+    }
+  };
+  Model result = model;
+  result.graph = transformed(std::move(result.graph), hold);
+  return result;
+}
+
 const Attribute* find_attribute(const Node& node, std::string_view name) {
   const auto found = std::ranges::find(node.attributes, name, &Attribute::name);
   return found == node.attributes.end() ? nullptr : &*found;

@@ -68,6 +68,9 @@ struct Weight {
   const SparseMatrix& sparse() const { return std::get<SparseMatrix>(value); }
   const Shape& shape() const { return is_sparse() ? sparse().shape : dense().shape(); }
   DType dtype() const { return is_sparse() ? sparse().dtype : dense().dtype(); }
+  bool is_deferred() const { return is_sparse() ? sparse().is_deferred() : dense().is_deferred(); }
+  /// Lets go of what the elements take in memory (Tensor::give_back): done with it for now.
+  void give_back() const { is_sparse() ? sparse().give_back() : dense().give_back(); }
 };
 
 /// Nodes are in topological order. `weights` is ordered by value; the value's name is the weight's
@@ -97,6 +100,10 @@ struct Model {
   Graph graph;
   Origin origin;
 };
+
+/// The model with all deferred weights made (Tensor::held), for as long as the result lives; nothing
+/// where it has none.
+std::optional<Model> with_held_weights(const Model& model);
 
 /// The attribute, or nothing / the fallback where the node has none of that name and kind.
 const Attribute* find_attribute(const Node& node, std::string_view name);

@@ -109,8 +109,10 @@ struct Executor::State {
     const auto runner = [&](const Model& one) {
       return GraphRunner(one.graph, one.origin.opset, options, pool);
     };
-    return options.observer != nullptr ? runner(model)
-                                       : runner(with_passes(model, options.passes, pool));
+    // An observer knows weights by their addresses.
+    if (options.observer != nullptr) return runner(model);
+    const std::optional<Model> held = with_held_weights(model);
+    return runner(with_passes(held ? *held : model, options.passes, pool));
   }
 
   Input& find_input(std::string_view name) {

@@ -41,24 +41,30 @@ void check_grid(const Fold& fold, BlockShape block) {
   }
 }
 
+void check_count(size_t kept) {
+  if (kept <= UINT32_MAX) return;
+  throw Error(Fault::kUnsupported,
+              fmt::format("{} blocks are kept, expected fewer than 2^32", kept));
+}
+
 // row_start and col from the mask.
 void fill_index(const BlockMask& mask, SparseMatrix& matrix) {
   const size_t rows = mask.parts * mask.grid_rows(), cols = mask.grid_cols();
   const size_t kept = mask.kept_blocks();
-  if (kept > UINT32_MAX) {
-    throw Error(Fault::kUnsupported,
-                fmt::format("{} blocks are kept, expected fewer than 2^32", kept));
-  }
-  matrix.row_start.reserve(rows + 1);
-  matrix.row_start.push_back(0);
-  matrix.col.reserve(kept);
+  check_count(kept);
+  std::vector<uint32_t> row_start, col;
+  row_start.reserve(rows + 1);
+  row_start.push_back(0);
+  col.reserve(kept);
   auto bit = mask.kept.begin();
   for (size_t row = 0; row < rows; ++row) {
     for (size_t c = 0; c < cols; ++c, ++bit) {
-      if (*bit) matrix.col.push_back(static_cast<uint32_t>(c));
+      if (*bit) col.push_back(static_cast<uint32_t>(c));
     }
-    matrix.row_start.push_back(static_cast<uint32_t>(matrix.col.size()));
+    row_start.push_back(static_cast<uint32_t>(col.size()));
   }
+  matrix.row_start = std::move(row_start);
+  matrix.col = std::move(col);
 }
 
 enum class Direction { kPack, kUnpack };
@@ -73,22 +79,28 @@ void move_element(std::byte* dense, size_t at, std::byte* values, size_t place) 
   }
 }
 
+// Block rows of the stacked grid that are moved on one thread.
+struct RowRange {
+  size_t first, last;
+};
+
 // Stored [outputs, inputs]: a block row is a strip. Its blocks are moved some at a time, row after
 // row, so that what is written and what is read stays in the first-level cache.
 template <typename T, Direction direction>
-void move_rows(const SparseMatrix& m, std::byte* dense, std::byte* values) {
+void move_rows(const SparseMatrix& m, RowRange range, std::byte* dense, std::byte* values) {
+  const uint32_t *const row_start = m.row_start.data(), *const col = m.col.data();
   const size_t area = m.block.area(), bc = m.block.cols;
   const size_t group = std::max<size_t>(1, 8192 / (area * sizeof(T)));
-  for (size_t row = 0; row + 1 < m.row_start.size(); ++row) {
+  for (size_t row = range.first; row < range.last; ++row) {
     const size_t first_row = row % m.grid_rows() * m.block.rows;
     const size_t rows = std::min<size_t>(m.block.rows, m.fold.rows - first_row);
     const size_t strip = m.fold.offset(row / m.grid_rows(), 0, 0) + first_row * m.fold.cols;
-    for (size_t from = m.row_start[row]; from < m.row_start[row + 1]; from += group) {
-      const size_t to = std::min<size_t>(from + group, m.row_start[row + 1]);
+    for (size_t from = row_start[row]; from < row_start[row + 1]; from += group) {
+      const size_t to = std::min<size_t>(from + group, row_start[row + 1]);
       for (size_t i = 0; i < rows; ++i) {
         const size_t line = strip + i * m.fold.cols;
         for (size_t b = from; b < to; ++b) {
-          const size_t c = m.col[b] * bc, place = b * area + i * bc;
+          const size_t c = col[b] * bc, place = b * area + i * bc;
           const size_t cols = std::min(bc, m.fold.cols - c);
           for (size_t j = 0; j < cols; ++j)
             move_element<T, direction>(dense, line + c + j, values, place + j);
@@ -102,20 +114,20 @@ void move_rows(const SparseMatrix& m, std::byte* dense, std::byte* values) {
 // come, so memory is walked from front to back; some block rows at a time, so that the places they
 // are at stay in the second-level cache.
 template <typename T, Direction direction>
-void move_columns(const SparseMatrix& m, std::byte* dense, std::byte* values) {
+void move_columns(const SparseMatrix& m, RowRange range, std::byte* dense, std::byte* values) {
   constexpr size_t kGroup = 256;
+  const uint32_t *const row_start = m.row_start.data(), *const columns = m.col.data();
   const size_t area = m.block.area(), bc = m.block.cols, grid_rows = m.grid_rows();
-  for (size_t first = 0; first < m.fold.parts * grid_rows;) {
+  for (size_t first = range.first; first < range.last;) {
     const size_t part = first / grid_rows;
-    const size_t last = std::min(first + kGroup, (part + 1) * grid_rows);
-    std::vector<uint32_t> next(m.row_start.begin() + static_cast<ptrdiff_t>(first),
-                               m.row_start.begin() + static_cast<ptrdiff_t>(last));
+    const size_t last = std::min({first + kGroup, (part + 1) * grid_rows, range.last});
+    std::vector<uint32_t> next(row_start + first, row_start + last);
     for (size_t col = 0; col < m.grid_cols(); ++col) {
       const size_t cols = std::min(bc, m.fold.cols - col * bc);
       const size_t strip = m.fold.offset(part, 0, col * bc);
       for (size_t row = first; row < last; ++row) {
         const size_t b = next[row - first];
-        if (b == m.row_start[row + 1] || m.col[b] != col) continue;
+        if (b == row_start[row + 1] || columns[b] != col) continue;
         ++next[row - first];
         const size_t first_row = (row - part * grid_rows) * m.block.rows;
         const size_t rows = std::min<size_t>(m.block.rows, m.fold.rows - first_row);
@@ -131,14 +143,20 @@ void move_columns(const SparseMatrix& m, std::byte* dense, std::byte* values) {
 }
 
 template <Direction direction>
-void move_blocks(const SparseMatrix& m, std::byte* dense, std::byte* values) {
-  with_bits_of(m.dtype, [&]<typename T>(T) {
-    if (m.fold.transposed) {
-      move_columns<T, direction>(m, dense, values);
-    } else {
-      move_rows<T, direction>(m, dense, values);
-    }
-  });
+void move_blocks(const SparseMatrix& m, std::byte* dense, std::byte* values, ThreadPool* pool) {
+  const size_t rows = m.row_start.size() - 1;
+  const auto move = [&](RowRange range) {
+    with_bits_of(m.dtype, [&]<typename T>(T) {
+      if (m.fold.transposed) {
+        move_columns<T, direction>(m, range, dense, values);
+      } else {
+        move_rows<T, direction>(m, range, dense, values);
+      }
+    });
+  };
+  if (pool == nullptr) return move({0, rows});
+  const size_t tasks = std::min(rows, 4 * pool->threads());
+  pool->for_each(tasks, [&](size_t i) { move({rows * i / tasks, rows * (i + 1) / tasks}); });
 }
 
 // Copies the diagonals out of the dense weight and clears them in the blocks.
@@ -203,10 +221,8 @@ void mark_nonzero(const Tensor& dense, const Fold& fold, bool diagonal, BlockMas
   }
 }
 
-}  // namespace
-
-SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask& mask,
-                         bool diagonal) {
+// All but the index and the elements.
+SparseMatrix frame_of(const Tensor& dense, const Fold& fold, const BlockMask& mask, bool diagonal) {
   ESPALIER_CHECK(can_be_packed(dense.dtype()) && dense.count() == fold.count());
   ESPALIER_CHECK(mask.parts == fold.parts && mask.rows == fold.rows && mask.cols == fold.cols);
   ESPALIER_CHECK(!diagonal || fold.rows == fold.cols);
@@ -216,22 +232,63 @@ SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask&
   matrix.fold = fold;
   matrix.block = mask.block;
   matrix.dtype = dense.dtype();
+  return matrix;
+}
+
+}  // namespace
+
+SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask& mask,
+                         bool diagonal, ThreadPool* pool) {
+  SparseMatrix matrix = frame_of(dense, fold, mask, diagonal);
   fill_index(mask, matrix);
   Tensor values = Tensor::zeros(
       dense.dtype(), {static_cast<int64_t>(matrix.blocks()), mask.block.rows, mask.block.cols});
   // kPack only reads from the dense side.
   move_blocks<Direction::kPack>(matrix, const_cast<std::byte*>(dense.bytes().data()),
-                                values.mutable_bytes().data());
+                                values.mutable_bytes().data(), pool);
   matrix.values = std::move(values);
   if (diagonal) take_diagonal(dense, matrix);
   return matrix;
 }
 
-Tensor decode(const SparseMatrix& matrix) {
-  if (matrix.values.dtype() != matrix.dtype) return decode(with_values(matrix, matrix.dtype));
+SparseMatrix pack_blocks_deferred(const Tensor& dense, const Fold& fold, const BlockMask& mask,
+                                  bool diagonal, size_t threads) {
+  const auto kept = std::make_shared<const BlockMask>(mask);
+  // The index follows from the mask alone.
+  const auto index_part = [kept](Indices SparseMatrix::*part, size_t count) {
+    return Indices::deferred(count, [kept, part] {
+      SparseMatrix index;
+      fill_index(*kept, index);
+      return std::make_shared<const std::vector<uint32_t>>((index.*part).vector());
+    });
+  };
+  SparseMatrix result = frame_of(dense, fold, mask, diagonal);
+  const size_t blocks = mask.kept_blocks();
+  check_count(blocks);
+  result.row_start = index_part(&SparseMatrix::row_start, mask.parts * mask.grid_rows() + 1);
+  result.col = index_part(&SparseMatrix::col, blocks);
+  SparseMatrix sizes = result;
+  const auto of_shape = [&](Shape shape) {
+    return Tensor::deferred(dense.dtype(), std::move(shape), [] { return Tensor(); });
+  };
+  sizes.values = of_shape({static_cast<int64_t>(blocks), mask.block.rows, mask.block.cols});
+  if (diagonal) sizes.diagonal = of_shape({static_cast<int64_t>(fold.parts * fold.rows)});
+  const SparseMatrix elements = deferred(sizes, [dense, fold, kept, diagonal, threads] {
+    ThreadPool pool(threads);
+    SparseMatrix matrix = pack_blocks(dense, fold, *kept, diagonal, &pool);
+    dense.give_back();
+    return matrix;
+  });
+  result.values = elements.values;
+  result.diagonal = elements.diagonal;
+  return result;
+}
+
+Tensor decode(const SparseMatrix& matrix, ThreadPool* pool) {
+  if (matrix.values.dtype() != matrix.dtype) return decode(with_values(matrix, matrix.dtype), pool);
   Tensor dense = Tensor::zeros(matrix.dtype, matrix.shape);
   move_blocks<Direction::kUnpack>(matrix, dense.mutable_bytes().data(),
-                                  const_cast<std::byte*>(matrix.values.bytes().data()));
+                                  const_cast<std::byte*>(matrix.values.bytes().data()), pool);
   with_bits_of(matrix.dtype, [&]<typename T>(T) {
     for (size_t i = 0; i < matrix.diagonal.count(); ++i) {
       const size_t part = i / matrix.fold.rows, r = i % matrix.fold.rows;

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "lib/base/thread_pool.h"
 #include "lib/sparse/sparse_matrix.h"
 
 namespace espalier {
@@ -11,12 +12,18 @@ namespace espalier {
 /// `fold`; mask is of that fold. dense is f32, f16 or bf16 (anything else, or another mask, is a
 /// bug). Cost    one pass over the kept blocks. Errors  Fault::kUnsupported from 2^32 block rows or
 /// columns on.
+/// `pool` shares the work out, where there is one.
 SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask& mask,
-                         bool diagonal);
+                         bool diagonal, ThreadPool* pool = nullptr);
+
+/// The same, made when it is looked at and again after give_back(), by `threads` threads. `dense`
+/// is given back each time that it was read.
+SparseMatrix pack_blocks_deferred(const Tensor& dense, const Fold& fold, const BlockMask& mask,
+                                  bool diagonal, size_t threads);
 
 /// The dense weight: shape and dtype of the matrix. Bit for bit what was packed, where values have
 /// the weight's own type.
-Tensor decode(const SparseMatrix& matrix);
+Tensor decode(const SparseMatrix& matrix, ThreadPool* pool = nullptr);
 
 /// `matrix` with its values rounded to `dtype` (f32, f16, bf16: to nearest, ties to even; i8);
 /// decode still gives matrix.dtype. i8: value * scale of its output. Of scales with which 127 steps

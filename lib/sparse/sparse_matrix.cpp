@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <mutex>
 #include <optional>
 
 #include "lib/base/checked_math.h"
@@ -132,6 +134,24 @@ void validate_diagonal(const SparseMatrix& m) {
   }
 }
 
+// What makes the parts of a deferred matrix: once for all that are held at a time.
+class MatrixSource {
+ public:
+  explicit MatrixSource(std::function<SparseMatrix()> make) : make_(std::move(make)) {}
+
+  std::shared_ptr<const SparseMatrix> get() {
+    const std::lock_guard lock(mutex_);
+    std::shared_ptr<const SparseMatrix> matrix = made_.lock();
+    if (!matrix) made_ = matrix = std::make_shared<const SparseMatrix>(held(make_()));
+    return matrix;
+  }
+
+ private:
+  const std::function<SparseMatrix()> make_;
+  std::mutex mutex_;
+  std::weak_ptr<const SparseMatrix> made_;
+};
+
 }  // namespace
 
 bool can_be_packed(DType dtype) {
@@ -163,8 +183,53 @@ double density(const SparseMatrix& matrix) {
 }
 
 size_t packed_bytes(const SparseMatrix& matrix) {
-  return matrix.values.bytes().size() + matrix.scale.bytes().size() +
-         matrix.diagonal.bytes().size() + matrix.blocks() * index_bytes(matrix.fold, matrix.block);
+  return matrix.values.byte_size() + matrix.scale.byte_size() + matrix.diagonal.byte_size() +
+         matrix.blocks() * index_bytes(matrix.fold, matrix.block);
+}
+
+void SparseMatrix::give_back() const {
+  row_start.give_back();
+  col.give_back();
+  for (const Tensor* part : {&values, &scale, &diagonal}) part->give_back();
+}
+
+bool SparseMatrix::is_deferred() const {
+  return row_start.is_deferred() || col.is_deferred() || values.is_deferred() ||
+         scale.is_deferred() || diagonal.is_deferred();
+}
+
+SparseMatrix deferred(const SparseMatrix& made, std::function<SparseMatrix()> make) {
+  const auto source = std::make_shared<MatrixSource>(std::move(make));
+  const auto indices = [&](Indices SparseMatrix::*part) {
+    return Indices::deferred((made.*part).size(), [source, part] {
+      const auto matrix = source->get();
+      return Indices::Made(matrix, &((*matrix).*part).vector());
+    });
+  };
+  const auto tensor = [&](Tensor SparseMatrix::*part) {
+    if ((made.*part).count() == 0) return made.*part;
+    return Tensor::deferred((made.*part).dtype(), (made.*part).shape(), [source, part] {
+      const auto matrix = source->get();
+      const Tensor& one = (*matrix).*part;
+      return Tensor(one.dtype(), one.shape(), one.bytes(), matrix);
+    });
+  };
+  SparseMatrix result = made;
+  result.row_start = indices(&SparseMatrix::row_start);
+  result.col = indices(&SparseMatrix::col);
+  result.values = tensor(&SparseMatrix::values);
+  result.scale = tensor(&SparseMatrix::scale);
+  result.diagonal = tensor(&SparseMatrix::diagonal);
+  return result;
+}
+
+SparseMatrix held(const SparseMatrix& matrix) {
+  SparseMatrix result = matrix;
+  if (!matrix.is_deferred()) return result;
+  result.row_start.own();
+  result.col.own();
+  for (Tensor* part : {&result.values, &result.scale, &result.diagonal}) *part = part->held();
+  return result;
 }
 
 void validate(const SparseMatrix& matrix) {

@@ -1,8 +1,9 @@
 #pragma once
 
-#include <vector>
+#include <functional>
 
 #include "lib/sparse/block_mask.h"
+#include "lib/sparse/indices.h"
 #include "lib/tensor/tensor.h"
 
 namespace espalier {
@@ -17,7 +18,7 @@ struct SparseMatrix {
   Shape shape;  ///< the weight's own
   Fold fold;    ///< how that shape folds
   BlockShape block;
-  std::vector<uint32_t> row_start, col;
+  Indices row_start, col;
   Tensor values;    ///< f32, f16, bf16, i8; the type that decode() gives is `dtype`
   Tensor scale;     ///< f32 [parts * rows] with i8 values: what a value of that output is worth;
                     ///< else empty
@@ -30,7 +31,18 @@ struct SparseMatrix {
   size_t grid_cols() const { return ceil_div(fold.cols, block.cols); }
   size_t blocks() const { return col.size(); }
   bool has_diagonal() const { return diagonal.count() != 0; }
+
+  /// As Tensor::give_back, of all parts.
+  void give_back() const;
+  bool is_deferred() const;
 };
+
+/// The matrix `made`, whose parts are made by `make` when they are looked at, and again after
+/// give_back(): the same each time. What `made` holds is not kept.
+SparseMatrix deferred(const SparseMatrix& made, std::function<SparseMatrix()> make);
+
+/// The matrix with all that is deferred made, for as long as the result lives.
+SparseMatrix held(const SparseMatrix& matrix);
 
 /// Stored values over rows * cols, 0 to 1; padding of edge blocks counts as stored, a diagonal does
 /// not count.

@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <mutex>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "lib/base/checked_math.h"
+#include "lib/base/mapped_file.h"
 #include "lib/tensor/half.h"
 #include "lib/tensor/small_types.h"
 
@@ -35,7 +38,8 @@ std::shared_ptr<std::byte> make_zeroed_buffer(size_t bytes) {
 template <typename From, typename To, typename Convert>
 std::vector<To> converted(const Tensor& tensor, Convert convert) {
   std::vector<To> result(tensor.count());
-  const std::byte* from = tensor.bytes().data();
+  const Tensor held = tensor.held();
+  const std::byte* from = held.bytes().data();
   for (size_t i = 0; i < result.size(); ++i, from += sizeof(From)) {
     From value;
     std::memcpy(&value, from, sizeof(From));
@@ -128,6 +132,61 @@ Tensor::Tensor(DType dtype, Shape shape, Bytes bytes, std::shared_ptr<const void
   }
 }
 
+// Made on the thread that asks first; others wait for it.
+class Tensor::Deferred {
+ public:
+  explicit Deferred(std::function<Tensor()> make) : make_(std::move(make)) {}
+
+  // With an owner of the bytes.
+  Tensor get(DType dtype, size_t count) {
+    const std::lock_guard lock(mutex_);
+    if (!made_) {
+      made_ = make_().held();
+      ESPALIER_CHECK(made_->dtype() == dtype && made_->count() == count);
+    }
+    return *made_;
+  }
+  void give_back() {
+    const std::lock_guard lock(mutex_);
+    if (made_) made_->give_back();  // of a mapped file, maybe
+    made_.reset();
+  }
+
+ private:
+  const std::function<Tensor()> make_;
+  std::mutex mutex_;
+  std::optional<Tensor> made_;
+};
+
+Tensor Tensor::deferred(DType dtype, Shape shape, std::function<Tensor()> make) {
+  Tensor result;
+  result.dtype_ = dtype;
+  result.count_ = element_count(shape);
+  result.shape_ = std::move(shape);
+  result.deferred_ = std::make_shared<Deferred>(std::move(make));
+  return result;
+}
+
+Bytes Tensor::made_bytes() const { return deferred_->get(dtype_, count_).bytes_; }
+
+size_t Tensor::byte_size() const { return deferred_ ? byte_count(dtype_, shape_) : bytes_.size(); }
+
+void Tensor::give_back() const {
+  if (deferred_) {
+    deferred_->give_back();
+  } else {
+    MappedFile::give_back(bytes_);
+  }
+}
+
+Tensor Tensor::held() const {
+  if (!deferred_) return *this;
+  Tensor result = deferred_->get(dtype_, count_);
+  result.shape_ = shape_;
+  result.writable_ = false;
+  return result;
+}
+
 Tensor Tensor::zeros(DType dtype, Shape shape) {
   const size_t bytes = byte_count(dtype, shape);
   const std::shared_ptr<std::byte> buffer = make_zeroed_buffer(bytes);
@@ -137,7 +196,7 @@ Tensor Tensor::zeros(DType dtype, Shape shape) {
 }
 
 std::span<std::byte> Tensor::mutable_bytes() {
-  ESPALIER_CHECK(writable_ && owner_.use_count() == 1);
+  ESPALIER_CHECK(writable_ && !deferred_ && owner_.use_count() == 1);
   return {const_cast<std::byte*>(bytes_.data()), bytes_.size()};
 }
 
@@ -149,12 +208,14 @@ Tensor Tensor::reshaped(Shape shape) const {
 }
 
 Tensor Tensor::aligned() const {
+  if (deferred_) return held().aligned();
   if (reinterpret_cast<uintptr_t>(bytes_.data()) % static_cast<size_t>(kAlignment) == 0)
     return *this;
   return copy();
 }
 
 Tensor Tensor::copy() const {
+  if (deferred_) return held().copy();
   const std::shared_ptr<std::byte> buffer = make_buffer(bytes_.size());
   if (!bytes_.empty()) std::memcpy(buffer.get(), bytes_.data(), bytes_.size());
   Tensor result(dtype_, shape_, {buffer.get(), bytes_.size()}, buffer);
@@ -220,8 +281,9 @@ std::vector<int64_t> to_i64(const Tensor& tensor) {
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
-         std::ranges::equal(a.bytes(), b.bytes());
+  if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
+  const Tensor x = a.held(), y = b.held();  // making one may give the other back
+  return std::ranges::equal(x.bytes(), y.bytes());
 }
 
 }  // namespace espalier

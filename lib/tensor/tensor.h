@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -22,6 +23,10 @@ class Tensor {
   /// Errors  Fault::kFormat where `bytes` has another length than dtype and shape need.
   Tensor(DType dtype, Shape shape, Bytes bytes, std::shared_ptr<const void> owner);
 
+  /// Elements that `make` makes when they are first looked at, and again after give_back(): a tensor
+  /// of that type and shape. Whatever bytes() or data() gave is gone after give_back(); held() lasts.
+  static Tensor deferred(DType dtype, Shape shape, std::function<Tensor()> make);
+
   /// Zeros in a buffer of its own, aligned to 64 bytes, writable by mutable_data() as long as no
   /// copy shares it.
   static Tensor zeros(DType dtype, Shape shape);
@@ -42,15 +47,24 @@ class Tensor {
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
   size_t count() const { return count_; }  ///< elements
-  Bytes bytes() const { return bytes_; }
+  Bytes bytes() const { return deferred_ ? made_bytes() : bytes_; }
+  size_t byte_size() const;  ///< of bytes(), which are not made for it
+
+  /// Lets go of the memory that the elements take: pages of a mapped file, what was made of a
+  /// deferred tensor (for all its copies). They come back when they are looked at again.
+  void give_back() const;
+  bool is_deferred() const { return deferred_ != nullptr; }
+  /// Itself, or the elements of a deferred tensor for as long as the result lives.
+  Tensor held() const;
 
   /// T must be as wide as the element type (uint16_t serves f16, uint8_t bool) and the bytes
   /// aligned for it.
   template <typename T>
   std::span<const T> data() const {
     ESPALIER_CHECK(sizeof(T) == bytes_of(dtype_));
-    ESPALIER_CHECK(reinterpret_cast<uintptr_t>(bytes_.data()) % alignof(T) == 0);
-    return {reinterpret_cast<const T*>(bytes_.data()), count_};
+    const std::byte* const first = bytes().data();
+    ESPALIER_CHECK(reinterpret_cast<uintptr_t>(first) % alignof(T) == 0);
+    return {reinterpret_cast<const T*>(first), count_};
   }
 
   /// The writable bytes of a tensor made by zeros() that nothing else shares; anything else is a
@@ -70,12 +84,15 @@ class Tensor {
   Tensor copy() const;
 
  private:
+  class Deferred;
+  Bytes made_bytes() const;
   DType dtype_ = DType::kF32;
   Shape shape_ = {0};
   size_t count_ = 0;
   Bytes bytes_;
   std::shared_ptr<const void> owner_;
   bool writable_ = false;
+  std::shared_ptr<Deferred> deferred_;  // then bytes_ is empty
 };
 
 /// Bytes that `dtype` and `shape` need (packed types rounded up to a byte); 0 for strings.

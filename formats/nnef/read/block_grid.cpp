@@ -116,7 +116,8 @@ SparseMatrix on_grid(const Call& call, const Grid& grid, const Tensor& values,
     ++matrix.row_start[static_cast<size_t>(row) + 1];
     matrix.col.push_back(static_cast<uint32_t>(col));
   }
-  std::partial_sum(matrix.row_start.begin(), matrix.row_start.end(), matrix.row_start.begin());
+  std::vector<uint32_t>& row_start = matrix.row_start.own();
+  std::partial_sum(row_start.begin(), row_start.end(), row_start.begin());
   matrix.values = sorted ? values : reordered(values, order);
   matrix.dtype = DType::kF32;
   if (values.dtype() == DType::kI8) matrix.scale = ones(grid.fold.parts * grid.fold.rows);
