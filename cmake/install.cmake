@@ -35,7 +35,7 @@ if(TARGET espalier_static)
       formats/format.h lib/base/byte_reader.h lib/base/check.h lib/base/checked_math.h lib/base/error.h lib/base/thread_pool.h
       lib/ir/model.h lib/kernels/sparse_product.h lib/ops/product_observer.h lib/passes/pass.h lib/passes/passes.def lib/prune/plan.h
       lib/prune/score/criteria.def lib/prune/score/criterion.h lib/prune/score/statistics.h lib/prune/select/selection.h
-      lib/runtime/executor.h lib/sparse/block_mask.h lib/sparse/block_shape.h lib/sparse/sparse_matrix.h lib/tensor/dtype.h
+      lib/runtime/executor.h lib/sparse/block_mask.h lib/sparse/block_shape.h lib/sparse/indices.h lib/sparse/sparse_matrix.h lib/tensor/dtype.h
       lib/tensor/matrix_view.h lib/tensor/shape.h lib/tensor/tensor.h lib/tensor/view.h)
   foreach(header ${cxx_headers})
     get_filename_component(folder ${header} DIRECTORY)

@@ -95,7 +95,7 @@ Model read_model(const fs::path& path) {
 Model read_model(Bytes bytes, std::shared_ptr<const void> owner) {
   for (const Format* format : formats())
     if (format->recognise_bytes(bytes)) return format->read_bytes(bytes, std::move(owner));
-  throw Error(Fault::kFormat, "is no ONNX and no NNEF model: " + first_bytes(bytes));
+  throw Error(Fault::kFormat, "is neither an ONNX nor an NNEF model: " + first_bytes(bytes));
 }
 
 std::vector<fs::path> model_files(const fs::path& path) {

@@ -36,7 +36,8 @@ void BlockIndex::add(int64_t row, int64_t col) {
 }
 
 void BlockIndex::finish() {
-  std::partial_sum(matrix_.row_start.begin(), matrix_.row_start.end(), matrix_.row_start.begin());
+  std::vector<uint32_t>& starts = matrix_.row_start.own();
+  std::partial_sum(starts.begin(), starts.end(), starts.begin());
 }
 
 }  // namespace espalier
