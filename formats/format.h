@@ -81,7 +81,7 @@ Model runnable(const Model& model);
 /// called so, with those that they hold.
 void check_values(const Format& format, std::string_view type);
 
-/// The format that write_model would use.
+/// The format that write_model would use. Errors  as check_output_ending (output_ending.h).
 const Format& format_for_output(const std::filesystem::path& path);
 
 /// Bytes of a file, or of all files below a folder; for ONNX with the external data files that it

@@ -5,6 +5,7 @@
 
 #include "formats/format.h"
 #include "formats/onnx/onnx_model.h"
+#include "formats/output_ending.h"
 #include "lib/base/mapped_file.h"
 
 namespace espalier {
@@ -109,6 +110,7 @@ std::vector<fs::path> model_files(const fs::path& path) {
 }
 
 const Format& format_for_output(const fs::path& path) {
+  check_output_ending(path);
   for (const Format* format : formats()) {
     if (format->writes(path)) return *format;
   }

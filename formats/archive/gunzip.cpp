@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <limits>
 #include <new>
+#include <vector>
 
 #include "lib/base/check.h"
 
@@ -86,7 +87,7 @@ class Inflater {
       throw Error(Fault::kFormat, fmt::format("gzip data are damaged: {}",
                                               stream_.msg == nullptr ? "?" : stream_.msg));
     } else if (stream_.avail_in == in && stream_.avail_out == out) {
-      throw Error(Fault::kFormat, "gzip data end too early");
+      throw Error(Fault::kFormat, "gzip data end too early: the file was cut (truncated)");
     }
     return out - stream_.avail_out;
   }
@@ -102,20 +103,34 @@ class Inflater {
   bool done_ = false;
 };
 
-// The last four bytes tell the size of the last member, modulo 2^32: a good guess, no promise.
+// The last four bytes tell the size of the last member, modulo 2^32: a good guess, no promise; of a
+// file that was cut they are anything.
 size_t claimed_size(Bytes packed) {
   if (packed.size() < 4) return 0;
   ByteReader reader(packed.last(4));
   return reader.get<uint32_t>("size");
 }
 
+// Unpacks without keeping anything: tells a bomb, whose claim is true, from a file that was cut.
+void check_unpacks_within(Bytes packed, size_t limit) {
+  Inflater inflater(packed);
+  std::vector<std::byte> scratch(size_t{1} << 16);
+  size_t size = 0;
+  while (true) {
+    const size_t count = inflater.read(scratch);
+    size += count;
+    if (size > limit) too_much(packed.size(), limit);
+    if (count < scratch.size()) return;
+  }
+}
+
 }  // namespace
 
 Member gunzip(Bytes packed, size_t limit) {
-  // An honest bomb is refused before it is unpacked.
-  if (claimed_size(packed) > limit) too_much(packed.size(), limit);
+  const size_t claimed = claimed_size(packed);
+  if (claimed > limit) check_unpacks_within(packed, limit);
   Inflater inflater(packed);
-  Buffer buffer(std::max<size_t>(claimed_size(packed), 4096));
+  Buffer buffer(std::max<size_t>(claimed > limit ? 0 : claimed, 4096));
   size_t size = 0;
   while (true) {
     size += inflater.read({buffer.data() + size, buffer.capacity() - size});

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <exception>
 #include <set>
 #include <utility>
@@ -144,7 +145,8 @@ void fill_folder(const fs::path& folder, const std::function<void(const AddMembe
 }  // namespace
 
 ArchiveKind archive_kind_for_output(const fs::path& path) {
-  const std::string name = path.filename().string();
+  std::string name = path.filename().string();
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
   if (name.ends_with(".tar")) return ArchiveKind::kTar;
   if (name.ends_with(".tgz") || name.ends_with(".tar.gz")) return ArchiveKind::kTgz;
   return ArchiveKind::kFolder;

@@ -31,6 +31,7 @@ struct LayerOptions {
 struct LayerRule {
   std::string pattern;  ///< RE2, searched in the weight's name; a later rule wins
   LayerOptions options;
+  bool optional = false;  ///< may match no weight
 };
 
 /// What pruning is to reach, instead of a sparsity.

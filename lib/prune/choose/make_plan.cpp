@@ -29,8 +29,7 @@ LayerPlan planned(const Layer& layer, const LayerSettings& settings, bool keep_d
   plan.method = settings.method;
   plan.sparsity = settings.sparsity;
   plan.diagonal = keep_diagonal && layer.square;
-  if (!settings.skipped_by.empty() && layer.left_out.empty())
-    plan.layer.left_out = fmt::format("skipped by layer rule \"{}\"", settings.skipped_by);
+  plan.layer.left_out = left_out_reason(layer, settings);
   return plan;
 }
 

@@ -158,7 +158,7 @@ PrunePlan plan_from_masks(const Model& model, const PruneOptions& options,
       throw Error(Fault::kUnsupported, fmt::format("mask {}: the weight cannot be pruned: {}",
                                                    printable(mask->first), printable(left_out)));
     } else if (!settings[i].skipped_by.empty()) {
-      left_out = fmt::format("skipped by layer rule \"{}\"", settings[i].skipped_by);
+      left_out = left_out_reason(layers[i], settings[i]);
     } else {
       fill_from_mask(mask->second, settings[i], options.keep_diagonal, layer);
     }

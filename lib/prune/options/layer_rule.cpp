@@ -153,22 +153,22 @@ std::string to_string(const PruneTarget& drop) {
 }
 
 Schedule parse_schedule(std::string_view text) {
-  Schedule schedule{0, 16};
-  constexpr std::string_view kKind = "cubic";
-  bool good = text.starts_with(kKind);
-  std::string_view rest = text.substr(good ? kKind.size() : 0);
-  if (good && !rest.empty()) {
-    good = rest.starts_with(':');
-    for (const std::string_view part : split(rest.substr(1), ',')) {
-      if (part.starts_with("start="))
-        schedule.start = parse_share("start", part.substr(6));
-      else
-        good &= part.starts_with("steps=") && parse_whole(part.substr(6), schedule.steps);
+  constexpr std::string_view kKind = "cubic:";
+  Schedule schedule{0, 0};
+  bool good = text.starts_with(kKind), start = false;
+  for (const std::string_view part : split(text.substr(good ? kKind.size() : 0), ',')) {
+    if (part.starts_with("start=") && !start) {
+      schedule.start = parse_share("start", part.substr(6));
+      start = true;
+    } else {
+      good = good && schedule.steps == 0 && part.starts_with("steps=") &&
+             parse_whole(part.substr(6), schedule.steps) && schedule.steps > 0;
     }
   }
   if (!good || schedule.steps < 1 || schedule.steps > limits::schedule_steps) {
-    usage(fmt::format("schedule is \"{}\", expected cubic:start=S,steps=N with N from 1 to 1000000",
-                      printable(text)));
+    usage(fmt::format(
+        "schedule is \"{}\", expected cubic:start=S,steps=N with N from 1 to 1000000 (start: 0)",
+        printable(text)));
   }
   return schedule;
 }
@@ -178,8 +178,10 @@ std::string to_string(const Schedule& schedule) {
 }
 
 double scheduled_sparsity(const Schedule& schedule, double sparsity, uint64_t step) {
-  const double left =
-      1 - static_cast<double>(std::min<uint64_t>(step, schedule.steps)) / schedule.steps;
+  if (step > schedule.steps) {
+    usage(fmt::format("step {} is not in the schedule, expected: 0 to {}", step, schedule.steps));
+  }
+  const double left = 1 - static_cast<double>(step) / schedule.steps;
   return sparsity + (schedule.start - sparsity) * left * left * left;
 }
 

@@ -18,12 +18,13 @@ PruneTarget parse_max_drop(std::string_view text);
 /// The value of a drop as parse_max_drop() takes it.
 std::string to_string(const PruneTarget& drop);
 
-/// "cubic:start=0,steps=16", each part after the colon optional.
+/// "cubic:start=0,steps=16"; start may be left out.
 /// Errors  Fault::kUsage.
 Schedule parse_schedule(std::string_view text);
 std::string to_string(const Schedule& schedule);
-/// Sparsity at `step` of a schedule that ends at `sparsity`: s_f + (s_i - s_f) (1 - t / n)^3. Steps
-/// past the last are the last. Source  arXiv:1710.01878, eq. 1, with t0 = 0 and one step each time.
+/// Sparsity at `step` of a schedule that ends at `sparsity`: s_f + (s_i - s_f) (1 - t / n)^3.
+/// Errors  Fault::kUsage: a step past the last.
+/// Source  arXiv:1710.01878, eq. 1, with t0 = 0 and one step each time.
 double scheduled_sparsity(const Schedule& schedule, double sparsity, uint64_t step);
 
 /// REGEX:key=value,... as `--layer` takes it: keys block, sparsity, method, nm, gate-density (one

@@ -52,6 +52,11 @@ void finish(const Layer& layer, LayerSettings& settings) {
 
 }  // namespace
 
+std::string left_out_reason(const Layer& layer, const LayerSettings& settings) {
+  if (!layer.left_out.empty() || settings.skipped_by.empty()) return layer.left_out;
+  return fmt::format("skipped by layer rule \"{}\"", settings.skipped_by);
+}
+
 size_t gates_of(const Layer& layer) {
   if (layer.op == "GRU") return 3;
   if (layer.op == "LSTM") return 4;
@@ -76,7 +81,7 @@ std::vector<LayerSettings> layer_settings(const std::vector<Layer>& layers,
       matched = true;
       take_over(rule, options, result[i]);
     }
-    if (!matched) {
+    if (!matched && !rule.optional) {
       throw Error(Fault::kUsage, fmt::format("layer rule \"{}\" matches no prunable weight",
                                              printable(rule.pattern)));
     }

@@ -19,6 +19,9 @@ struct LayerSettings {
   std::string skipped_by;   ///< pattern of the rule that skips it
 };
 
+/// Why a layer is not pruned: its own reason, else the rule that skips it; empty where it is.
+std::string left_out_reason(const Layer& layer, const LayerSettings& settings);
+
 /// Gates of a GRU, LSTM or RNN, 1 for any other operator.
 size_t gates_of(const Layer& layer);
 

@@ -93,11 +93,27 @@ std::string read_text(const std::string& key, const Json& value) {
   return value.get<std::string>();
 }
 
-std::vector<std::string> read_texts(const std::string& key, const Json& value) {
-  if (!value.is_array()) wrong(key, value, "an array of strings");
-  std::vector<std::string> texts;
-  for (const Json& element : value) texts.push_back(read_text(key, element));
-  return texts;
+// Strings, or objects {"match": ..., "optional": true} for patterns that may match nothing.
+std::vector<std::string> read_patterns(const std::string& key, const Json& value,
+                                       std::set<std::string>& optional) {
+  constexpr auto kExpected = "an array of strings or of objects with \"match\"";
+  if (!value.is_array()) wrong(key, value, kExpected);
+  std::vector<std::string> patterns;
+  for (const Json& element : value) {
+    if (!element.is_object()) {
+      patterns.push_back(read_text(key, element));
+      continue;
+    }
+    for (const auto& [name, of] : element.items()) {
+      if (name != "match" && name != "optional")
+        refuse(fmt::format("key \"{}\" in \"{}\" is unknown", printable(name), key));
+    }
+    if (!element.contains("match")) refuse(fmt::format("an entry of \"{}\" has no \"match\"", key));
+    patterns.push_back(read_text("match", element["match"]));
+    if (element.contains("optional") && read_bool("optional", element["optional"]))
+      optional.insert(patterns.back());
+  }
+  return patterns;
 }
 
 std::vector<double> read_shares(const std::string& key, const Json& value) {
@@ -136,6 +152,8 @@ LayerRule read_rule(const Json& object) {
       options.gate_density = read_shares(key, value);
     } else if (key == "skip") {
       options.skip = read_bool(key, value);
+    } else if (key == "optional") {
+      rule.optional = read_bool(key, value);
     } else {
       refuse(fmt::format("key \"{}\" in \"layers\" is unknown", printable(key)));
     }
@@ -179,7 +197,7 @@ void read_key(const std::string& key, const Json& value, PruneOptions& options) 
   } else if (key == "values") {
     options.values = read_text(key, value);
   } else if (key == "op") {
-    options.select.operators = read_texts(key, value);
+    options.select.operators = read_patterns(key, value, options.select.optional);
   } else if (key == "min_weights") {
     options.select.min_weights = read_count(key, value);
   } else if (key == "depthwise") {
@@ -187,9 +205,9 @@ void read_key(const std::string& key, const Json& value, PruneOptions& options) 
   } else if (key == "keep_first_last") {
     options.select.keep_first_last = read_bool(key, value);
   } else if (key == "exclude") {
-    options.select.exclude = read_texts(key, value);
+    options.select.exclude = read_patterns(key, value, options.select.optional);
   } else if (key == "force") {
-    options.select.force = read_texts(key, value);
+    options.select.force = read_patterns(key, value, options.select.optional);
   } else if (key == "layers") {
     options.rules = read_rules(value);
   } else if (key == "seed") {
@@ -221,10 +239,24 @@ OrderedJson rule_json(const LayerRule& rule) {
   if (options.nm) json["nm"] = to_string(*options.nm);
   if (!options.gate_density.empty()) json["gate_density"] = options.gate_density;
   if (options.skip) json["skip"] = true;
+  if (rule.optional) json["optional"] = true;
+  return json;
+}
+
+OrderedJson patterns_json(const std::vector<std::string>& patterns,
+                          const std::set<std::string>& optional) {
+  OrderedJson json = OrderedJson::array();
+  for (const std::string& pattern : patterns) {
+    if (optional.contains(pattern))
+      json.push_back({{"match", pattern}, {"optional", true}});
+    else
+      json.push_back(pattern);
+  }
   return json;
 }
 
 OrderedJson options_json(const PruneOptions& options) {
+  const SelectOptions& select = options.select;
   OrderedJson json;
   json["sparsity"] = options.sparsity;
   if (options.target) add_target(*options.target, json);
@@ -237,12 +269,12 @@ OrderedJson options_json(const PruneOptions& options) {
   json["refit"] = options.refit;
   json["sequential"] = options.sequential;
   if (!options.values.empty()) json["values"] = options.values;
-  json["op"] = options.select.operators;
-  json["min_weights"] = options.select.min_weights;
-  json["depthwise"] = options.select.depthwise;
-  json["keep_first_last"] = options.select.keep_first_last;
-  json["exclude"] = options.select.exclude;
-  json["force"] = options.select.force;
+  json["op"] = patterns_json(select.operators, select.optional);
+  json["min_weights"] = select.min_weights;
+  json["depthwise"] = select.depthwise;
+  json["keep_first_last"] = select.keep_first_last;
+  json["exclude"] = patterns_json(select.exclude, select.optional);
+  json["force"] = patterns_json(select.force, select.optional);
   json["layers"] = OrderedJson::array();
   for (const LayerRule& rule : options.rules) json["layers"].push_back(rule_json(rule));
   json["seed"] = options.seed;

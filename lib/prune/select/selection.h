@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ struct SelectOptions {
   bool depthwise = false;                   ///< depthwise convolutions too
   bool keep_first_last = false;             ///< first and last layer left dense
   std::vector<std::string> exclude, force;  ///< RE2 patterns searched in the weight's name
+  std::set<std::string> optional;           ///< of all these, those that may match nothing
 };
 
 /// One prunable weight. A weight that several nodes or inputs read appears once, with the first of

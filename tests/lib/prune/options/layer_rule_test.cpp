@@ -73,12 +73,15 @@ TEST_CASE("what a metric may lose is a number or a share") {
 TEST_CASE("a cubic schedule starts at its start, ends at the sparsity and slows down") {
   const Schedule schedule = parse_schedule("cubic:start=0.2,steps=4");
   CHECK(to_string(schedule) == "cubic:start=0.2,steps=4");
-  CHECK(to_string(parse_schedule("cubic")) == "cubic:start=0,steps=16");
+  CHECK(to_string(parse_schedule("cubic:steps=3,start=0.5")) == "cubic:start=0.5,steps=3");
+  CHECK(to_string(parse_schedule("cubic:steps=16")) == "cubic:start=0,steps=16");
   CHECK(scheduled_sparsity(schedule, 0.8, 0) == doctest::Approx(0.2));
   CHECK(scheduled_sparsity(schedule, 0.8, 2) == doctest::Approx(0.8 - 0.6 / 8));  // eq. 1
   CHECK(scheduled_sparsity(schedule, 0.8, 4) == 0.8);
-  CHECK(scheduled_sparsity(schedule, 0.8, 99) == 0.8);
-  for (const char* text : {"", "linear", "cubic:", "cubic:start=2", "cubic:steps=0",
-                           "cubic,steps=2", "cubic:steps=1.5", "cubic:ends=1", "cubicsteps=2"})
+  CHECK_THROWS_AS(scheduled_sparsity(schedule, 0.8, 5), Error);
+  for (const char* text :
+       {"", "linear", "cubic", "cubic:", "cubic:start=0.2", "cubic:start=2,steps=3",
+        "cubic:steps=3,steps=3", "cubic:steps=3,start=0,start=0", "cubic:start=2", "cubic:steps=0",
+        "cubic,steps=2", "cubic:steps=1.5", "cubic:ends=1", "cubicsteps=2"})
     CHECK_THROWS_AS(parse_schedule(text), Error);
 }

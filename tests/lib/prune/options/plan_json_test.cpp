@@ -19,11 +19,12 @@ constexpr const char* kEverything = R"({
   "sparsity": 0.75, "block": "8x4", "method": "l1", "scope": "global", "diagonal": "prune", "refit": false,
   "sequential": true, "max_drop": "1%", "schedule": "cubic:start=0.1,steps=3",
   "values": "f16", "op": ["GRU", "Gemm"], "min_weights": 64, "depthwise": true,
-  "keep_first_last": true, "exclude": ["^a"], "force": ["stft", "mel"], "seed": 18446744073709551615,
+  "keep_first_last": true, "exclude": ["^a", {"match": "^b", "optional": true}],
+  "force": ["stft", "mel"], "seed": 18446744073709551615,
   "profile": "portable", "index": "first-element",
   "layers": [{"match": "R$", "block": "16x1", "sparsity": 0.9, "method": "max"},
              {"match": "W$", "nm": "2:4"}, {"match": "gru", "gate_density": [0.05, 0.05, 0.2]},
-             {"match": "out", "skip": true}]})";
+             {"match": "out", "skip": true, "optional": true}]})";
 
 std::string refusal(std::string_view text) {
   return fault_text(Fault::kFormat, [&] { read_recipe(text); });
@@ -39,6 +40,8 @@ bool valid(const Json& schema, const Json& value, const Json& root) {
     } else if (keyword == "type") {
       const std::string type = rule;
       ok &= type == "integer" ? value.is_number_integer() : type == std::string(value.type_name());
+    } else if (keyword == "anyOf") {
+      ok &= std::ranges::any_of(rule, [&](const Json& way) { return valid(way, value, root); });
     } else if (keyword == "enum") {
       ok &= std::ranges::count(rule, value) == 1;
     } else if (keyword == "minimum" || keyword == "maximum") {
@@ -89,6 +92,9 @@ TEST_CASE("a recipe with every key is read, written and read again the same") {
   CHECK(options.rules[1].options.nm->of == 4);
   CHECK(options.rules[2].options.gate_density.size() == 3);
   CHECK(options.rules[3].options.skip);
+  CHECK(options.rules[3].optional);
+  CHECK(options.select.exclude == std::vector<std::string>{"^a", "^b"});
+  CHECK(options.select.optional == std::set<std::string>{"^b"});
   const std::string text = recipe_json(options);
   CHECK(recipe_json(read_recipe(text)) == text);
   const Json given = Json::parse(kEverything), written = Json::parse(text);
@@ -138,6 +144,10 @@ TEST_CASE("what a recipe must not hold is refused by key and value") {
       {R"({"sparsity": 0.5, "sparsity": 0.6})", "duplicate key \"sparsity\""},
       {R"({"sparsety": 0.5})", "\"sparsety\" is unknown"},
       {R"({"block": "16"})", "16"},
+      {R"({"exclude": [{"optional": true}]})", "has no \"match\""},
+      {R"({"op": [{"match": "Conv", "maybe": true}]})", "\"maybe\" in \"op\" is unknown"},
+      {R"({"exclude": ["("]})", "pattern \"(\""},
+      {R"({"layers": [{"match": "("}]})", "pattern \"(\""},
       {R"({"block": [16, 1]})", "\"block\" is array"},
       {R"({"nm": "4:2"})", "nm"},
       {R"({"method": "l9"})", "one of l1"},
