@@ -1,7 +1,6 @@
 #include "apps/espalier/common_options.h"
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "apps/espalier/terminal.h"
 #include "lib/base/limits.h"
 #include "lib/base/log.h"
 #include "lib/base/output_file.h"
@@ -17,20 +17,6 @@
 
 namespace espalier {
 namespace {
-
-size_t terminal_width() {
-  constexpr size_t kDefault = 110, kNarrowest = 60, kWidest = 200;
-  winsize size{};
-  size_t width = kDefault;
-  if (isatty(STDOUT_FILENO) != 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 &&
-      size.ws_col != 0) {
-    width = size.ws_col;
-  } else if (const char* columns = std::getenv("COLUMNS"); columns != nullptr) {
-    width = std::strtoul(columns, nullptr, 10);
-    if (width == 0) width = kDefault;
-  }
-  return std::clamp(width, kNarrowest, kWidest);
-}
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -98,7 +84,8 @@ void emit(const Results& results, const CommonOptions& options) {
 }
 
 void emit(const Report& report, const CommonOptions& options, size_t width) {
-  const RenderOptions render{.width = width == 0 ? terminal_width() : width};
+  RenderOptions render = terminal_options();
+  if (width != 0) render.width = width;
   bool printed = false;
   for (const auto& [name, file] :
        {std::pair("json", options.json), std::pair("html", options.html),

@@ -9,6 +9,8 @@
 
 #include "apps/espalier/command.h"
 #include "apps/espalier/common_options.h"
+#include "apps/espalier/version.h"
+#include "apps/espalier/wrong_line.h"
 #include "lib/base/error.h"
 #include "lib/base/limits.h"
 #include "lib/base/output_file.h"
@@ -32,19 +34,10 @@ void open_standard_descriptors() {
 
 constexpr std::string_view kNoMemory = "out of memory";
 
-// CLI11 asks for --help by an exception; its own errors may have several lines.
+// CLI11 asks for --help by an exception.
 int parse_failed(const CLI::App& app, const CLI::ParseError& error, const char* first) {
   if (error.get_exit_code() == 0) return app.exit(error);
-  if (first != nullptr && first[0] != '-' && app.get_subcommands().empty()) {
-    std::vector<std::string_view> names;
-    for (const Command* command : commands()) names.push_back(command->name);
-    return fail(
-        fmt::format("unknown subcommand {}, expected one of {}", first, fmt::join(names, ", ")),
-        kWrongUsage);
-  }
-  std::string text = error.what();
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return fail(text + " (see --help)", kWrongUsage);
+  return fail(wrong_line_text(app, error, first == nullptr ? "" : first), kWrongUsage);
 }
 
 // As --help and --version do it: parsing ends there.
@@ -67,7 +60,7 @@ struct Entry {
 int run(int argc, char** argv) {
   CLI::App app("Prunes neural networks in blocks, and packs, runs and verifies the result.",
                "espalier");
-  app.set_version_flag("--version", "espalier " ESPALIER_VERSION);
+  app.set_version_flag("--version", version_text());
   app.add_flag_callback(
          "--limits", [] { throw PrintLimits(); },
          "Print how much input may request before it is refused, and exit")

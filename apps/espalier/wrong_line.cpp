@@ -37,8 +37,8 @@ std::vector<std::string> subcommand_names(const CLI::App& app) {
 
 std::string unknown_subcommand_text(const CLI::App& app, std::string_view name) {
   const std::vector<std::string> names = subcommand_names(app);
-  return fmt::format("no subcommand {}; there are {}{}", printable(name), fmt::join(names, ", "),
-                     did_you_mean(name, names));
+  return fmt::format("unknown subcommand {}, expected one of {}{}", printable(name),
+                     fmt::join(names, ", "), did_you_mean(name, names));
 }
 
 std::string wrong_line_text(const CLI::App& app, const CLI::ParseError& error,
@@ -49,19 +49,18 @@ std::string wrong_line_text(const CLI::App& app, const CLI::ParseError& error,
       left, [](const std::string& text) { return text.size() > 1 && text.starts_with('-'); });
   if (option != left.end()) {
     const std::string name = option->substr(0, option->find('='));
-    return fmt::format("{} has no option {}{} (--help lists them)", command.get_name(),
-                       printable(name), did_you_mean(name, option_names(command)));
+    return fmt::format("unknown option {} of {}{} (see --help)", printable(name),
+                       command.get_name(), did_you_mean(name, option_names(command)));
   }
   const bool has_subcommands = !subcommand_names(command).empty();
   if (has_subcommands && !left.empty()) return unknown_subcommand_text(command, left.front());
   if (has_subcommands && &command == &app && !first.empty() && first[0] != '-')
     return unknown_subcommand_text(app, first);
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !left.empty())
-    return fmt::format("argument {} was not expected (--help shows the usage)",
-                       printable(left.front()));
+    return fmt::format("unexpected argument {} (see --help)", printable(left.front()));
   std::string text = error.what();
   std::ranges::replace(text, '\n', ' ');
-  return text + " (--help says what there is)";
+  return text + " (see --help)";
 }
 
 }  // namespace espalier

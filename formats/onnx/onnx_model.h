@@ -6,6 +6,7 @@
 #include <string>
 
 #include "formats/format.h"
+#include "formats/model_facts.h"
 
 namespace espalier {
 
@@ -41,5 +42,8 @@ std::optional<Model> at_opset(const Model& model, int64_t opset, std::string& wh
 /// A call that onnx's inliner cannot replace stays, and the runtime names it.
 /// Errors  Fault::kUnsupported for functions nested too deep or growing too large.
 Model with_functions_expanded(const Model& model);
+
+/// Of a model that was read from ONNX.
+ModelFacts onnx_facts(const Model& model);
 
 }  // namespace espalier

@@ -101,6 +101,14 @@ void remove_and_end(int signal) {
   for (const Slot& slot : slots) {
     if (slot.state == State::kInUse) remove_tree(AT_FDCWD, slot.path.data(), 0);
   }
+  // Below the "^C" or the progress bar of a terminal.
+  static constexpr std::string_view kText = "\ninterrupted\n";
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  const std::string_view text = kText.substr(terminal ? 0 : 1);
+  if (signal == SIGINT) {
+    const ssize_t ignored = write(STDERR_FILENO, text.data(), text.size());
+    (void)ignored;
+  }
   raise(signal);
 }
 

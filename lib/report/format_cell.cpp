@@ -50,6 +50,13 @@ std::string format_number(double value) {
   return fmt::format("{:.{}f}", value, std::max(0, 3 - before));
 }
 
+std::string format_count(double count) {
+  static constexpr std::array kNames{"", " k", " M", " G", " T"};
+  size_t name = 0;
+  for (; count >= 999.5 && name + 1 < kNames.size(); ++name) count /= 1000;
+  return name == 0 ? fmt::format("{:.0f}", count) : format_number(count) + kNames[name];
+}
+
 std::string format_bytes(uint64_t bytes) {
   static constexpr std::array kNames{"B", "kB", "MB", "GB", "TB"};
   auto value = static_cast<double>(bytes);
@@ -75,6 +82,15 @@ std::string format_cell(const Cell& cell, Unit unit) {
                             format_extents(shape));
       }
       return text;
+    }
+    // Names of axes: those that have none are left out.
+    std::string operator()(const std::vector<std::string>& names) const {
+      std::string text;
+      for (size_t i = 0; i < names.size(); ++i) {
+        if (!names[i].empty())
+          text += fmt::format("{}{}: {}", text.empty() ? "" : ", ", i, printable(names[i]));
+      }
+      return text.empty() ? std::string(kNotMeasured) : text;
     }
   };
   return std::visit(Visitor{unit}, cell);

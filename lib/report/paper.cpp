@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "lib/base/error.h"
 
@@ -134,6 +135,45 @@ std::string shortened(std::string_view text, size_t width) {
     }
   }
   return front + "…" + back;
+}
+
+std::vector<std::string> wrapped(std::string_view text, size_t width, size_t indent) {
+  std::vector<std::string> lines;
+  std::string line;
+  const auto finish = [&] { lines.push_back(std::exchange(line, std::string(indent, ' '))); };
+  const auto blank = [&] { return line.find_first_not_of(' ') == std::string::npos; };
+  for (bool more = true; more;) {
+    const size_t end = text.find(' ');
+    more = end != std::string_view::npos;
+    std::string_view word = text.substr(0, end);
+    text.remove_prefix(more ? end + 1 : text.size());
+    const size_t used = display_width(line) + (blank() ? 0 : 1);
+    if (!blank() && used + display_width(word) > width) finish();
+    if (!blank()) line += ' ';
+    for (const CodePoint& point : code_points(word)) {
+      if (!blank() && display_width(line) + point.width > width) finish();
+      line += point.bytes;
+    }
+    if (word.empty() && more && blank()) line += ' ';  // blanks that the text begins with
+  }
+  lines.push_back(std::move(line));
+  return lines;
+}
+
+std::string escaped(const std::string& text) {
+  std::string result;
+  for (const CodePoint& point : code_points(text)) {
+    if (point.bytes.size() == 1 || point.bytes == "…") {
+      result += point.bytes;
+      continue;
+    }
+    const auto lead = static_cast<unsigned char>(point.bytes[0]);
+    uint32_t code = lead & (0xFFU >> (point.bytes.size() + 1));
+    for (const char byte : point.bytes.substr(1))
+      code = code << 6 | (static_cast<unsigned char>(byte) & 0x3FU);
+    result += code > 0xFFFF ? fmt::format("\\U{:08x}", code) : fmt::format("\\u{:04x}", code);
+  }
+  return result;
 }
 
 std::string_view mark(const Verdict& verdict) {

@@ -32,6 +32,12 @@ size_t display_width(std::string_view text);
 /// The middle replaced by an ellipsis where the text is wider than `width`.
 std::string shortened(std::string_view text, size_t width);
 
+/// The text in lines of at most `width` columns, broken at blanks, or within a word that is longer;
+/// all but the first begin with `indent` blanks.
+std::vector<std::string> wrapped(std::string_view text, size_t width, size_t indent);
+/// Characters outside of ASCII as \uXXXX; box frames and the ellipsis of shortened() stay.
+std::string escaped(const std::string& text);
+
 /// "ok", "NOT ok" or "-".
 std::string_view mark(const Verdict& verdict);
 

@@ -27,8 +27,9 @@ enum class Unit {
 };
 
 /// monostate: not measured (JSON null); also what a number that is not finite becomes.
+/// In a list of names "" is no name (JSON null).
 using Cell = std::variant<std::monostate, bool, int64_t, double, std::string, Shape,
-                          std::map<std::string, Shape>>;
+                          std::map<std::string, Shape>, std::vector<std::string>>;
 
 inline Cell cell(std::optional<double> value) { return value ? Cell(*value) : Cell(); }
 inline Cell cell_or_null(const std::string& text) { return text.empty() ? Cell() : Cell(text); }
@@ -94,7 +95,10 @@ std::span<const Section* const> sections();
 Report make_report(const Results& results);
 
 struct RenderOptions {
-  size_t width = 110;  ///< columns of the terminal; text only
+  // Text only:
+  size_t width = 110;  ///< columns of the terminal
+  bool wrap = false;   ///< lines around the tables are broken at that width, too
+  bool ascii = false;  ///< plain ASCII: frames of "+-|", other characters as \uXXXX
 };
 
 /// One form of a report (lib/report/renderers.def).
@@ -112,6 +116,8 @@ const Renderer* find_renderer(std::string_view name);
 std::string format_cell(const Cell& cell, Unit unit);
 /// "340 kB", "1.67 MB".
 std::string format_bytes(uint64_t bytes);
+/// "340", "1.67 k", "2.5 M": of things that are counted.
+std::string format_count(double count);
 /// Three digits that count, no exponent between 0.0001 and 999999.
 std::string format_number(double value);
 /// Numbers stand at the right edge of their column.

@@ -41,11 +41,21 @@ struct CurvePoint {
 struct TensorInfo {
   std::string name, type;
   std::optional<Shape> shape;
+  std::vector<std::string> dimension_names;  ///< as long as the shape or empty; "" = no name
 };
 
 /// espalier inspect
 struct InspectResults {
   FileInfo file;
+  std::string version, producer;                        ///< empty where the file does not say
+  std::vector<std::pair<std::string, int64_t>> opsets;  ///< domain -> version
+  uint64_t parameters = 0;              ///< elements of all floating-point constants
+  std::optional<double> multiply_adds;  ///< of weights in one run with inputs of `run_inputs`
+  std::map<std::string, Shape> run_inputs;
+  std::string not_run;  ///< why multiply-adds were not counted
+  /// Weights that can be pruned, by size next to the root mean square of their tensor: upper limit
+  /// of a group (nothing: none) and its share of them.
+  std::vector<std::pair<std::optional<double>, double>> magnitudes;
   std::vector<std::pair<std::string, size_t>> operators;
   std::vector<TensorInfo> inputs, outputs;
   std::vector<LayerResult> layers;
@@ -95,9 +105,10 @@ struct OperatorTime {
 
 struct BenchModel {
   std::string file;
+  std::string runtime = "espalier";  ///< or another, with its version
   std::map<std::string, Shape> inputs;
   Timing timing;
-  uint64_t peak_bytes = 0;
+  std::optional<uint64_t> peak_bytes;  ///< nothing for another runtime
   double speedup = 1;
   std::vector<OperatorTime> operators;  ///< --profile-ops
 };
@@ -143,9 +154,10 @@ struct AdviseRow {
 struct AdviseResults {
   Machine machine;
   bool measured_here = true, random_inputs = false;
-  AdviseRow model;                ///< in the best block
-  std::vector<AdviseRow> blocks;  ///< the model in each block
-  std::vector<AdviseRow> layers;  ///< each in its best block
+  std::map<std::string, Shape> inputs;  ///< of the one run that was timed
+  AdviseRow model;                      ///< in the best block
+  std::vector<AdviseRow> blocks;        ///< the model in each block
+  std::vector<AdviseRow> layers;        ///< each in its best block
 };
 
 struct DiffWeight {

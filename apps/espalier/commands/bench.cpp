@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "apps/espalier/against_onnxruntime.h"
 #include "apps/espalier/bench_kernels.h"
 #include "apps/espalier/command.h"
 #include "apps/espalier/command_files.h"
@@ -22,6 +23,7 @@ struct Args {
   double interval = 0;
   std::optional<double> warmup, seconds;
   bool profile = false, kernels = false;
+  std::string against;
   KernelBenchOptions kernel;
 };
 
@@ -92,6 +94,31 @@ std::map<std::string, Shape> shapes(const Feed& feed) {
   return result;
 }
 
+// The ONNX files in another runtime, as rows below ours.
+void add_other_runtime(const Args& args, const std::vector<Contender>& all, const Feed& feed,
+                       BenchResults& bench) {
+  const TimingOptions timing{.warmup = args.warmup.value_or(2),
+                             .seconds = args.seconds.value_or(10)};
+  for (const Contender& one : all) {
+    if (one.model.origin.format != "onnx") continue;
+    const Feed own = one.runner->own_names(feed);
+    const OtherRuntime other = time_in_onnxruntime(one.file, own, timing, args.common.threads);
+    BenchModel row;
+    row.file = printable(one.file, 4096);
+    row.runtime = other.name;
+    row.inputs = shapes(own);
+    row.timing = other.timing;
+    row.speedup = bench.models.front().timing.median_ms / other.timing.median_ms;
+    bench.models.push_back(std::move(row));
+  }
+}
+
+void check_against(const Args& args, const std::vector<Contender>& all) {
+  if (args.against.empty()) return;
+  if (std::ranges::none_of(all, [](const Contender& c) { return c.model.origin.format == "onnx"; }))
+    throw Error(Fault::kUsage, "--against onnxruntime reads ONNX: none of the models is ONNX");
+}
+
 // Runs all models on the same inputs, interleaved, and reports their times next to the first one's.
 int bench_models(const Args& args) {
   if (args.models.empty())
@@ -100,6 +127,7 @@ int bench_models(const Args& args) {
   DataSet data;
   Feed feed;
   const std::vector<Contender> all = contenders(args, data, feed);
+  check_against(args, all);
   std::vector<std::function<void()>> bodies;
   for (const Contender& one : all) {
     one.runner->bind(feed);
@@ -124,6 +152,7 @@ int bench_models(const Args& args) {
     if (args.profile) model.operators = profile(args, all[i], all[0].model, data, feed);
     bench.models.push_back(std::move(model));
   }
+  if (!args.against.empty()) add_other_runtime(args, all, feed, bench);
   emit(results, args.common);
   return kDone;
 }
@@ -139,7 +168,8 @@ int run(const Args& args) {
       throw Error(Fault::kUsage, "--warmup, --seconds and --interval: expected 0 to 86400");
   }
   if (!args.kernels) return bench_models(args);
-  if (!args.models.empty()) throw Error(Fault::kUsage, "--kernels takes no MODEL");
+  if (!args.models.empty() || !args.against.empty())
+    throw Error(Fault::kUsage, "--kernels takes no MODEL and no --against");
   Results results;
   results.command = "bench";
   results.kernels = bench_kernels(args.kernel, args.seconds.value_or(0.2), args.common);
@@ -159,6 +189,11 @@ std::function<int()> add(CLI::App& app) {
                  "start one run every MS milliseconds, with cold caches")
       ->type_name("MS");
   app.add_flag("--profile-ops", args->profile, "report the time of each node");
+  app.add_option("--against", args->against,
+                 "time the ONNX models there too, in the Python package of ESPALIER_PYTHON, else "
+                 "of python3: onnxruntime")
+      ->type_name("RUNTIME")
+      ->check(CLI::IsMember({"onnxruntime"}));
   add_pass_options(app, args->passes_off);
   add_data_options(app, args->data,
                    "inputs to run on (the first sample; random inputs if not given)");

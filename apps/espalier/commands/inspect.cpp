@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -6,6 +7,8 @@
 #include "apps/espalier/command_files.h"
 #include "apps/espalier/pack_job.h"
 #include "apps/espalier/weights.h"
+#include "formats/model_facts.h"
+#include "lib/prune/pack/magnitudes.h"
 
 namespace espalier {
 namespace {
@@ -29,7 +32,11 @@ std::vector<TensorInfo> tensors(const Graph& graph, const std::vector<std::strin
   for (const std::string& name : names) {
     for (const Value& value : graph.values) {
       if (value.name != name) continue;
-      result.push_back({name, std::string(name_of(value.dtype)), value.shape});
+      TensorInfo& info = result.emplace_back();
+      info = {name, std::string(name_of(value.dtype)), value.shape, {}};
+      const bool named =
+          std::ranges::any_of(value.dimension_names, [](auto& n) { return !n.empty(); });
+      if (named) info.dimension_names = value.dimension_names;
       break;
     }
   }
@@ -50,6 +57,34 @@ LayerResult row_of(const Model& model, const Layer& layer) {
   return row;
 }
 
+// Elements of the floating-point constants: what training found, and tables like it.
+uint64_t count_parameters(const Model& model) {
+  uint64_t count = 0;
+  for (const auto& [name, weight] : named_weights(model)) {
+    if (is_float(weight->dtype())) count += element_count(weight->shape());
+  }
+  return count;
+}
+
+std::vector<std::pair<std::optional<double>, double>> shares_of(const Magnitudes& magnitudes) {
+  std::vector<std::pair<std::optional<double>, double>> shares;
+  const auto total = static_cast<double>(magnitudes.total());
+  for (size_t i = 0; total != 0 && i < magnitudes.counts.size(); ++i) {
+    const bool limited = i < Magnitudes::kLimits.size();
+    shares.emplace_back(limited ? std::optional(Magnitudes::kLimits[i]) : std::nullopt,
+                        static_cast<double>(magnitudes.counts[i]) / total);
+  }
+  return shares;
+}
+
+void add_facts(const Model& model, InspectResults& found) {
+  const ModelFacts facts = facts_of(model);
+  found.version = facts.version;
+  found.producer = facts.producer;
+  found.opsets = facts.opsets;
+  found.parameters = count_parameters(model);
+}
+
 int run(const Args& args) {
   apply_common(args.common);
   CommandFiles files;
@@ -63,9 +98,14 @@ int run(const Args& args) {
   found.operators = count_operators(model);
   found.inputs = tensors(model.graph, input_names(model));
   found.outputs = tensors(model.graph, output_names(model));
+  add_facts(model, found);
+  Magnitudes magnitudes;
   for (const Layer& layer : select_layers(model, {})) {
-    if (stored_weight(model, layer) != nullptr) found.layers.push_back(row_of(model, layer));
+    if (stored_weight(model, layer) == nullptr) continue;
+    found.layers.push_back(row_of(model, layer));
+    if (layer.left_out.empty()) add_magnitudes(weight_of(model, layer), magnitudes);
   }
+  found.magnitudes = shares_of(magnitudes);
   emit(results, args.common);
   return kDone;
 }

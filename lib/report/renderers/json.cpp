@@ -25,6 +25,11 @@ Json value_of(const Cell& cell) {
       for (const auto& [name, shape] : value) object[name] = shape;
       return object;
     }
+    Json operator()(const std::vector<std::string>& names) const {
+      Json list = Json::array();
+      for (const std::string& name : names) list.push_back(name.empty() ? Json() : Json(name));
+      return list;
+    }
   };
   return std::visit(Visitor{}, cell);
 }

@@ -55,6 +55,12 @@ Table layers_table(const AdviseResults& found) {
 void add(const Results& results, Report& report) {
   if (!results.advise) return;
   const AdviseResults& found = *results.advise;
+  if (found.random_inputs) {
+    report.head.push_back(fmt::format(
+        "No --inputs: one run on random inputs was {}, of {}; another number of steps "
+        "or samples has other times",
+        found.measured_here ? "timed" : "counted", format_cell(Cell(found.inputs), Unit::kText)));
+  }
   add_machine(found.machine, report);
   const AdviseRow& model = found.model;
   report.parts.emplace_back(Record{"model",
@@ -80,9 +86,6 @@ void add(const Results& results, Report& report) {
             "and 90 % zeros. Worth pruning means at least 1.25x at 80 %."
           : "Predicted from the products of the layers alone; the rest of the model is not "
             "included.");
-  if (found.measured_here && found.random_inputs)
-    report.notes.emplace_back(
-        "Measured on random inputs; --inputs sets the shapes that matter to you.");
 }
 
 }  // namespace

@@ -67,6 +67,17 @@ void add_profile_json(const BenchResults& bench, Report& report) {
   if (!table.rows.empty()) report.parts.emplace_back(std::move(table));
 }
 
+// Runs that scatter tell more about what else the machine does than about the model.
+void add_scatter(const BenchModel& model, Report& report) {
+  constexpr double kSteady = 1.3;
+  const double spread = model.timing.p95_ms / model.timing.median_ms;
+  if (!(spread > kSteady)) return;
+  report.notes.push_back(fmt::format(
+      "warning: the runs of {} scatter: 5 % of them take more than {:.2f} times the median; a "
+      "machine without other work, --threads 1 or more --seconds give steady times",
+      printable(model.file), spread));
+}
+
 // bench: models side by side.
 void add(const Results& results, Report& report) {
   if (!results.bench) return;
@@ -75,7 +86,9 @@ void add(const Results& results, Report& report) {
   const bool paced = bench.interval_ms > 0;
   Table table{"models",
               "",
-              {{"file", "model"},
+              {{"", "model"},
+               {"file", ""},
+               {"runtime", ""},
                {"inputs", "inputs"},
                {"runs", "runs", Unit::kCount},
                {"median_ms", "median ms", Unit::kMilliseconds},
@@ -87,11 +100,15 @@ void add(const Results& results, Report& report) {
               {}};
   if (paced) table.columns.push_back({"real_time_factor", "real time", Unit::kNumber});
   for (const BenchModel& m : bench.models) {
-    table.rows.push_back({m.file, m.inputs, count_cell(m.timing.runs), m.timing.median_ms,
-                          m.timing.p95_ms, m.timing.min_ms, count_cell(m.peak_bytes), m.speedup});
+    const bool own = m.runtime == "espalier";
+    table.rows.push_back({own ? m.file : fmt::format("{} ({})", m.file, m.runtime), m.file,
+                          m.runtime, m.inputs, count_cell(m.timing.runs), m.timing.median_ms,
+                          m.timing.p95_ms, m.timing.min_ms,
+                          m.peak_bytes ? count_cell(*m.peak_bytes) : Cell(), m.speedup});
     if (paced) table.rows.back().emplace_back(m.timing.median_ms / bench.interval_ms);
   }
   report.parts.emplace_back(std::move(table));
+  for (const BenchModel& model : bench.models) add_scatter(model, report);
   for (const BenchModel& model : bench.models) add_profile(model, report);
   add_profile_json(bench, report);
   if (paced) {

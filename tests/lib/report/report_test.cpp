@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -97,17 +98,35 @@ TEST_CASE("a diagonal kept apart counts neither as weights nor as zeros in the t
 
 TEST_CASE("the JSON of inspect, verify and bench has the promised keys") {
   Results inspect;
-  inspect.inspect = InspectResults{{"m.onnx", "onnx", 10},
-                                   {{"Gemm", 2}},
-                                   {{"x", "f32", Shape{-1, 4}}},
-                                   {{"y", "f32", std::nullopt}},
-                                   {layer("a", 640, 0.5)}};
+  InspectResults& found = inspect.inspect.emplace();
+  found.file = {"m.onnx", "onnx", 10};
+  found.operators = {{"Gemm", 2}};
+  found.inputs = {{"x", "f32", Shape{-1, 4}, {"batch", ""}}};
+  found.outputs = {{"y", "f32", std::nullopt, {}}};
+  found.layers = {layer("a", 640, 0.5), left_out("b", "too small")};
+  found.producer = "pytorch 2.4.0";
+  found.opsets = {{"ai.onnx", 17}};
+  found.parameters = 1280;
+  found.magnitudes = {{0.0, 0.25}, {std::nullopt, 0.75}};
   const Json a = Json::parse(render("json", inspect));
   CHECK(a["operators"] == Json{{"Gemm", 2}});
-  CHECK(a["inputs"][0] == Json{{"name", "x"}, {"type", "f32"}, {"shape", {-1, 4}}});
+  CHECK(a["inputs"][0] == Json{{"name", "x"},
+                               {"type", "f32"},
+                               {"shape", {-1, 4}},
+                               {"dimension_names", {"batch", nullptr}}});
   CHECK(a["outputs"][0]["shape"].is_null());
   CHECK(a["layers"][0]["block"] == "16x1");
   CHECK(a["total"]["bytes"] == 640);
+  CHECK(a["producer"] == "pytorch 2.4.0");
+  CHECK(a["opsets"] == Json{{"ai.onnx", 17}});
+  CHECK(a["prunable"] == 640);
+  CHECK(a["multiply_adds"].is_null());
+  CHECK(a["magnitudes"][1] == Json{{"limit", nullptr}, {"share", 0.75}});
+  const std::string shown = render("text", inspect);
+  CHECK(shown.find("parameters: 1.28 k, 50.0 % in weights that can be pruned\n") !=
+        std::string::npos);
+  CHECK(shown.find("│ more  │ 75.0 % │ ##############################") != std::string::npos);
+  CHECK(shown.find("│ x    │ f32  │ ?x4   │ 0: batch") != std::string::npos);
 
   Results verify;
   verify.verify = VerifyResults{};
@@ -124,32 +143,85 @@ TEST_CASE("the JSON of inspect, verify and bench has the promised keys") {
 
   Results bench;
   bench.bench = BenchResults{
-      {"CPU", "AVX2", 2}, 10, {{"m.onnx", {{"x", {1, 4}}}, {5, 1, 2, 0.5}, 99, 1, {}}}};
+      {"CPU", "AVX2", 2}, 10, {{"m.onnx", "espalier", {{"x", {1, 4}}}, {5, 1, 2, 0.5}, 99, 1, {}}}};
   const Json c = Json::parse(render("json", bench));
   CHECK(c["machine"] == Json{{"processor", "CPU"}, {"simd", "AVX2"}, {"threads", 2}});
   CHECK(c["models"][0]["inputs"] == Json{{"x", {1, 4}}});
   CHECK(c["models"][0]["real_time_factor"] == 0.1);
   CHECK(c["models"][0]["peak_bytes"] == 99);
+  CHECK(c["models"][0]["runtime"] == "espalier");
+  CHECK(render("text", bench).find("warning: the runs of m.onnx scatter") != std::string::npos);
 }
 
-TEST_CASE("every line of a box is as wide as the others and fits the terminal") {
-  Results results = packed_results();
-  results.pack->layers[0].weight = "encoder.layers.0.attention.self.query.weight_quantised_twice";
-  results.pack->layers[2].weight = "模型/层/权重";
-  for (const size_t width : {size_t{90}, size_t{100}, size_t{160}}) {
-    std::istringstream text(render("text", results, width));
-    size_t box = 0;
-    for (std::string line; std::getline(text, line);) {
-      CAPTURE(line);
-      const bool boxed = line.starts_with("│") || line.starts_with("├") || line.starts_with("┌") ||
-                         line.starts_with("└");
-      if (!boxed) continue;
-      if (box == 0) box = display_width(line);
-      CHECK(display_width(line) == box);
-      CHECK(display_width(line) <= width);
-    }
-    CHECK(box > 0);
+// Lines of boxes, each box's lines of one width; `frame`: what a line of a box begins with.
+std::vector<std::string> boxed_lines(const std::string& text, size_t width,
+                                     const std::vector<std::string>& frame) {
+  std::istringstream lines(text);
+  std::vector<std::string> found;
+  size_t box = 0;
+  for (std::string line; std::getline(lines, line);) {
+    CAPTURE(line);
+    CHECK(display_width(line) <= width);
+    const bool boxed = std::ranges::any_of(
+        frame, [&](const std::string& start) { return line.starts_with(start); });
+    if (!boxed || line.starts_with(frame[0])) box = 0;
+    if (!boxed) continue;
+    if (box == 0) box = display_width(line);
+    CHECK(display_width(line) == box);
+    found.push_back(line);
   }
+  return found;
+}
+
+Results long_names() {
+  Results results = packed_results();
+  results.pack->layers.clear();
+  for (int i = 0; i < 4; ++i) {
+    results.pack->layers.push_back(
+        layer(fmt::format("encoder.layers.{}.attention.self.query.weight", i), 64000, 0.5));
+  }
+  results.pack->layers.push_back(
+      left_out("encoder.layers.0.模型/层/权重", "a fixed transform by its name (mel filter bank)"));
+  results.pack->layers.push_back(left_out("encoder.layers.1.模型/层/权重", "too small"));
+  results.verdicts[0].text = "30 % of the dense file: " + std::string(50, '1') + " instead of more";
+  return results;
+}
+
+TEST_CASE("at any width no line is wider than the terminal, no column lost, no two rows alike") {
+  for (const size_t width : {size_t{60}, size_t{80}, size_t{110}, size_t{200}}) {
+    CAPTURE(width);
+    const std::string text =
+        find_renderer("text")->render(make_report(long_names()), {.width = width, .wrap = true});
+    const auto lines = boxed_lines(text, width, {"┌", "│", "├", "└"});
+    std::map<std::string, int> labels;
+    size_t titles = 0;
+    for (const std::string& line : lines) {
+      if (line.starts_with("│ encoder") || line.starts_with("│ …"))
+        ++labels[line.substr(0, line.find("│", 4))];
+      for (const char* title : {" shape ", " zeros ", " before ", " after ", " dense "})
+        titles += line.find(title) != std::string::npos ? 1 : 0;
+    }
+    CHECK(titles == 5);
+    CHECK(labels.size() == 6);                                  // those left out, too
+    for (const auto& [label, rows] : labels) CHECK(rows <= 3);  // one in each box
+  }
+}
+
+TEST_CASE("without UTF-8 a report is plain ASCII, as wide and as distinct") {
+  for (const size_t width : {size_t{60}, size_t{110}}) {
+    const std::string text = find_renderer("text")->render(
+        make_report(long_names()), {.width = width, .wrap = true, .ascii = true});
+    CHECK(std::ranges::all_of(text, [](unsigned char c) { return c < 0x80; }));
+    CHECK(boxed_lines(text, width, {"+", "|"}).size() > 10);
+    CHECK(text.find("\\u6a21\\u578b") != std::string::npos);  // 模型
+  }
+}
+
+TEST_CASE("lines are broken at blanks, long words within") {
+  CHECK(wrapped("one two three", 8, 2) == std::vector<std::string>{"one two", "  three"});
+  CHECK(wrapped("abcdefghij k", 4, 0) == std::vector<std::string>{"abcd", "efgh", "ij k"});
+  CHECK(wrapped("", 8, 2) == std::vector<std::string>{""});
+  CHECK(wrapped("size:     30 %", 20, 10) == std::vector<std::string>{"size:     30 %"});
 }
 
 TEST_CASE("long names lose their middle") {
@@ -189,7 +261,7 @@ TEST_CASE("what a file calls its tensors does nothing to terminal, browser or sp
 // One result of each kind, so that every section has something to say.
 std::vector<Results> one_of_each() {
   std::vector<Results> all{packed_results()};
-  all.emplace_back().inspect = InspectResults{{"m.onnx", "onnx", 10}, {{"Gemm", 1}}, {}, {}, {}};
+  all.emplace_back().inspect = InspectResults{};
   all.emplace_back().verify = VerifyResults{};
   all.back().verify->weights = {{"w", {2}, 0, 0, true}};
   all.back().verify->metric = MetricPair{"top1", 1, 0.5};

@@ -1,0 +1,18 @@
+# Writes the header OUT with the commit of the source folder SOURCE, only where it changed: run by each build, so that --version is right
+# after a commit without a new configuration. "unknown" outside of a git checkout.
+execute_process(COMMAND git -C ${SOURCE} rev-parse --short=12 HEAD OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+if(failed)
+  set(commit unknown)
+else()
+  execute_process(COMMAND git -C ${SOURCE} diff --quiet HEAD -- RESULT_VARIABLE changed OUTPUT_QUIET ERROR_QUIET)
+  if(changed)
+    string(APPEND commit "+changes")
+  endif()
+endif()
+set(text "#pragma once\n#define ESPALIER_COMMIT \"${commit}\"\n")
+if(EXISTS ${OUT})
+  file(READ ${OUT} before)
+endif()
+if(NOT "${before}" STREQUAL "${text}")
+  file(WRITE ${OUT} "${text}")
+endif()

@@ -1,0 +1,25 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "formats/onnx/onnx_model.h"
+#include "formats/onnx/proto.h"
+
+namespace espalier {
+
+ModelFacts onnx_facts(const Model& model) {
+  ModelFacts facts;
+  pb::ModelProto frame;  // all but the graph
+  if (!frame.ParseFromString(model.origin.extra)) return facts;
+  facts.version = fmt::format("IR {}", frame.ir_version());
+  facts.producer = frame.producer_name();
+  if (!frame.producer_version().empty())
+    facts.producer += (facts.producer.empty() ? "" : " ") + frame.producer_version();
+  for (const auto& set : frame.opset_import()) {
+    facts.opsets.emplace_back(set.domain().empty() ? "ai.onnx" : set.domain(), set.version());
+  }
+  std::ranges::sort(facts.opsets);
+  return facts;
+}
+
+}  // namespace espalier
