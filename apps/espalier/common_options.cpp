@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -16,14 +15,6 @@
 #include "lib/kernels/sparse_product.h"
 
 namespace espalier {
-namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-}  // namespace
-
 void add_common(CLI::App& app, CommonOptions& options, bool reports) {
   app.add_flag("-v,--verbose", options.verbose, "print stages and their times on stderr")
       ->group("Common");
@@ -101,8 +92,5 @@ void emit(const Report& report, const CommonOptions& options, size_t width) {
   }
   if (!printed && !options.quiet) print(find_renderer("text")->render(report, render));
 }
-
-Stage::Stage(std::string name) : name_(std::move(name)), start_(now()) {}
-Stage::~Stage() { note(fmt::format("{}: {:.3f} s", name_, now() - start_)); }
 
 }  // namespace espalier

@@ -41,17 +41,4 @@ void emit(const Report& report, const CommonOptions& options, size_t width = 0);
 /// Errors  Fault::kFormat: the output cannot be written (a full disk).
 void print(std::string_view text);
 
-/// Logs how long a stage took, with -v.
-class Stage {
- public:
-  explicit Stage(std::string name);
-  ~Stage();
-  Stage(const Stage&) = delete;
-  Stage& operator=(const Stage&) = delete;
-
- private:
-  std::string name_;
-  double start_;
-};
-
 }  // namespace espalier

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "lib/base/error.h"
 
@@ -34,6 +35,9 @@ spdlog::logger& logger() {
 std::mutex bar_mutex;
 std::string* bar = nullptr;
 
+// Where what this thread says goes; null: stderr.
+thread_local const LogSink* sink = nullptr;
+
 void clear_line() { std::fputs("\r\033[K", stderr); }
 
 void print(spdlog::level::level_enum level, std::string_view prefix, std::string_view text) {
@@ -47,7 +51,11 @@ void print(spdlog::level::level_enum level, std::string_view prefix, std::string
 
 }  // namespace
 
-void warn(std::string_view text) { print(spdlog::level::warn, "warning: ", text); }
+void warn(std::string_view text) {
+  if (sink == nullptr) return print(spdlog::level::warn, "warning: ", text);
+  if (sink->warn) sink->warn(printable(text, kTextLimit));
+}
+
 void warn_once(std::string_view text) {
   static std::mutex mutex;
   static std::set<std::string, std::less<>> said;
@@ -57,7 +65,14 @@ void warn_once(std::string_view text) {
   }
   warn(text);
 }
-void note(std::string_view text) { print(spdlog::level::info, "", text); }
+
+void note(std::string_view text) {
+  if (sink == nullptr) return print(spdlog::level::info, "", text);
+  if (sink->note) sink->note(printable(text, kTextLimit));
+}
+
+ScopedLogSink::ScopedLogSink(const LogSink& taking) : outer_(std::exchange(sink, &taking)) {}
+ScopedLogSink::~ScopedLogSink() { sink = outer_; }
 
 void set_log_level(LogLevel level) {
   switch (level) {
@@ -76,7 +91,8 @@ struct Progress::State {
   static constexpr size_t kWidth = 30;
 
   std::string what, line;
-  size_t total, done = 0;
+  size_t total = 0, done = 0;
+  const LogSink* told = nullptr;  // null: a bar is drawn
   Clock::time_point last{};
 
   void draw() {
@@ -91,6 +107,15 @@ struct Progress::State {
 // Where stderr is no terminal, or -q was given, or an outer bar is there already, there is no state
 // and nothing is printed.
 Progress::Progress(std::string_view what, size_t total) {
+  if (sink != nullptr) {
+    if (!sink->progress) return;
+    state_ = std::make_unique<State>();
+    state_->what = what;
+    state_->total = total;
+    state_->told = sink;
+    sink->progress(what, 0, total);
+    return;
+  }
   const std::lock_guard lock(bar_mutex);
   if (bar != nullptr || isatty(STDERR_FILENO) == 0 || !logger().should_log(spdlog::level::warn))
     return;
@@ -102,7 +127,7 @@ Progress::Progress(std::string_view what, size_t total) {
 }
 
 Progress::~Progress() {
-  if (!state_) return;
+  if (!state_ || state_->told != nullptr) return;
   const std::lock_guard lock(bar_mutex);
   clear_line();
   bar = nullptr;
@@ -110,9 +135,22 @@ Progress::~Progress() {
 
 void Progress::step(size_t count) {
   if (!state_) return;
+  if (state_->told != nullptr) {
+    state_->done += count;
+    return state_->told->progress(state_->what, state_->done, state_->total);
+  }
   const std::lock_guard lock(bar_mutex);
   state_->done += count;
   if (State::Clock::now() - state_->last >= State::kPause) state_->draw();
+}
+
+Stage::~Stage() {
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
+  try {
+    note(fmt::format("{}: {:.3f} s", name_, passed.count()));
+  } catch (...) {  // a sink ends work from warn() and progress, not from a stage's end
+    return;
+  }
 }
 
 }  // namespace espalier

@@ -107,5 +107,42 @@ TEST_CASE("a progress bar writes nothing into a pipe or a file, nor with -q") {
   set_log_level(LogLevel::kNormal);
 }
 
+TEST_CASE("a sink takes what its thread says, and nothing goes to stderr") {
+  std::vector<std::string> told;
+  const LogSink sink{
+      .warn = [&](std::string_view text) { told.emplace_back(text); },
+      .note = {},
+      .progress =
+          [&](std::string_view what, size_t done, size_t total) {
+            told.push_back(std::string(what) + std::to_string(done) + "/" + std::to_string(total));
+          }};
+  const auto work = [&] {
+    const ScopedLogSink scoped(sink);
+    warn("odd\x1b");
+    note("dropped");
+    const Stage stage("dropped too");
+    Progress progress("search ", 2);
+    progress.step(2);
+  };
+  CHECK(stderr_of(work).empty());
+  CHECK(told == std::vector<std::string>{"odd\\x1b", "search 0/2", "search 2/2"});
+  CHECK(stderr_of([] { warn("back"); }) == "warning: back\n");
+}
+
+TEST_CASE("a sink that throws ends the work") {
+  struct Stop {};
+  const LogSink sink{.warn = {}, .note = {}, .progress = [](std::string_view, size_t done, size_t) {
+                       if (done == 1) throw Stop();
+                     }};
+  const auto work = [&] {
+    const ScopedLogSink scoped(sink);
+    Progress progress("rounds", 3);
+    progress.step();
+    FAIL("not ended");
+  };
+  CHECK_THROWS_AS(work(), Stop);
+  CHECK(stderr_of([] { warn("back"); }) == "warning: back\n");
+}
+
 }  // namespace
 }  // namespace espalier
