@@ -9,6 +9,7 @@
 #include "formats/onnx/wire.h"
 #include "formats/onnx/write_graph.h"
 #include "lib/base/log.h"
+#include "lib/ir/free_dimensions.h"
 
 namespace espalier {
 namespace {
@@ -134,31 +135,6 @@ void check_options(const WriteOptions& options) {
   }
 }
 
-// Binds free dimensions of the main graph's inputs.
-void bind_inputs(Graph& graph, const std::map<std::string, Shape>& shapes) {
-  for (const auto& [name, shape] : shapes) {
-    const auto input = std::ranges::find_if(
-        graph.inputs, [&, &name = name](ValueId id) { return graph.values[id].name == name; });
-    if (input == graph.inputs.end())
-      throw Error(Fault::kUsage, fmt::format("the model has no input {}", printable(name)));
-    Value& value = graph.values[*input];
-    if (!value.shape) value.shape = Shape(shape.size(), -1);
-    bool fits = value.shape->size() == shape.size();
-    for (size_t i = 0; fits && i < shape.size(); ++i) {
-      int64_t& extent = (*value.shape)[i];
-      fits = extent == -1 || shape[i] == -1 || extent == shape[i];
-      if (extent == -1) extent = shape[i];
-    }
-    if (!fits) {
-      throw Error(Fault::kUsage, fmt::format("input {} does not accept shape {}", printable(name),
-                                             to_string(shape)));
-    }
-    for (size_t i = 0; i < std::min(shape.size(), value.dimension_names.size()); ++i) {
-      if ((*value.shape)[i] != -1) value.dimension_names[i].clear();
-    }
-  }
-}
-
 // The model spelled out, at an opset that has the operators for it.
 struct Lowered {
   Model model;
@@ -239,7 +215,7 @@ bool wants_data_file(const Model& model) {
 void write_onnx(const Model& model, const WriteOptions& options, const OnnxOutput& output) {
   check_options(options);
   Lowered what = lowered_model(model, options);
-  bind_inputs(what.model.graph, options.shapes);
+  bind_free_dimensions(what.model.graph, options.shapes);
   write_model_bytes(what, output);
 }
 

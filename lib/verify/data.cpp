@@ -11,6 +11,7 @@
 #include "lib/base/checked_math.h"
 #include "lib/base/limits.h"
 #include "lib/base/log.h"
+#include "lib/ir/free_dimensions.h"
 
 namespace espalier {
 namespace {
@@ -48,7 +49,8 @@ Shape concrete_shape(const Model& model, const Value& value, const Feed& feed,
   for (size_t axis = 0; axis < shape.size(); ++axis) {
     if (shape[axis] >= 0) continue;
     shape[axis] = axis == 0 ? free.first : free.others;
-    if (axis >= value.dimension_names.size() || value.dimension_names[axis].empty()) continue;
+    if (axis >= value.dimension_names.size() || !is_dimension_name(value.dimension_names[axis]))
+      continue;
     for (const auto& [name, tensor] : feed) {
       const auto& names = input_value(model, name).dimension_names;
       const auto found = std::ranges::find(names, value.dimension_names[axis]);

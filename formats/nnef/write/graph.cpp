@@ -13,6 +13,7 @@
 #include "formats/nnef/write/dat.h"
 #include "formats/nnef/write/operators.h"
 #include "lib/base/error.h"
+#include "lib/ir/free_dimensions.h"
 
 namespace espalier::nnef {
 namespace {
@@ -80,88 +81,27 @@ class Symbols {
   std::vector<std::string> order_;
 };
 
-Shape bound_shape(const Value& value, const WriteOptions& options) {
-  const auto bound = options.shapes.find(value.name);
-  if (bound == options.shapes.end()) {
-    if (value.shape) return *value.shape;
-    throw Error(Fault::kUnsupported,
-                fmt::format("input '{0}' has no shape: set it (--input-shape {0}=1x...)",
-                            printable(value.name)));
-  }
-  const Shape& shape = bound->second;
-  bool fits = !value.shape || value.shape->size() == shape.size();
-  for (size_t i = 0; fits && value.shape && i < shape.size(); ++i) {
-    const int64_t extent = (*value.shape)[i];
-    fits = shape[i] >= -1 && (extent < 0 || shape[i] < 0 || extent == shape[i]);
-  }
-  if (!fits) {
-    throw Error(Fault::kUsage,
-                fmt::format("shape {} does not match input '{}'{}", espalier::to_string(shape),
-                            printable(value.name),
-                            value.shape ? " of shape " + espalier::to_string(*value.shape) : ""));
-  }
-  return shape;
+const Shape& shape_of(const Value& value) {
+  if (value.shape) return *value.shape;
+  throw Error(Fault::kUnsupported,
+              fmt::format("input '{0}' has no shape: set it (--input-shape {0}=1x...)",
+                          printable(value.name)));
 }
 
-// Exporters write '?' and the like where an extent has no name.
-bool is_name(std::string_view dimension) {
-  return std::ranges::any_of(dimension, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-  });
-}
-
-// An extent that the file itself fixes is never freed by -1 in a bound shape.
-Extents input_extents(const Value& value, const Shape& shape,
-                      const std::map<std::string, int64_t>& bound, Symbols& symbols) {
+Extents input_extents(const Value& value, Symbols& symbols) {
   Extents extents;
+  const Shape& shape = shape_of(value);
   for (size_t i = 0; i < shape.size(); ++i) {
-    const int64_t declared = value.shape ? (*value.shape)[i] : -1;
-    const int64_t extent = shape[i] >= 0 ? shape[i] : declared;
-    if (extent >= 0) {
-      extents.emplace_back(extent);
+    if (shape[i] >= 0) {
+      extents.emplace_back(shape[i]);
       continue;
     }
-    const bool named = i < value.dimension_names.size() && is_name(value.dimension_names[i]);
+    const bool named =
+        i < value.dimension_names.size() && is_dimension_name(value.dimension_names[i]);
     const std::string name = named ? value.dimension_names[i] : fmt::format("{}_{}", value.name, i);
-    const auto known = named ? bound.find(name) : bound.end();
-    extents.push_back(known != bound.end() ? Dim(known->second) : Dim::symbol(symbols.of(name)));
+    extents.push_back(Dim::symbol(symbols.of(name)));
   }
   return extents;
-}
-
-// The extents that options.shapes binds to named dimensions; they hold for every input that shares
-// the name.
-std::map<std::string, int64_t> bound_dimensions(const Graph& graph, std::span<const ValueId> inputs,
-                                                const WriteOptions& options) {
-  std::map<std::string, int64_t> bound;
-  size_t used = 0;
-  for (const ValueId id : inputs) {
-    const Value& value = graph.values[id];
-    if (!options.shapes.contains(value.name)) continue;
-    ++used;
-    const Shape shape = bound_shape(value, options);
-    for (size_t i = 0; i < shape.size() && i < value.dimension_names.size(); ++i) {
-      const std::string& name = value.dimension_names[i];
-      const int64_t declared = value.shape ? (*value.shape)[i] : -1;
-      if (shape[i] < 0 || !is_name(name) || declared >= 0) continue;
-      const auto [place, is_new] = bound.emplace(name, shape[i]);
-      if (!is_new && place->second != shape[i]) {
-        throw Error(Fault::kUsage, fmt::format("dimension '{}' is bound to {} and to {}",
-                                               printable(name), place->second, shape[i]));
-      }
-    }
-  }
-  if (used == options.shapes.size()) return bound;
-  for (const auto& [name, shape] : options.shapes) {
-    const bool known = std::ranges::any_of(
-        inputs, [&, &name = name](ValueId value) { return graph.values[value].name == name; });
-    if (!known) {
-      throw Error(Fault::kUsage,
-                  fmt::format("a shape is given for '{}', which is not an input of the model",
-                              printable(name)));
-    }
-  }
-  return bound;
 }
 
 std::string external(const Value& value, DType dtype, const std::string& shape) {
@@ -216,11 +156,12 @@ void check_portable(const GraphText::Body& body) {
 }
 
 void write_inputs(WriteState& state, std::span<const ValueId> inputs, Symbols& symbols) {
-  const auto bound = bound_dimensions(state.model.graph, inputs, state.options);
+  Graph bound = state.model.graph;
+  bind_free_dimensions(bound, state.options.shapes);
   for (const ValueId id : inputs) {
-    const Value& value = state.model.graph.values[id];
+    const Value& value = bound.values[id];
     const DType dtype = value.dtype == DType::kUnknown ? DType::kF32 : value.dtype;
-    const Extents extents = input_extents(value, bound_shape(value, state.options), bound, symbols);
+    const Extents extents = input_extents(value, symbols);
     if (state.options.profile == "portable") check_portable(extents, value.name);
     state.text.set_owner(fmt::format("input '{}'", printable(value.name)));
     state.wires[id] = state.text.assign(state.ids[id], external(value, dtype, to_string(extents)),

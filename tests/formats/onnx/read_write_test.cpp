@@ -263,6 +263,18 @@ TEST_CASE("free dimensions of inputs are bound as asked") {
   CHECK_THROWS_AS(onnx_bytes(model, options), Error);
 }
 
+TEST_CASE("a bound dimension is bound for every input that shares its name") {
+  const Model model = read_proto(model_of(R"(
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[N, 4] x, float[N, 4] z) => (float[N, 4] y) { y = Add(x, z) })"));
+  WriteOptions options;
+  options.shapes["x"] = {3, -1};
+  const auto proto = proto_of(model, options);
+  CHECK(proto.graph().input(1).type().tensor_type().shape().dim(0).dim_value() == 3);
+  options.shapes["z"] = {2, 4};
+  CHECK_THROWS_WITH_AS(onnx_bytes(model, options), "dimension 'N' is bound to 3 and to 2", Error);
+}
+
 TEST_CASE("an unknown profile or index is an error of usage") {
   const Model model = read_proto(model_of(kIf));
   CHECK_THROWS_AS(onnx_bytes(model, profile("tract")), Error);
