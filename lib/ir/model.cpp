@@ -72,6 +72,11 @@ void set_attribute(Node& node, std::string name, Attribute::Value value) {
   }
 }
 
+Graph numbered(Graph graph) {
+  for (size_t i = 0; i < graph.nodes.size(); ++i) graph.nodes[i].number = i;
+  return graph;
+}
+
 ValueId add_value(Graph& graph, std::string name, DType dtype, std::optional<Shape> shape) {
   graph.values.push_back({std::move(name), dtype, std::move(shape), {}, {}, {}});
   return static_cast<ValueId>(graph.values.size() - 1);

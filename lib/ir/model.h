@@ -43,6 +43,10 @@ struct Node {
   std::vector<ValueId> inputs, outputs;
   std::vector<Attribute> attributes;
   std::string extra;
+  /// While a graph is rewritten: the index of the node that this one is, or stands for, in the
+  /// graph as it was given (numbered()).
+  size_t number = kNoNumber;
+  static constexpr size_t kNoNumber = SIZE_MAX;
 };
 
 /// A named value. In a subgraph, a value that is no input, no weight and no node's output is the
@@ -117,6 +121,9 @@ std::vector<float> floats_attribute(const Node& node, std::string_view name,
 std::vector<std::string> strings_attribute(const Node& node, std::string_view name,
                                            std::vector<std::string> fallback);
 void set_attribute(Node& node, std::string name, Attribute::Value value);
+
+/// The graph with each node's index as its number.
+Graph numbered(Graph graph);
 
 /// Appends a value and gives its id.
 ValueId add_value(Graph& graph, std::string name, DType dtype = DType::kUnknown,

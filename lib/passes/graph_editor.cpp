@@ -283,6 +283,7 @@ Node make_node(std::string op, std::string domain, std::vector<ValueId> inputs,
   node.op = std::move(op);
   node.domain = std::move(domain);
   node.name = stands_for.name;
+  node.number = stands_for.number;
   node.inputs = std::move(inputs);
   return node;
 }

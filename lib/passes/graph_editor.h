@@ -83,7 +83,7 @@ class GraphEditor {
   mutable std::map<ValueId, Rank> ranks_;
 };
 
-/// A node in the place of another, whose name it takes.
+/// A node in the place of another, whose name and number it takes.
 Node make_node(std::string op, std::string domain, std::vector<ValueId> inputs,
                const Node& stands_for);
 

@@ -163,6 +163,8 @@ class GraphRunner::Builder {
     auto step = std::make_shared<Step>();
     step->op = full_op_name(node);
     step->name = node.name;
+    step->node = node.number != Node::kNoNumber ? node.number
+                                                : static_cast<size_t>(&node - graph_.nodes.data());
     step->label = label;
     for (const ValueId output : node.outputs) {
       step->outputs.push_back(output != kNoValue && read_[output] ? output : kNoValue);

@@ -112,7 +112,9 @@ struct Executor::State {
     // An observer knows weights by their addresses.
     if (options.observer != nullptr) return runner(model);
     const std::optional<Model> held = with_held_weights(model);
-    return runner(with_passes(held ? *held : model, options.passes, pool));
+    Model given = held ? *held : model;
+    given.graph = numbered(std::move(given.graph));
+    return runner(with_passes(std::move(given), options.passes, pool));
   }
 
   Input& find_input(std::string_view name) {

@@ -37,6 +37,7 @@ struct ExecutorOptions {
 
 struct NodeTime {
   std::string op, name;
+  size_t node = 0;  ///< its index in the model's graph; of a fused node, that which it stands for
   double seconds = 0;  ///< sum over the runs since the executor was made
 };
 

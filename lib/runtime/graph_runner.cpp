@@ -124,7 +124,7 @@ void GraphRunner::run() {
 std::vector<NodeTime> GraphRunner::times() const {
   std::vector<NodeTime> result;
   for (size_t i = 0; profile_ && i < steps_.size(); ++i) {
-    result.push_back({steps_[i]->op, steps_[i]->name, seconds_[i]});
+    result.push_back({steps_[i]->op, steps_[i]->name, steps_[i]->node, seconds_[i]});
   }
   return result;
 }

@@ -9,6 +9,7 @@ namespace espalier {
 
 struct GraphRunner::Step {
   std::string op, name, label;  ///< label: "node NAME (Op)", for errors
+  size_t node = 0;              ///< as NodeTime has it
   std::vector<ValueId> inputs, outputs;
   std::vector<size_t> last_use;  ///< per output: the last step that reads it
   Run run;

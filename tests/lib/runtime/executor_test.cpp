@@ -146,6 +146,7 @@ TEST_CASE("what depends on constants only is computed once") {
   REQUIRE(executor.times().size() == 1);
   CHECK(executor.times()[0].op == "Mul");
   CHECK(executor.times()[0].name == "the_Mul");
+  CHECK(executor.times()[0].node == 1);  // in the model, though it is the only one that runs
   CHECK(executor.weight_bytes() == 2 * sizeof(float));
 }
 
