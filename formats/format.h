@@ -36,6 +36,8 @@ struct WriteOptions {
   std::map<std::string, Shape> shapes;
 };
 
+struct ModelFacts;
+
 /// A file format. `read` gets the path that the user named (a folder for unpacked NNEF).
 struct Format {
   std::string_view name, summary;
@@ -55,9 +57,21 @@ struct Format {
   /// format cannot spell. False where `accept` said no.
   bool (*write)(const Model& model, const std::filesystem::path& path, const WriteOptions& options,
                 const AcceptOutput& accept);
+  /// Bytes of the file or folder at `path`, with those of other files that it names.
+  uint64_t (*bytes_on_disk)(const std::filesystem::path& path);
+  /// What a file of that profile, one of `profiles`, holds of a weight; null: dense elements, or
+  /// packed_bytes() of a packed weight where the profile is not "dense".
+  uint64_t (*stored_bytes)(const Weight& weight, std::string_view profile);
+  /// See runnable() below; null: models of this format are run as they are.
+  Model (*runnable)(const Model& model);
+  /// Null: a file of this format says nothing besides its graph (formats/model_facts.h).
+  ModelFacts (*facts)(const Model& model);
+  bool names_literals;  ///< integers and single numbers keep their names as weights in a file
 };
 
 std::span<const Format* const> formats();
+/// Null where there is none of that name.
+const Format* find_format(std::string_view name);
 
 /// Errors  Fault::kFormat / kUnsupported with the file's name in front.
 Model read_model(const std::filesystem::path& path);
@@ -77,6 +91,9 @@ bool write_model(const Model& model, const std::filesystem::path& path,
 /// are replaced by those (functions of ONNX). For running; what is written is `model` itself.
 Model runnable(const Model& model);
 
+/// Whether integers and single numbers have names in files of the format that the model came from.
+bool literals_are_named(const Model& model);
+
 /// Errors  Fault::kUnsupported where files of that format hold no packed values of the type that is
 /// called so, with those that they hold.
 void check_values(const Format& format, std::string_view type);
@@ -84,8 +101,10 @@ void check_values(const Format& format, std::string_view type);
 /// The format that write_model would use. Errors  as check_output_ending (output_ending.h).
 const Format& format_for_output(const std::filesystem::path& path);
 
-/// Bytes of a file, or of all files below a folder; for ONNX with the external data files that it
-/// names.
+/// What a file of that profile holds of the weight, headers apart.
+uint64_t stored_bytes(const Weight& weight, std::string_view profile = "");
+
+/// Bytes of a file, or of all files below a folder; with the other files that it names.
 uint64_t size_on_disk(const Model& model);
 uint64_t size_on_disk(const std::filesystem::path& path);
 

@@ -4,9 +4,9 @@
 #include <array>
 
 #include "formats/format.h"
-#include "formats/onnx/onnx_model.h"
 #include "formats/output_ending.h"
 #include "lib/base/mapped_file.h"
+#include "lib/sparse/pack.h"
 
 namespace espalier {
 
@@ -42,14 +42,6 @@ const Format& format_of(const fs::path& path) {
                           folder ? "a folder without graph.nnef" : first_bytes(file->bytes())));
 }
 
-uint64_t folder_bytes(const fs::path& folder) {
-  uint64_t bytes = 0;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file() && !entry.is_symlink()) bytes += entry.file_size();
-  }
-  return bytes;
-}
-
 void check_packed_values(const Format& format, const Model& model) {
   for_each_graph(model.graph, [&](const Graph& graph, const std::string& prefix) {
     for (const auto& [value, weight] : graph.weights) {
@@ -74,10 +66,16 @@ std::span<const Format* const> formats() {
   return kFormats;
 }
 
+const Format* find_format(std::string_view name) {
+  const auto found = std::ranges::find(formats(), name, &Format::name);
+  return found == formats().end() ? nullptr : *found;
+}
+
 Model runnable(const Model& model) {
-  if (model.origin.format != "onnx") return model;
+  const Format* format = find_format(model.origin.format);
+  if (format == nullptr || format->runnable == nullptr) return model;
   try {
-    return with_functions_expanded(model);
+    return format->runnable(model);
   } catch (Error& error) {
     error.add_context(printable(model.origin.file));
     throw;
@@ -140,15 +138,25 @@ bool write_model(const Model& model, const fs::path& path, const WriteOptions& o
   }
 }
 
+bool literals_are_named(const Model& model) {
+  const Format* format = find_format(model.origin.format);
+  return format == nullptr || format->names_literals;
+}
+
+uint64_t stored_bytes(const Weight& weight, std::string_view profile) {
+  for (const Format* format : formats()) {
+    if (format->stored_bytes != nullptr && std::ranges::count(format->profiles, profile) != 0)
+      return format->stored_bytes(weight, profile);
+  }
+  return weight.is_sparse() && profile != "dense" ? packed_bytes(weight.sparse())
+                                                  : byte_count(weight.dtype(), weight.shape());
+}
+
 uint64_t size_on_disk(const Model& model) { return model.origin.bytes; }
 
 uint64_t size_on_disk(const fs::path& path) {
   try {
-    if (fs::is_directory(path)) return folder_bytes(path);
-    const uint64_t bytes = fs::file_size(path);
-    // A file that keeps its weights beside it is bigger than it looks; reading maps them alone.
-    const Format& format = format_of(path);
-    return format.name == "onnx" ? format.read(path).origin.bytes : bytes;
+    return format_of(path).bytes_on_disk(path);
   } catch (const fs::filesystem_error& error) {
     throw Error(Fault::kFormat,
                 fmt::format("{}: {}", printable(path.string()), error.code().message()));

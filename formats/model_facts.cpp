@@ -1,12 +1,12 @@
 #include "formats/model_facts.h"
 
-#include "formats/onnx/onnx_model.h"
+#include "formats/format.h"
 
 namespace espalier {
 
 ModelFacts facts_of(const Model& model) {
-  if (model.origin.format == "onnx") return onnx_facts(model);
-  return {};
+  const Format* format = find_format(model.origin.format);
+  return format == nullptr || format->facts == nullptr ? ModelFacts() : format->facts(model);
 }
 
 }  // namespace espalier

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "lib/runtime/executor.h"
-#include "lib/verify/verify.h"
+#include "lib/verify/timing.h"
 
 namespace espalier {
 

@@ -15,6 +15,7 @@
 #include "lib/kernels/sparse_product.h"
 
 namespace espalier {
+
 void add_common(CLI::App& app, CommonOptions& options, bool reports) {
   app.add_flag("-v,--verbose", options.verbose, "print stages and their times on stderr")
       ->group("Common");

@@ -31,6 +31,17 @@ double number(const std::string& text) {
   return value;
 }
 
+DataSet states_and_fills(const DataOptions& options) {
+  DataSet data;
+  for (const std::string& text : options.states)
+    data.states.insert(split("--state", text, "IN=OUT"));
+  for (const std::string& text : options.fills) {
+    const auto [input, value] = split("--fill", text, "IN=VALUE");
+    data.fill.emplace(input, number(value));
+  }
+  return data;
+}
+
 }  // namespace
 
 void add_data_options(CLI::App& app, DataOptions& options, const char* inputs) {
@@ -69,33 +80,48 @@ void add_metric_options(CLI::App& app, DataOptions& options, bool command) {
       ->group("Data");
 }
 
-DataSet data_set(const std::string& path, const Model& model, const DataOptions& options) {
-  DataSet data;
-  if (!path.empty()) data = load_data(path, model);
-  data.batch = options.batch;
-  for (const std::string& text : options.states)
-    data.states.insert(split("--state", text, "IN=OUT"));
-  for (const std::string& text : options.fills) {
-    const auto [input, value] = split("--fill", text, "IN=VALUE");
-    data.fill.emplace(input, number(value));
+void check_data_options(const DataOptions& options) {
+  states_and_fills(options);
+  if (options.metric.empty()) return;
+  const std::vector<std::string> names = metric_names();
+  if (std::ranges::count(names, options.metric) == 0) {
+    throw Error(Fault::kUsage, fmt::format("--metric {}: expected one of {}",
+                                           printable(options.metric), fmt::join(names, ", ")));
   }
+  if (options.labels.empty())
+    throw Error(Fault::kUsage, fmt::format("--metric {} requires --labels", options.metric));
+}
+
+DataSet data_set(const std::string& path, const Model& model, const DataOptions& options) {
+  DataSet data = path.empty() ? DataSet() : load_data(path, model);
+  const DataSet given = states_and_fills(options);
+  data.batch = options.batch;
+  data.states = given.states;
+  data.fill = given.fill;
   return data;
 }
 
 std::optional<LabelledMetric> labelled_metric(const DataOptions& options) {
-  if (!options.metric.empty()) {
-    const std::vector<std::string> names = metric_names();
-    if (std::ranges::count(names, options.metric) == 0) {
-      throw Error(Fault::kUsage, fmt::format("--metric {}: expected one of {}",
-                                             printable(options.metric), fmt::join(names, ", ")));
-    }
-    if (options.labels.empty()) {
-      throw Error(Fault::kUsage, fmt::format("--metric {} requires --labels", options.metric));
-    }
-  }
+  check_data_options(options);
   if (options.labels.empty()) return std::nullopt;
   return LabelledMetric{options.metric.empty() ? "top1" : options.metric,
                         read_npy_file(options.labels)};
+}
+
+Evaluation read_evaluation(const Model& model, const EvaluationSource& source,
+                           const DataOptions& options, const CommonOptions& common) {
+  std::optional<LabelledMetric> labels = labelled_metric(options);
+  if (!source.run) {
+    Evaluation evaluation;
+    evaluation.not_run = "--no-verify";
+    evaluation.labels = std::move(labels);
+    return evaluation;
+  }
+  DataSet data = data_set(source.path, model, options);
+  if (!source.path.empty())
+    return evaluation_of(model, std::move(data), source.share, std::move(labels));
+  const RandomInputs random{common.seed, common.threads, source.shapes};
+  return random_evaluation(model, std::move(data), random, std::move(labels));
 }
 
 }  // namespace espalier

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "lib/verify/verify.h"
+#include "apps/espalier/common_options.h"
+#include "lib/verify/evaluation.h"
 
 namespace CLI {
 class App;
@@ -29,11 +31,24 @@ void add_metric_options(CLI::App& app, DataOptions& options, bool command);
 /// Errors  as load_data; Fault::kUsage for an option that is not NAME=WHAT.
 DataSet data_set(const std::string& path, const Model& model, const DataOptions& options);
 
+/// What can be said of the options before any file is opened.
+/// Errors  Fault::kUsage: an option that is not NAME=WHAT, an unknown metric, one without labels.
+void check_data_options(const DataOptions& options);
+
 /// The metric that --labels and --metric ask for; nothing where they are not given.
-struct LabelledMetric {
-  std::string name;
-  Tensor labels;
-};
 std::optional<LabelledMetric> labelled_metric(const DataOptions& options);
+
+/// What models are evaluated on.
+struct EvaluationSource {
+  std::string path;                     ///< "": random inputs
+  Share share = Share::kAll;            ///< of the feeds in it
+  std::map<std::string, Shape> shapes;  ///< of random inputs
+  bool run = true;                      ///< else only the labels are read (--no-verify)
+};
+
+/// Reads data and labels, and finds random inputs that the model runs on.
+/// Errors  those of the data that the user named; random inputs that cannot be made are `not_run`.
+Evaluation read_evaluation(const Model& model, const EvaluationSource& source,
+                           const DataOptions& options, const CommonOptions& common);
 
 }  // namespace espalier

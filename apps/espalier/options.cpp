@@ -43,28 +43,27 @@ void check_one(const char* option, const std::string& value,
 }  // namespace
 
 // Options of every command that writes a model.
-void add_write_options(CLI::App& app, std::string& profile, std::string& index, bool& keep_io_names,
-                       std::vector<std::string>& shapes) {
-  app.add_option("--profile", profile,
+void add_write_options(CLI::App& app, WriteArgs& args) {
+  app.add_option("--profile", args.profile,
                  "how packed weights are written; NNEF: tract, portable, operator, opaque or dense "
                  "(tract); ONNX: see docs/formats/sparse-onnx.md (function)")
       ->type_name("P")
       ->group("What is written");
-  app.add_option("--index", index,
+  app.add_option("--index", args.index,
                  "how the positions of blocks are written: grid, first-element, or mask, a dense "
                  "0/1 mask (grid)")
       ->type_name("I")
       ->check(CLI::IsMember({"grid", "first-element", "mask"}))
       ->group("What is written");
   app.add_flag(
-         "--keep-io-names", keep_io_names,
+         "--keep-io-names", args.keep_io_names,
          "refuse input and output names that the format cannot store instead of renaming them")
       ->group("What is written");
   app.add_flag_callback(
          "--deterministic", [] {},
          "no effect: the same model always gives the same bytes, archives included")
       ->group("What is written");
-  app.add_option("--input-shape,--shape", shapes,
+  app.add_option("--input-shape,--shape", args.shapes,
                  "bind the free dimensions of an input, ? leaves one free; NAME:D,D,... is "
                  "equivalent; repeatable")
       ->type_name("NAME=DxDx...")

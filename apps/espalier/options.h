@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "lib/tensor/shape.h"
-#include "lib/verify/verify.h"
+#include "lib/verify/compare.h"
 
 namespace CLI {
 class App;
@@ -13,9 +13,14 @@ class App;
 
 namespace espalier {
 
-/// --profile, --index, --keep-io-names and --input-shape, for every command that writes a model.
-void add_write_options(CLI::App& app, std::string& profile, std::string& index, bool& keep_io_names,
-                       std::vector<std::string>& shapes);
+/// --profile, --index, --keep-io-names and --input-shape as they are given.
+struct WriteArgs {
+  std::string profile, index;  ///< "" = the default
+  bool keep_io_names = false;
+  std::vector<std::string> shapes;
+};
+/// Declares them, for every command that writes a model.
+void add_write_options(CLI::App& app, WriteArgs& args);
 
 /// NAME=DxDx... or NAME:D,D,... as --input-shape takes it; "?" leaves an extent free.
 /// Errors  Fault::kUsage.

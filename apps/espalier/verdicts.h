@@ -1,29 +1,27 @@
 #pragma once
 
-#include "apps/espalier/run_checks.h"
-#include "apps/espalier/weights.h"
+#include <string>
+#include <vector>
+
+#include "apps/espalier/destination.h"
+#include "lib/report/results.h"
+#include "lib/verify/findings.h"
 
 namespace espalier {
 
-/// All that a job's checks told.
-struct Findings {
-  Packing packing;
-  RunChecks run;
-  std::optional<ReadBack> read_back;
-  std::optional<Comparison> read_back_run;
-  std::optional<SpeedChecks> speed;
-  std::optional<uint64_t> output_bytes;
-  std::optional<MetricPair> metric, command_metric;
-
-  /// Packed and decoded weights disagree, in memory or in the file.
-  bool gap() const;
+/// What verdicts are about. All of it outlives this.
+struct Judged {
+  const PackedModels& models;
+  const Destination& destination;
+  const Findings& findings;
 };
 
-Verdict size_verdict(const PackJob& job, const Findings& findings);
-Verdict accuracy_verdict(const PackJob& job, const Findings& findings);
-Verdict speed_verdict(const PackJob& job, const Findings& findings);
+/// The words for what lib/verify/findings.h found. `rows` say what each weight takes in the file.
+Verdict size_verdict(const Judged& judged, const std::vector<LayerResult>& rows);
+Verdict accuracy_verdict(const Judged& judged);
+Verdict speed_verdict(const Judged& judged);
 
 /// What a reader of the report must know besides.
-std::vector<std::string> closing_notes(const PackJob& job, const Findings& findings);
+std::vector<std::string> closing_notes(const Judged& judged);
 
 }  // namespace espalier

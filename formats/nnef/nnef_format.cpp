@@ -132,6 +132,11 @@ constinit const Format nnef_format{
     .files = files,
     .writes = writes,
     .write = nnef::write_nnef,
+    .bytes_on_disk = bytes_of_files,
+    .stored_bytes = nullptr,
+    .runnable = nullptr,
+    .facts = nullptr,
+    .names_literals = false,
 };
 
 }  // namespace espalier

@@ -11,6 +11,7 @@
 #include "lib/base/log.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/output_file.h"
+#include "lib/sparse/pack.h"
 
 namespace espalier {
 namespace {
@@ -79,6 +80,37 @@ bool write(const Model& model, const fs::path& path, const WriteOptions& options
   return files.commit(accept, [&] { return data_files_of_alone(path); });
 }
 
+// A file that keeps its weights beside it is bigger than it looks; reading maps them alone.
+uint64_t bytes_on_disk(const fs::path& path) { return read(path).origin.bytes; }
+
+// Elements that are not a positive zero.
+uint64_t nonzeros(const Tensor& tensor) {
+  const Tensor dense = tensor.aligned();
+  const auto count = [](auto bits) {
+    return static_cast<uint64_t>(std::ranges::count_if(bits, [](auto b) { return b != 0; }));
+  };
+  switch (bytes_of(dense.dtype())) {
+    case 2:
+      return count(dense.data<uint16_t>());
+    case 4:
+      return count(dense.data<uint32_t>());
+    default:
+      return count(dense.data<uint64_t>());
+  }
+}
+
+// With the sparse profiles, packed weights and f64 ones are sparse tensors: values and their places.
+uint64_t bytes_of_weight(const Weight& weight, std::string_view profile) {
+  const uint64_t dense = byte_count(weight.dtype(), weight.shape());
+  if (profile == "dense") return dense;
+  const bool tensors = profile.starts_with("sparse-");
+  if (!tensors) return weight.is_sparse() ? packed_bytes(weight.sparse()) : dense;
+  if (!weight.is_sparse() && weight.dtype() != DType::kF64) return dense;
+  const uint64_t each = bytes_of(weight.dtype()) + sizeof(int64_t);
+  const Tensor elements = weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+  return std::min(dense, each * nonzeros(elements));
+}
+
 }  // namespace
 
 extern constinit const Format onnx_format{.name = "onnx",
@@ -91,6 +123,11 @@ extern constinit const Format onnx_format{.name = "onnx",
                                           .read_bytes = read_bytes,
                                           .files = files,
                                           .writes = writes,
-                                          .write = write};
+                                          .write = write,
+                                          .bytes_on_disk = bytes_on_disk,
+                                          .stored_bytes = bytes_of_weight,
+                                          .runnable = with_functions_expanded,
+                                          .facts = onnx_facts,
+                                          .names_literals = true};
 
 }  // namespace espalier

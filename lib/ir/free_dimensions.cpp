@@ -44,6 +44,7 @@ bool is_dimension_name(std::string_view name) {
   });
 }
 
+// Binds the inputs that are named, then all others that share a name with what was bound.
 void bind_free_dimensions(Graph& graph, const std::map<std::string, Shape>& shapes) {
   std::map<std::string, int64_t> by_name;
   for (const auto& [name, shape] : shapes) {

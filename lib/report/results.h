@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "lib/report/report.h"
-#include "lib/verify/verify.h"
+#include "lib/verify/compare.h"
+#include "lib/verify/machine.h"
+#include "lib/verify/metric.h"
+#include "lib/verify/timing.h"
 
 namespace espalier {
 
@@ -59,12 +62,6 @@ struct InspectResults {
   std::vector<std::pair<std::string, size_t>> operators;
   std::vector<TensorInfo> inputs, outputs;
   std::vector<LayerResult> layers;
-};
-
-struct MetricPair {
-  std::string name;
-  double a = 0, b = 0;
-  std::optional<double> magnitude = {};  ///< of plain magnitude at the same sparsity
 };
 
 /// prune, convert and mask apply

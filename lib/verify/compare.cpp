@@ -1,3 +1,5 @@
+#include "lib/verify/compare.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,7 +8,6 @@
 
 #include "lib/tensor/small_types.h"
 #include "lib/verify/model_runner.h"
-#include "lib/verify/verify.h"
 
 namespace espalier {
 namespace {
@@ -48,6 +49,13 @@ double Comparison::max_rel() const {
   return worst;
 }
 
+bool equal_to_rounding(const Comparison& comparison) {
+  return std::ranges::all_of(comparison.outputs, [](const OutputDifference& output) {
+    return output.ok || output.max_rel <= Tolerance().rel;
+  });
+}
+
+// Adds the elements of one output to its sums; other shapes or types are noted instead.
 void Comparer::add_tensor(Sums& sums, const Tensor& a, const Tensor& b) const {
   if (a.shape() != b.shape() || a.dtype() != b.dtype()) {
     sums.ok = false;

@@ -67,6 +67,7 @@ Shape concrete_shape(const Model& model, const Value& value, const Feed& feed,
   return shape;
 }
 
+// A tensor of the input's type with the constant in every element.
 Tensor filled(const Value& value, const Shape& shape, double constant) {
   const size_t count = element_count(shape);
   if (is_float(value.dtype)) {
@@ -185,6 +186,8 @@ Tensor rounded_to_f32(const Value& input, const Tensor& array) {
   return result;
 }
 
+// How an array is cut into feeds: by its rank stacked samples, batches along the first axis, or one
+// constant for all feeds.
 Cut make_cut(const Value& input, const Tensor& given, int64_t batch_asked) {
   const bool rounds = input.dtype == DType::kF32 && given.dtype() == DType::kF64;
   const Tensor array = rounds ? rounded_to_f32(input, given) : given;

@@ -6,6 +6,7 @@
 
 namespace espalier {
 
+// Joins output by output: checks that the other axes agree, then copies the feeds one after another.
 Feed join_outputs(const std::vector<Feed>& outputs, bool stacked) {
   Feed result;
   if (outputs.empty()) return result;

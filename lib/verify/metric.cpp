@@ -1,3 +1,5 @@
+#include "lib/verify/metric.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -5,8 +7,6 @@
 #include <cmath>
 #include <cstdint>
 #include <numeric>
-
-#include "lib/verify/verify.h"
 
 namespace espalier {
 namespace {
@@ -208,6 +208,10 @@ double tolerated_drop(const std::string& name, double before) {
 std::string tolerated_text(const std::string& name) {
   return unit_of(name) == Unit::kShare ? fmt::format("{:g} %", 100 * kToleratedShare)
                                        : fmt::format("{:g} dB", kToleratedDecibel);
+}
+
+bool accuracy_kept(const MetricPair& metric) {
+  return metric_drop(metric.name, metric.a, metric.b) <= tolerated_drop(metric.name, metric.a);
 }
 
 }  // namespace espalier

@@ -1,7 +1,7 @@
+#include "lib/verify/output_errors.h"
+
 #include <algorithm>
 #include <cmath>
-
-#include "lib/verify/verify.h"
 
 namespace espalier {
 namespace {
@@ -35,6 +35,8 @@ std::optional<size_t> reader_of_both(const Graph& graph, ValueId a, ValueId b) {
   return std::nullopt;
 }
 
+// Adds a copy of the node that reads the replacement instead, and makes both outputs outputs of the
+// graph.
 std::optional<Twin> add_twin(Graph& graph, const Replacement& replacement, size_t index) {
   const std::optional<size_t> reader = reader_of(graph, replacement.value, replacement.input);
   if (!reader) return std::nullopt;

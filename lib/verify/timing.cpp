@@ -1,13 +1,9 @@
-#include <sys/utsname.h>
+#include "lib/verify/timing.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <thread>
-
-#include "lib/kernels/sparse_product.h"
-#include "lib/verify/verify.h"
 
 namespace espalier {
 namespace {
@@ -62,6 +58,7 @@ Timing summary(std::vector<double> seconds) {
 
 }  // namespace
 
+// Warms up, then gives each body its turn until the time is over.
 std::vector<Timing> time_interleaved(std::span<const std::function<void()>> bodies,
                                      const TimingOptions& options) {
   constexpr size_t kFewest = 3;
@@ -102,24 +99,6 @@ std::vector<Timing> time_interleaved(std::span<const std::function<void()>> bodi
   std::vector<Timing> result;
   for (auto& s : samples) result.push_back(summary(std::move(s)));
   return result;
-}
-
-Machine this_machine(size_t threads) {
-  Machine machine;
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; machine.processor.empty() && std::getline(info, line);) {
-    const size_t colon = line.find(':');
-    if (!line.starts_with("model name") || colon == std::string::npos) continue;
-    const size_t text = line.find_first_not_of(" \t", colon + 1);
-    if (text != std::string::npos) machine.processor = line.substr(text);
-  }
-  if (machine.processor.empty()) {  // ARM kernels give no name there
-    utsname system{};
-    machine.processor = uname(&system) == 0 ? system.machine : "unknown";
-  }
-  machine.simd = simd_target();
-  machine.threads = threads == 0 ? std::max(1U, std::thread::hardware_concurrency()) : threads;
-  return machine;
 }
 
 }  // namespace espalier

@@ -1,8 +1,9 @@
 #include <cmath>
 
-#include "apps/espalier/cost_model.h"
 #include "lib/base/check.h"
 #include "lib/base/error.h"
+#include "lib/search/cost_model.h"
+#include "lib/search/machine_file.h"
 #include "tests/fuzz/fuzz_file.h"
 
 // Rows that are believed give times that are numbers.

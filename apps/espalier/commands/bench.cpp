@@ -12,6 +12,7 @@
 #include "apps/espalier/options.h"
 #include "formats/format.h"
 #include "lib/verify/model_runner.h"
+#include "lib/verify/timing.h"
 
 namespace espalier {
 namespace {
@@ -124,6 +125,7 @@ int bench_models(const Args& args) {
   if (args.models.empty())
     throw Error(Fault::kUsage, "MODEL is missing: a model to measure, or --kernels");
   passes_without(args.passes_off);  // a wrong name is told before models are read
+  check_data_options(args.data);
   DataSet data;
   Feed feed;
   const std::vector<Contender> all = contenders(args, data, feed);

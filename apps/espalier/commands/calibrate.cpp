@@ -4,15 +4,15 @@
 #include <algorithm>
 #include <memory>
 
-#include "apps/espalier/calibration.h"
 #include "apps/espalier/command.h"
 #include "apps/espalier/command_files.h"
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
-#include "apps/espalier/weights.h"
+#include "apps/espalier/read_uncovered.h"
 #include "formats/format.h"
 #include "lib/base/error.h"
 #include "lib/calibrate/statistics_file.h"
+#include "lib/search/calibration.h"
 
 namespace espalier {
 namespace {
@@ -30,6 +30,7 @@ void check(const Args& args) {
   if (args.output.empty()) throw Error(Fault::kUsage, "-o STATS is missing: the file to write");
   if (args.model.empty() != args.data.inputs.empty())
     throw Error(Fault::kUsage, "MODEL and --inputs DATA require each other");
+  check_data_options(args.data);
   if (args.model.empty() && args.merge.empty())
     throw Error(Fault::kUsage, "MODEL with --inputs DATA, or --merge FILE ..., is required");
 }

@@ -5,10 +5,12 @@
 
 #include "apps/espalier/command.h"
 #include "apps/espalier/command_files.h"
-#include "apps/espalier/options.h"
-#include "apps/espalier/pack_job.h"
+#include "apps/espalier/data_options.h"
+#include "apps/espalier/finish.h"
+#include "apps/espalier/layer_row.h"
 #include "formats/nnef/operator_list.h"
-#include "lib/report/report.h"
+#include "lib/base/log.h"
+#include "lib/prune/pack/convert.h"
 
 namespace espalier {
 namespace {
@@ -16,23 +18,32 @@ namespace {
 struct Args {
   CommonOptions common;
   DataOptions data;
-  std::string input, output, eval, pack = "auto", profile, index, values;
-  std::vector<std::string> shapes;
-  bool dry_run = false, no_verify = false, list_operators = false, keep_io_names = false,
-       in_place = false;
+  WriteArgs write;
+  std::string input, output, eval, pack = "auto", values;
+  bool dry_run = false, no_verify = false, list_operators = false, in_place = false;
 };
 
-std::string why_dense(const Layer& layer, const Weight& weight, const Args& args, double zeros) {
+// All that convert is to do: the line, checked.
+struct Settings {
+  std::string input;
+  ConvertOptions options;
+  Destination destination;
+  EvaluationSource evaluation;
+  bool verify = true;
+};
+
+std::string why_dense(const Layer& layer, const Weight& weight, const ConvertOptions& options,
+                      double zeros) {
   if (!is_float(weight.dtype())) return layer.left_out;
-  if (args.profile == "dense") return "stored dense, as requested";
-  if (args.pack == "none") return "not packed, as requested";
+  if (options.pack == ConvertOptions::Pack::kDense) return "stored dense, as requested";
+  if (options.pack == ConvertOptions::Pack::kKeep) return "not packed, as requested";
   return zeros == 0 ? "no zeros" : "packing would not make it smaller";
 }
 
-LayerResult row_of(const PackJob& job, const Layer& layer, const Args& args) {
-  const Weight& before = weight_of(job.before, layer);
-  const Weight& after = weight_of(job.packed, layer);
-  LayerResult row = layer_row(layer, before, after, args.profile);
+LayerResult row_of(const PackedModels& models, const Layer& layer, const Settings& settings) {
+  const Weight& before = weight_of(models.before, layer);
+  const Weight& after = weight_of(models.packed, layer);
+  LayerResult row = layer_row(layer, before, after, settings.destination.write.profile);
   row.left_out.clear();
   const bool diagonal = after.is_sparse() && after.sparse().has_diagonal();
   if (after.is_sparse() || is_float(after.dtype()))
@@ -40,21 +51,9 @@ LayerResult row_of(const PackJob& job, const Layer& layer, const Args& args) {
   if (!after.is_sparse()) {
     const bool sparse_tensor = after.dtype() == DType::kF64 && row.bytes_after < row.bytes_before;
     row.left_out = sparse_tensor ? "not packed: its f64 values are stored as a sparse tensor"
-                                 : why_dense(layer, after, args, row.zeros);
+                                 : why_dense(layer, after, settings.options, row.zeros);
   }
   return row;
-}
-
-// Dense where the profile stores no packed weights; else what is there already stays, and zeros
-// are packed as asked, in values of the type asked for.
-Model packed_of(const Model& model, const Args& args, const std::string& profile,
-                ThreadPool& pool) {
-  const Stage stage("pack");
-  if (profile == "dense") return decode_weights(model);
-  if (args.pack == "none") return with_packed_values(model, args.values);
-  if (args.pack == "auto")
-    return with_packed_values(pack_existing(model, std::nullopt, pool), args.values);
-  return with_packed_values(pack_existing(model, parse_block_shape(args.pack), pool), args.values);
 }
 
 // The operators that the program translates, from the tables that it translates by.
@@ -97,6 +96,20 @@ int list_operators(const Args& args) {
   return kDone;
 }
 
+ConvertOptions convert_options(const Args& args, const std::string& profile) {
+  using Pack = ConvertOptions::Pack;
+  ConvertOptions options;
+  options.values = args.values;
+  if (args.pack == "none") {
+    options.pack = Pack::kKeep;
+  } else if (args.pack != "auto") {
+    options.pack = Pack::kBlock;
+    options.block = parse_block_shape(args.pack);
+  }
+  if (profile == "dense") options.pack = Pack::kDense;
+  return options;
+}
+
 // Nothing that is read is replaced: told before any work.
 void check_files(const Args& args) {
   CommandFiles files;
@@ -107,51 +120,75 @@ void check_files(const Args& args) {
   files.writes(args.common);
 }
 
-// Reads, packs existing zeros as requested, then verifies, writes and reports.
-int run(Args args) {
-  apply_common(args.common);
-  if (args.list_operators) return list_operators(args);
+// Errors  before any work: Fault::kUsage.
+Settings settings_of(Args args) {
   if (args.input.empty()) throw Error(Fault::kUsage, "IN is missing: the model to convert");
   if (args.in_place && args.output.empty()) args.output = args.input;
   if (args.output.empty() && !args.dry_run)
     throw Error(Fault::kUsage, "OUT is missing: the file to write, or --dry-run");
-  if (args.pack != "auto" && args.pack != "none") parse_block_shape(args.pack);
   check_available("", "", args.values);
+  check_data_options(args.data);
   check_files(args);
-  ThreadPool pool(args.common.threads);
-  PackJob job;
-  job.command = "convert";
-  job.input = args.input;
-  job.output = args.output;
-  job.dry_run = args.dry_run;
-  job.verify = !args.no_verify;
-  job.pruned = !args.values.empty();  // what rounding costs is measured like what pruning does
-  args.profile = job.write.profile = resolved_profile(args.output, args.profile);
-  if (args.profile == "dense" && !args.values.empty())
+  Settings settings;
+  settings.input = args.input;
+  settings.destination = destination_of(args.output, args.dry_run, args.write, args.values);
+  const std::string& profile = settings.destination.write.profile;
+  settings.options = convert_options(args, profile);
+  if (profile == "dense" && !args.values.empty())
     throw Error(Fault::kUsage,
                 "--values sets the type of packed weights, but --profile dense stores none");
-  check_values_of(args.output, args.profile, args.values);
-  if (!args.index.empty()) job.write.index = args.index;
-  job.write.keep_io_names = args.keep_io_names;
-  job.write.shapes = input_shapes(args.shapes);
-  job.data = args.data;
-  job.data_path = args.eval.empty() ? args.data.inputs : args.eval;
-  if (!args.data.labels.empty() && job.data_path.empty())
+  settings.verify = !args.no_verify;
+  settings.evaluation = {.path = args.eval.empty() ? args.data.inputs : args.eval,
+                         .shapes = settings.destination.write.shapes,
+                         .run = settings.verify};
+  if (!args.data.labels.empty() && settings.evaluation.path.empty())
     throw Error(Fault::kUsage, "--labels requires --eval DATA, the samples that they label");
+  return settings;
+}
+
+PackedModels converted_models(Model before, const ConvertOptions& options, ThreadPool& pool) {
+  PackedModels models;
+  models.pruned =
+      !options.values.empty();  // what rounding costs is measured like what pruning does
+  {
+    const Stage stage("pack");
+    models.packed = converted(before, options, pool);
+  }
+  models.masked = decode_weights(before);
+  models.before = std::move(before);
+  return models;
+}
+
+// Reads, packs existing zeros as requested, then verifies, writes and reports.
+int run(const Args& args) {
+  apply_common(args.common);
+  if (args.list_operators) return list_operators(args);
+  const Settings settings = settings_of(args);
+  ThreadPool pool(args.common.threads);
+  std::optional<Model> before;
   {
     const Stage stage("read");
-    job.before = read_model(args.input);
+    before = read_model(settings.input);
   }
-  job.packed = packed_of(job.before, args, args.profile, pool);
-  job.masked = decode_weights(job.before);
-  job.options = {{"pack", args.profile == "dense" ? std::string("none") : args.pack},
-                 {"values", cell_or_null(args.values)},
-                 {"profile", cell_or_null(args.profile)}};
-  for (const Layer& layer : select_layers(job.before, {})) {
-    job.rows.push_back(row_of(job, layer, args));
-    job.layers.push_back(layer);
+  const Evaluation evaluation =
+      read_evaluation(*before, settings.evaluation, args.data, args.common);
+  PackedModels models = converted_models(std::move(*before), settings.options, pool);
+  const std::string& profile = settings.destination.write.profile;
+  Heading heading{"convert",
+                  settings.input,
+                  {{"pack", profile == "dense" ? std::string("none") : args.pack},
+                   {"values", cell_or_null(args.values)},
+                   {"profile", cell_or_null(profile)}},
+                  {},
+                  {},
+                  {}};
+  for (Layer& layer : select_layers(models.before, {})) {
+    heading.rows.push_back(row_of(models, layer, settings));
+    layer.left_out = heading.rows.back().left_out;
+    models.layers.push_back(std::move(layer));
   }
-  return finish(std::move(job), args.common);
+  return finish(models, evaluation, settings.destination, std::move(heading),
+                {settings.verify, args.data.metric_command}, args.common);
 }
 
 // Declares the arguments.
@@ -169,7 +206,7 @@ std::function<int()> add(CLI::App& app) {
                  "type of the stored packed values: f32, f16, bf16 or i8 (unchanged)")
       ->type_name("T")
       ->group("What is written");
-  add_write_options(app, args->profile, args->index, args->keep_io_names, args->shapes);
+  add_write_options(app, args->write);
   add_in_place(app, args->in_place);
   app.add_flag("--list-operators", args->list_operators,
                "list how each operator of ONNX and NNEF is translated, and exit");

@@ -7,8 +7,9 @@
 #include "apps/espalier/command.h"
 #include "apps/espalier/command_files.h"
 #include "apps/espalier/common_options.h"
-#include "apps/espalier/weights.h"
 #include "formats/format.h"
+#include "lib/ir/named_weights.h"
+#include "lib/verify/packing.h"
 
 namespace espalier {
 namespace {

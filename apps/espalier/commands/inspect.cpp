@@ -5,10 +5,13 @@
 
 #include "apps/espalier/command.h"
 #include "apps/espalier/command_files.h"
-#include "apps/espalier/pack_job.h"
-#include "apps/espalier/weights.h"
+#include "apps/espalier/common_options.h"
+#include "apps/espalier/layer_row.h"
+#include "apps/espalier/read_uncovered.h"
 #include "formats/model_facts.h"
 #include "lib/prune/pack/magnitudes.h"
+#include "lib/prune/plan.h"
+#include "lib/verify/data.h"
 
 namespace espalier {
 namespace {

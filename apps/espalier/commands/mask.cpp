@@ -6,9 +6,10 @@
 
 #include "apps/espalier/command.h"
 #include "apps/espalier/command_files.h"
-#include "apps/espalier/options.h"
-#include "apps/espalier/pack_job.h"
-#include "apps/espalier/weights.h"
+#include "apps/espalier/data_options.h"
+#include "apps/espalier/finish.h"
+#include "apps/espalier/layer_row.h"
+#include "apps/espalier/read_uncovered.h"
 #include "formats/npy/npy.h"
 
 namespace espalier {
@@ -19,9 +20,9 @@ using Masks = std::map<std::string, Tensor>;
 struct Args {
   CommonOptions common;
   DataOptions data;
-  std::string a, b, output, block, profile, index;
-  std::vector<std::string> shapes;
-  bool keep_io_names = false, in_place = false;
+  WriteArgs write;
+  std::string a, b, output;
+  bool in_place = false;
 };
 
 Masks read_masks(const std::string& file) {
@@ -140,11 +141,11 @@ int diff_masks(const Args& args) {
   return report(args, rows, true);
 }
 
-LayerResult row_of(const PackJob& job, const LayerPlan& plan) {
-  LayerResult row =
-      layer_row(plan.layer, weight_of(job.before, plan.layer), weight_of(job.packed, plan.layer));
-  row.zeros = zero_share(weight_of(job.masked, plan.layer), plan.layer.fold, plan.diagonal);
-  if (job.write.profile == "dense") row.bytes_after = row.bytes_before;
+LayerResult row_of(const PackedModels& models, const LayerPlan& plan, bool dense) {
+  LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer),
+                              weight_of(models.packed, plan.layer));
+  row.zeros = zero_share(weight_of(models.masked, plan.layer), plan.layer.fold, plan.diagonal);
+  if (dense) row.bytes_after = row.bytes_before;
   return row;
 }
 
@@ -158,27 +159,25 @@ int apply(Args args) {
   files.reads(args.data);
   files.writes_model(args.output, args.in_place);
   files.writes(args.common);
+  check_data_options(args.data);
+  const Destination destination = destination_of(args.output, false, args.write, "");
   ThreadPool pool(args.common.threads);
-  PackJob job;
-  job.command = "mask apply";
-  job.input = args.a;
-  job.output = args.output;
-  job.write.profile = resolved_profile(args.output, args.profile);
-  if (!args.index.empty()) job.write.index = args.index;
-  job.write.keep_io_names = args.keep_io_names;
-  job.write.shapes = input_shapes(args.shapes);
-  job.data = args.data;
-  job.data_path = args.data.inputs;
-  job.before = read_uncovered(args.a, args.common.threads);
-  const PrunePlan plan = plan_from_masks(job.before, {}, read_masks(args.b));
-  job.masked = apply_plan(job.before, plan, pool);
-  job.packed = pack_weights(job.masked, plan, pool);
-  job.options = {{"masks", printable(args.b, 4096)}, {"profile", job.write.profile}};
+  PackedModels models;
+  models.before = read_uncovered(args.a, args.common.threads);
+  const Evaluation evaluation =
+      read_evaluation(models.before, {.path = args.data.inputs, .shapes = destination.write.shapes},
+                      args.data, args.common);
+  const PrunePlan plan = plan_from_masks(models.before, {}, read_masks(args.b));
+  models.masked = apply_plan(models.before, plan, pool);
+  models.packed = pack_weights(models.masked, plan, pool);
+  const std::string& profile = destination.write.profile;
+  Heading heading{"mask apply", args.a, {{"masks", printable(args.b, 4096)}, {"profile", profile}},
+                  {},           {},     {}};
   for (const LayerPlan& layer : plan.layers) {
-    job.layers.push_back(layer.layer);
-    job.rows.push_back(row_of(job, layer));
+    models.layers.push_back(layer.layer);
+    heading.rows.push_back(row_of(models, layer, profile == "dense"));
   }
-  return finish(std::move(job), args.common);
+  return finish(models, evaluation, destination, std::move(heading), {}, args.common);
 }
 
 // A subcommand of mask: two files in, maybe one out.
@@ -209,7 +208,7 @@ std::function<int()> add(CLI::App& app) {
   CLI::App* apply_app =
       add_sub(app, *args, "apply", "prune a model by masks, pack and write it", "MODEL", "MASKS",
               true, "  espalier mask apply model.onnx masks.npz -o pruned.onnx");
-  add_write_options(*apply_app, args->profile, args->index, args->keep_io_names, args->shapes);
+  add_write_options(*apply_app, args->write);
   apply_app->get_option("--output")->required(false);
   add_in_place(*apply_app, args->in_place);
   add_data_options(*apply_app, args->data, "inputs on which the result is verified");

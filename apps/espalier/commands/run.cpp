@@ -112,6 +112,7 @@ int run(const Args& args) {
   apply_common(args.common);
   if (args.output.empty() && !args.check)
     throw Error(Fault::kUsage, "-o DIR is missing: the folder to write, or --check");
+  check_data_options(args.data);
   const PassOptions passes = passes_without(args.passes_off);
   const Model model = runnable(read_model(args.model));
   // First of all: what the runtime cannot run is said before what is wrong with the data.

@@ -10,9 +10,11 @@
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/options.h"
-#include "apps/espalier/weights.h"
 #include "formats/format.h"
-#include "lib/verify/model_runner.h"
+#include "lib/ir/named_weights.h"
+#include "lib/verify/compare_runs.h"
+#include "lib/verify/packing.h"
+#include "lib/verify/weight_pairs.h"
 
 namespace espalier {
 namespace {
@@ -61,7 +63,7 @@ WeightDifference compare_weight(const WeightPairs::Pair& pair, Tolerance toleran
 // Without data nothing is run: weights of the same name are compared. A weight that one model lacks
 // is never ok.
 void verify_weights(const Args& args, const Model& a, const Model& b, VerifyResults& found) {
-  WeightPairs weights = pair_weights(a, b);
+  WeightPairs weights = pair_weights(a, b, literals_are_named(a) && literals_are_named(b));
   for (const WeightPairs::Pair& pair : weights.pairs)
     found.weights.push_back(compare_weight(pair, args.tolerance));
   found.only_a = std::move(weights.only_a);
@@ -74,51 +76,18 @@ void verify_weights(const Args& args, const Model& a, const Model& b, VerifyResu
              std::ranges::all_of(found.weights, &WeightDifference::ok);
 }
 
-// b against a, packed b against decoded b, and each model without passes against itself with them,
-// feed by feed.
 void verify_outputs(const Args& args, const Model& a, const Model& b, VerifyResults& found) {
-  const DataSet data = data_set(args.data.inputs, a, args.data);
-  const std::vector<Feed> feeds = make_feeds(a, data);
-  const std::optional<LabelledMetric> wanted = labelled_metric(args.data);
-  const ExecutorOptions options{.threads = args.common.threads,
-                                .exact_values = true,  // else rounded inputs would hide a fault
-                                .passes = passes_without(args.passes_off)};
-  ExecutorOptions decoding = options, plain = options, kernels = options;
-  kernels.always_packed = true;  // the kernels are what is verified
-  decoding.decode_weights = true;
-  plain.passes = PassOptions::none();
-  ModelRunner runner_a(a, a, data, options), runner_b(b, a, data, kernels);
-  std::optional<ModelRunner> decoded_b;
-  if (any_packed(b)) decoded_b.emplace(b, a, data, decoding);
-  std::optional<ModelRunner> as_used;  // the metric is that of rounded inputs
-  if (wanted && any_int8(b)) {
-    as_used.emplace(b, a, data,
-                    ExecutorOptions{.threads = options.threads, .passes = options.passes});
-  }
-  ModelRunner plain_a(a, a, data, plain), plain_b(b, a, data, plain);
-  Comparer outputs(args.tolerance), packed(args.tolerance), passes(args.tolerance);
-  const std::string first_output = output_names(a).at(0);
-  std::vector<Feed> first_a, first_b;
-  for (const Feed& feed : feeds) {
-    const Feed from_a = runner_a.run(feed), from_b = runner_b.run(feed);
-    outputs.add(from_a, from_b);
-    if (decoded_b) packed.add(decoded_b->run(feed), from_b);
-    passes.add(plain_a.run(feed), from_a);
-    passes.add(plain_b.run(feed), from_b);
-    if (!wanted) continue;
-    first_a.push_back({{first_output, from_a.at(first_output)}});
-    first_b.push_back({{first_output, (as_used ? as_used->run(feed) : from_b).at(first_output)}});
-  }
-  found.samples = feeds.size();
-  found.outputs = outputs.result().outputs;
-  found.packed = packed.result().outputs;
-  found.passes = passes.result().outputs;
-  found.ok = outputs.result().ok() && packed.result().ok() && passes.result().ok();
-  if (wanted) {
-    found.metric =
-        MetricPair{wanted->name, metric(wanted->name, first_a, first_output, wanted->labels),
-                   metric(wanted->name, first_b, first_output, wanted->labels)};
-  }
+  const Evaluation evaluation =
+      read_evaluation(a, {.path = args.data.inputs}, args.data, args.common);
+  const ModelComparison compared =
+      compare_runs(a, b, evaluation, args.tolerance,
+                   {.threads = args.common.threads, .passes = passes_without(args.passes_off)});
+  found.samples = evaluation.feeds.size();
+  found.outputs = compared.outputs.outputs;
+  found.packed = compared.packed.outputs;
+  found.passes = compared.passes.outputs;
+  found.ok = compared.outputs.ok() && compared.packed.ok() && compared.passes.ok();
+  found.metric = compared.metric;
 }
 
 int run(const Args& args) {
@@ -132,6 +101,7 @@ int run(const Args& args) {
   files.reads_model("B", args.b);
   files.reads(args.data);
   files.writes(args.common);
+  check_data_options(args.data);
   const Model a = read_model(args.a), b = read_model(args.b);
   Results results;
   results.command = "verify";

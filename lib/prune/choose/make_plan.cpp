@@ -194,9 +194,8 @@ void choose_globally(const std::vector<const BlockScores*>& scores,
 
 }  // namespace
 
-ScoredPlan score_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
-                      const Statistics* statistics) {
-  const std::vector<Layer> layers = select_layers(model, options.select);
+ScoredPlan score_plan(const Model& model, const std::vector<Layer>& layers,
+                      const PruneOptions& options, ThreadPool& pool, const Statistics* statistics) {
   ScoredPlan scored;
   scored.plan.options = options;
   scored.settings = layer_settings(layers, options);
@@ -266,7 +265,8 @@ LayerPlan choose_again(const Model& model, const ScoredPlan& scored, const Layer
 
 PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
                     const Statistics* statistics) {
-  return choose_plan(score_plan(model, options, pool, statistics), options.sparsity, pool);
+  const std::vector<Layer> layers = select_layers(model, options.select);
+  return choose_plan(score_plan(model, layers, options, pool, statistics), options.sparsity, pool);
 }
 
 }  // namespace espalier

@@ -18,9 +18,9 @@ struct ScoredPlan {
   bool distances = false;           ///< shared scores are distances (scores_to_distances)
 };
 
-/// Errors  as make_plan.
-ScoredPlan score_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
-                      const Statistics* statistics);
+/// Errors  as make_plan. `layers`: select_layers() of the model with options.select.
+ScoredPlan score_plan(const Model& model, const std::vector<Layer>& layers,
+                      const PruneOptions& options, ThreadPool& pool, const Statistics* statistics);
 
 /// make_plan's second half: `sparsity` is that of all layers without a target of their own.
 PrunePlan choose_plan(const ScoredPlan& scored, double sparsity, ThreadPool& pool);

@@ -5,7 +5,7 @@
 #include <random>
 
 #include "lib/runtime/executor.h"
-#include "lib/verify/verify.h"
+#include "lib/verify/compare.h"
 
 namespace espalier {
 namespace {
@@ -139,7 +139,8 @@ TEST_CASE("layers refitted in order come nearer to the unchanged outputs than ea
   const Statistics statistics =
       collect_statistics(model, all_layers(model), calibrate, {}).statistics;
   ThreadPool pool(2);
-  const ScoredPlan scored = score_plan(model, options, pool, &statistics);
+  const ScoredPlan scored =
+      score_plan(model, select_layers(model, options.select), options, pool, &statistics);
   PrunePlan plan = choose_plan(scored, 0.5, pool);
   const Refitted alone = refit(model, plan, statistics, pool);
   const double by_itself = distance(model, alone.model, x);

@@ -7,7 +7,9 @@
 #include <string>
 #include <thread>
 
-#include "lib/verify/verify.h"
+#include "lib/verify/compare.h"
+#include "lib/verify/output_errors.h"
+#include "lib/verify/timing.h"
 #include "tests/lib/verify/small_model.h"
 
 namespace espalier {

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "lib/verify/verify.h"
+#include "lib/verify/metric.h"
 #include "tests/lib/verify/small_model.h"
 
 namespace espalier {

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "apps/espalier/common_options.h"
+#include "apps/espalier/destination.h"
+#include "lib/report/results.h"
+#include "lib/verify/evaluation.h"
+#include "lib/verify/packed_models.h"
+
+namespace espalier {
+
+/// What the report says that is known before anything is run.
+struct Heading {
+  std::string command;
+  std::filesystem::path input;
+  std::vector<std::pair<std::string, Cell>> options;
+  std::vector<LayerResult> rows;  ///< parallel to the models' layers
+  std::vector<CurvePoint> curve;
+  std::vector<std::string> notes;
+};
+
+/// How the result is judged.
+struct Judging {
+  bool verify = true;  ///< run the models and read the output back
+  std::string metric_command;
+};
+
+/// The last stages of prune, convert and mask apply: checks in memory, writes, reads back, checks
+/// again, puts the output in place, measures, reports. Returns kDone, or kOutOfTolerance where
+/// packed and decoded weights disagree (then the output stays what it was before).
+int finish(const PackedModels& models, const Evaluation& evaluation, const Destination& destination,
+           Heading heading, const Judging& judging, const CommonOptions& common);
+
+}  // namespace espalier

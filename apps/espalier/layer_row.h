@@ -1,0 +1,12 @@
+#pragma once
+
+#include "lib/prune/select/selection.h"
+#include "lib/report/results.h"
+
+namespace espalier {
+
+/// A row without what only a run tells. `after` is the weight as it will be stored, in `profile`.
+LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& after,
+                      const std::string& profile = "");
+
+}  // namespace espalier

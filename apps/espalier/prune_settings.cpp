@@ -1,0 +1,234 @@
+#include "apps/espalier/prune_settings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "apps/espalier/command_files.h"
+#include "lib/base/mapped_file.h"
+#include "lib/calibrate/statistics_file.h"
+#include "lib/prune/options/layer_rule.h"
+#include "lib/prune/options/plan_json.h"
+#include "lib/search/machine_file.h"
+
+namespace espalier {
+namespace {
+
+CalibrationSource calibration_source(const PruneArgs& args) {
+  CalibrationSource source;
+  source.path = args.calib;
+  source.collect = {.threads = args.common.threads, .memory_bytes = args.calib_memory};
+  if (args.calib.empty()) return source;
+  source.kind = is_statistics_file(args.calib) ? CalibrationSource::Kind::kStatistics
+                                               : CalibrationSource::Kind::kInputs;
+  return source;
+}
+
+void read_select(const PruneArgs& args, SelectOptions& select) {
+  if (!args.operators.empty()) select.operators = args.operators;
+  if (args.min_weights) select.min_weights = *args.min_weights;
+  select.depthwise |= args.depthwise;
+  select.keep_first_last |= args.keep_first_last;
+  select.exclude.insert(select.exclude.end(), args.exclude.begin(), args.exclude.end());
+  select.force.insert(select.force.end(), args.force.begin(), args.force.end());
+}
+
+PruneOptions recipe_of(const std::string& file) {
+  PruneOptions defaults;
+  // These follow from the data, where neither recipe nor line names them.
+  defaults.method.clear();
+  defaults.scope.clear();
+  if (file.empty()) return defaults;
+  try {
+    return read_recipe(as_text(MappedFile::open(file)->bytes()), defaults);
+  } catch (Error& error) {
+    error.add_context(printable(file));
+    throw;
+  }
+}
+
+// Losses of layers do not say what the model loses; a scan does, where there are inputs to run.
+// Without, losses that obs finds are shares of each layer's output, so one threshold serves all
+// layers; magnitudes of different layers do not compare like that.
+std::string default_scope(const PruneOptions& options, CalibrationSource::Kind calib) {
+  const bool mixed = std::ranges::any_of(
+      options.rules, [](const LayerRule& rule) { return rule.options.method.has_value(); });
+  if (options.method != "obs" || mixed) return "layer";
+  return calib == CalibrationSource::Kind::kStatistics ? "global" : "sensitivity";
+}
+
+void set_target(const PruneArgs& args, PruneOptions& options) {
+  const int targets = (args.target_size ? 1 : 0) + (args.target_latency ? 1 : 0) +
+                      (args.max_drop.empty() ? 0 : 1) + (args.sparsity ? 1 : 0);
+  if (targets > 1) {
+    throw Error(Fault::kUsage,
+                "--sparsity, --target-size, --target-latency and --max-drop exclude each other");
+  }
+  if (targets != 0) options.target.reset();
+  if (args.target_size) options.target = PruneTarget{PruneTarget::Kind::kSize, *args.target_size};
+  if (args.target_latency)
+    options.target = PruneTarget{PruneTarget::Kind::kLatency, *args.target_latency};
+  if (!args.max_drop.empty()) options.target = parse_max_drop(args.max_drop);
+}
+
+// Defaults, the recipe over them, the command line over both.
+PruneOptions options_of(const PruneArgs& args, CalibrationSource::Kind calib) {
+  PruneOptions options = recipe_of(args.recipe);
+  read_select(args, options.select);
+  set_target(args, options);
+  if (args.sparsity) options.sparsity = *args.sparsity;
+  if (!args.schedule.empty()) options.schedule = parse_schedule(args.schedule);
+  if (args.at_step) {
+    if (!options.schedule) throw Error(Fault::kUsage, "--at-step requires --schedule");
+    options.sparsity = scheduled_sparsity(*options.schedule, options.sparsity, *args.at_step);
+    options.schedule.reset();
+  }
+  if (!args.block.empty()) {
+    options.block = parse_block_shape(args.block);
+    options.nm.reset();
+  }
+  if (!args.nm.empty()) options.nm = parse_nm(args.nm);
+  if (!args.method.empty()) options.method = args.method;
+  if (options.method.empty())
+    options.method = calib == CalibrationSource::Kind::kNone ? "l2" : "obs";
+  if (args.no_refit) options.refit = false;
+  if (args.sequential) options.sequential = true;
+  if (!args.scope.empty()) options.scope = args.scope;
+  if (!args.diagonal.empty()) options.keep_diagonal = args.diagonal == "keep";
+  if (!args.values.empty()) options.values = args.values;
+  if (!args.write.profile.empty()) options.profile = args.write.profile;
+  if (!args.write.index.empty()) options.index = args.write.index;
+  if (args.common.seed != 0) options.seed = args.common.seed;
+  for (const std::string& text : args.layers) options.rules.push_back(parse_layer_rule(text));
+  if (options.scope.empty()) options.scope = default_scope(options, calib);
+  if (!args.rewind.empty()) options.refit = false;  // statistics tell nothing of another checkpoint
+  return options;
+}
+
+// Which of --eval, --inputs and --calib the runs take.
+std::string run_data(const PruneArgs& args, CalibrationSource::Kind calib) {
+  if (!args.eval.empty()) return args.eval;
+  if (!args.data.inputs.empty()) return args.data.inputs;
+  return calib == CalibrationSource::Kind::kStatistics ? "" : args.calib;
+}
+
+// Nothing that is read is replaced: told before any work.
+void check_files(const PruneArgs& args) {
+  CommandFiles files;
+  files.reads_model("IN", args.input);
+  files.reads_model("--rewind", args.rewind);
+  files.reads_data("--calib", args.calib);
+  files.reads_data("--eval", args.eval);
+  files.reads(args.data);
+  files.reads("--mask-in", args.mask_in);
+  files.reads("--recipe", args.recipe);
+  files.reads("--machine", args.machine);
+  if (!args.dry_run) files.writes_model(args.output, args.in_place);
+  files.writes("--mask-out", args.mask_out);
+  files.writes("--save-recipe", args.save_recipe);
+  files.writes(args.common);
+}
+
+void check(const PruneArgs& args) {
+  if (args.output.empty() && !args.dry_run)
+    throw Error(Fault::kUsage, "OUT is missing: the file to write, or --dry-run");
+  if (!args.block.empty() && !args.nm.empty())
+    throw Error(Fault::kUsage, "--block and --nm exclude each other");
+  if (!args.data.labels.empty() && args.eval.empty())
+    throw Error(Fault::kUsage, "--labels requires --eval DATA, the samples that they label");
+  check_available(args.method, args.scope, args.values);
+  check_data_options(args.data);
+}
+
+void refuse(std::string text) { throw Error(Fault::kUsage, std::move(text)); }
+
+// What only runs over calibration inputs can tell.
+void check_inputs_given(const PruneOptions& options, const PruneArgs& args,
+                        CalibrationSource::Kind calib) {
+  const bool inputs = calib == CalibrationSource::Kind::kInputs;
+  std::vector<std::string> wanting;
+  if (options.sequential) wanting.emplace_back("--sequential");
+  if (options.schedule && !args.calib.empty()) wanting.emplace_back("--schedule");
+  if (options.scope == "sensitivity" && args.mask_in.empty())
+    wanting.emplace_back("--scope sensitivity");
+  for (const std::string& option : wanting) {
+    if (!inputs) {
+      refuse(fmt::format("{} runs the model on calibration inputs: --calib DATA is required{}",
+                         option, args.calib.empty() ? "" : ", not a file of statistics"));
+    }
+  }
+  if (options.sequential && !options.refit)
+    refuse("--sequential refits layer by layer and excludes --no-refit and --rewind");
+}
+
+// A search or a curve: what it is to measure must be there.
+void check_search(const PruneOptions& options, const PruneArgs& args) {
+  const bool size = options.target && options.target->kind == PruneTarget::Kind::kSize;
+  const bool drop = options.target && options.target->kind == PruneTarget::Kind::kDrop;
+  if (!args.machine.empty()) {
+    if (!options.target || options.target->kind != PruneTarget::Kind::kLatency)
+      refuse("--machine requires --target-latency: without it times are measured on this machine");
+  }
+  if (!options.target && args.curve.empty()) return;
+  if (!args.mask_in.empty() || !args.rewind.empty())
+    refuse("a target or a curve chooses the blocks and excludes --mask-in and --rewind");
+  if ((size || !args.curve.empty() || !args.data.metric_command.empty()) && args.output.empty())
+    refuse("OUT is missing: a target or a curve measures files of that name and format");
+  if ((drop || !args.curve.empty()) && args.data.labels.empty() && args.data.metric_command.empty())
+    refuse(fmt::format("{} requires a metric: --eval with --labels, or --metric-cmd",
+                       drop ? "--max-drop" : "--curve"));
+  if (options.nm) refuse("--nm sets the sparsity and excludes a target or a curve");
+}
+
+// Errors  Fault::kUsage: a method, of all layers or of some, that needs calibration data.
+void check_method(const PruneOptions& options, const std::string& calib) {
+  std::vector<std::string> methods{options.method};
+  for (const LayerRule& rule : options.rules) methods.push_back(rule.options.method.value_or(""));
+  for (const std::string& method : methods) {
+    const Criterion* criterion = find_criterion(method);
+    if (!calib.empty() || criterion == nullptr || !criterion->needs_moments) continue;
+    throw Error(Fault::kUsage, fmt::format("--method {} requires --calib DATA", method));
+  }
+}
+
+}  // namespace
+
+// Merges defaults, recipe and line, in this order, and checks the result.
+PruneSettings prune_settings(const PruneArgs& given) {
+  PruneArgs args = given;
+  if (args.in_place && args.output.empty()) args.output = args.input;
+  check(args);
+  check_files(args);
+  PruneSettings settings;
+  settings.calib = calibration_source(args);
+  settings.request.options = options_of(args, settings.calib.kind);
+  settings.request.curve = args.curve;
+  settings.request.given_masks = !args.mask_in.empty();
+  const PruneOptions& options = settings.request.options;
+  check_options(options);
+  check_method(options, args.calib);
+  check_inputs_given(options, args, settings.calib.kind);
+  check_search(options, args);
+  WriteArgs write = args.write;
+  write.profile = options.profile;  // the recipe's, where the line has none
+  write.index = options.index;
+  settings.destination = destination_of(args.output, args.dry_run, write, options.values);
+  settings.evaluation.path = run_data(args, settings.calib.kind);
+  settings.evaluation.shapes = settings.destination.write.shapes;
+  settings.evaluation.run = !args.no_verify || needs_meter(settings.request);
+  settings.input = args.input;
+  settings.rewind = args.rewind;
+  settings.data = args.data;
+  settings.verify = !args.no_verify;
+  settings.mask_in = args.mask_in;
+  settings.mask_out = args.mask_out;
+  settings.save_recipe = args.save_recipe;
+  settings.by_magnitude_unasked = args.calib.empty() && args.mask_in.empty() && args.method.empty();
+  settings.common = args.common;
+  settings.machine_file = args.machine;
+  // What is wrong with it is told before the model is read.
+  if (!args.machine.empty()) settings.machine = read_machine(args.machine);
+  return settings;
+}
+
+}  // namespace espalier

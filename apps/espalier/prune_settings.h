@@ -1,0 +1,61 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/espalier/common_options.h"
+#include "apps/espalier/data_options.h"
+#include "apps/espalier/destination.h"
+#include "lib/calibrate/collect.h"
+#include "lib/search/prune_model.h"
+
+namespace espalier {
+
+/// The command line of prune as it was given; what is not set comes from the recipe or is a default.
+struct PruneArgs {
+  CommonOptions common;
+  DataOptions data;
+  std::string input, output, calib, eval;
+  std::optional<double> sparsity, target_size, target_latency;
+  std::string max_drop, schedule;
+  std::optional<uint64_t> at_step;
+  std::vector<double> curve;
+  std::string block, nm, method, scope, diagonal, values;
+  WriteArgs write;
+  std::vector<std::string> operators, exclude, force, layers;
+  std::optional<size_t> min_weights;
+  size_t calib_memory = CollectOptions().memory_bytes;
+  bool no_refit = false, sequential = false, depthwise = false, keep_first_last = false,
+       dry_run = false, no_verify = false, in_place = false;
+  std::string mask_in, mask_out, rewind, recipe, save_recipe, machine;
+};
+
+/// Where calibration comes from.
+struct CalibrationSource {
+  enum class Kind { kNone, kInputs, kStatistics } kind = Kind::kNone;
+  std::string path;
+  CollectOptions collect;
+};
+
+/// All that prune is to do: line and recipe merged and checked. Nothing after it looks at the line.
+struct PruneSettings {
+  std::string input, rewind;
+  PruneRequest request;  ///< without the masks of `mask_in`
+  CalibrationSource calib;
+  EvaluationSource evaluation;
+  DataOptions data;
+  Destination destination;
+  bool verify = true;
+  std::string mask_in, mask_out, save_recipe;
+  std::optional<KernelResults> machine;  ///< whose times a target is about; nothing: this one's
+  std::string machine_file;
+  bool by_magnitude_unasked = false;  ///< l2 because nothing better was given
+  CommonOptions common;
+};
+
+/// Errors  before the model or any data is opened: Fault::kUsage for options that contradict each
+/// other or lack another one, in words of the command line; those of the recipe and of --machine.
+PruneSettings prune_settings(const PruneArgs& args);
+
+}  // namespace espalier

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+
+#include "lib/prune/plan.h"
+
+namespace espalier {
+
+/// How zeros that are there already are packed, and in which type; no other value changes.
+struct ConvertOptions {
+  enum class Pack {
+    kAuto,   ///< per weight the smallest of pack_smallest, packed weights as they are
+    kBlock,  ///< `block`, where that is smaller than dense
+    kKeep,   ///< weights stay as they are, dense or packed
+    kDense   ///< packed weights are decoded
+  } pack = Pack::kAuto;
+  BlockShape block{16, 1};
+  std::string values;  ///< of packed weights: f32, f16, bf16, i8; "" = as they are
+};
+
+/// Errors  those of pack_existing() and with_packed_values().
+Model converted(const Model& model, const ConvertOptions& options, ThreadPool& pool);
+
+}  // namespace espalier

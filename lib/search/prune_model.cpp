@@ -1,0 +1,43 @@
+#include "lib/search/prune_model.h"
+
+#include "lib/search/pruner.h"
+
+namespace espalier {
+
+bool needs_meter(const PruneRequest& request) {
+  return request.options.target.has_value() || !request.curve.empty();
+}
+
+// By given masks, at one sparsity, or at the sparsity that a target leads to.
+PruneResult prune_model(const Model& model, const PruneRequest& request, const PruneData& data,
+                        const Meter& meter, ThreadPool& pool) {
+  PruneResult result;
+  result.options = request.options;
+  const PruneOptions& options = request.options;
+  if (request.given_masks) {
+    PrunePlan plan = plan_from_masks(model, options, request.masks);
+    result.weights = weights_of_plan(model, std::move(plan), nullptr, data, pool);
+    return result;
+  }
+  std::optional<Pruner> pruner;
+  if (!options.schedule) pruner.emplace(model, options, data, pool);
+  const WeightsAt weights_at = [&](double sparsity) {
+    return pruner ? pruner->at(sparsity) : prune_in_rounds(model, options, sparsity, data, pool);
+  };
+  if (!request.curve.empty()) {
+    result.curve = curve(request.curve, weights_at, model, data.layers, options, meter, pool);
+  }
+  if (!options.target) {
+    result.weights = weights_at(options.sparsity);
+    return result;
+  }
+  Reached reached = reach(*options.target, weights_at, meter, pool);
+  result.options.sparsity = reached.sparsity;
+  result.weights = std::move(reached.weights);
+  result.curve.insert(result.curve.end(), reached.trials.begin(), reached.trials.end());
+  result.reached = reached.best;
+  result.dense = reached.dense;
+  return result;
+}
+
+}  // namespace espalier

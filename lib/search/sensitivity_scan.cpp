@@ -1,0 +1,148 @@
+#include "lib/search/sensitivity_scan.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+
+#include "lib/base/log.h"
+#include "lib/prune/choose/sensitivity.h"
+#include "lib/verify/compare.h"
+
+namespace espalier {
+namespace {
+
+// Each layer is pruned alone to these; more told nothing more (docs/algorithms/allocation.md).
+constexpr std::array kScanLevels{0.3, 0.6, 0.85};
+constexpr size_t kScanFeeds = 32;
+
+// Streams start at their start; of other feeds some of all places.
+std::vector<Feed> some_feeds(const CalibrationFeeds& calib) {
+  const std::vector<Feed>& feeds = calib.feeds;
+  if (feeds.size() <= kScanFeeds) return feeds;
+  std::vector<Feed> some;
+  const bool stream = !calib.data.states.empty();
+  for (size_t i = 0; i < kScanFeeds; ++i)
+    some.push_back(feeds[stream ? i : i * feeds.size() / kScanFeeds]);
+  return some;
+}
+
+// What the outputs are made of before they are squashed: near 0 and 1, probabilities say little of
+// how much was lost, and where two classes are alike, too much.
+Model with_raw_outputs(Model model) {
+  static const std::set<std::string> kSquashing{"Softmax", "LogSoftmax", "Sigmoid",
+                                                "Tanh",    "ArgMax",     "Identity"};
+  Graph& graph = model.graph;
+  for (size_t i = graph.nodes.size(); i-- > 0;) {
+    const Node& node = graph.nodes[i];
+    if (!node.domain.empty() || !kSquashing.contains(node.op)) continue;
+    const auto place = std::ranges::find(graph.outputs, node.outputs[0]);
+    if (place != graph.outputs.end()) *place = node.inputs[0];
+  }
+  return model;
+}
+
+std::vector<Feed> outputs_of(const Model& squashed, const DataSet& data,
+                             const std::vector<Feed>& feeds, size_t threads) {
+  const Model model = data.states.empty() ? with_raw_outputs(squashed) : squashed;
+  Executor executor(model, {.threads = threads});
+  std::vector<Feed> outputs;
+  run_feeds(executor, model, data, feeds,
+            [&](size_t, const Feed& output) { outputs.push_back(output); });
+  return outputs;
+}
+
+// Sum over the outputs of their relative squared error.
+double distance(const std::vector<Feed>& a, const std::vector<Feed>& b) {
+  Comparer comparer({});
+  for (size_t i = 0; i < a.size(); ++i) comparer.add(a[i], b[i]);
+  double sum = 0;
+  for (const OutputDifference& output : comparer.result().outputs)
+    sum += output.relative_error * output.relative_error;
+  return sum;
+}
+
+// Inputs that a layer is pruned alone for, and others that tell what it lost: what few samples
+// make look free is not free.
+struct ScanHalf {
+  Statistics statistics;
+  std::vector<Feed> feeds, outputs;  // of the other half
+};
+
+// The calibration feeds in two halves, each with the statistics of the other.
+std::vector<ScanHalf> halves_of(const Model& model, const PruneData& data) {
+  const std::vector<Feed> feeds = some_feeds(*data.calib);
+  const auto outputs = [&](const std::vector<Feed>& of) {
+    return outputs_of(model, data.calib->data, of, data.collect.threads);
+  };
+  std::vector<ScanHalf> halves;
+  // A stream cannot be cut in two, and of one feed there is no half.
+  if (!data.calib->data.states.empty() || data.calib->feeds.size() < 2) {
+    halves.push_back({*data.statistics, feeds, outputs(feeds)});
+    return halves;
+  }
+  for (size_t half = 0; half < 2; ++half) {
+    std::vector<Feed> seen, apart;
+    for (size_t i = 0; i < data.calib->feeds.size(); ++i) {
+      if (i % 2 == half) seen.push_back(data.calib->feeds[i]);
+    }
+    // Of `feeds`, spread over all of them, each other one is not among those either.
+    const size_t step = std::max<size_t>(1, data.calib->feeds.size() / kScanFeeds);
+    for (size_t i = 1 - half; i < data.calib->feeds.size(); i += 2 * step)
+      apart.push_back(data.calib->feeds[i]);
+    halves.push_back({calibrate(model, data.layers, data.calib->data, seen, data.collect), apart,
+                      outputs(apart)});
+  }
+  return halves;
+}
+
+// Share of blocks that cost next to nothing: those that are zero already.
+double zero_score_share(const BlockScores& scores) {
+  float largest = 0;
+  for (const float score : scores.scores)
+    largest = std::isfinite(score) ? std::max(largest, score) : largest;
+  const auto zeros = static_cast<double>(
+      std::ranges::count_if(scores.scores, [&](float score) { return score <= 1e-9F * largest; }));
+  return zeros / std::max<double>(1, static_cast<double>(scores.scores.size()));
+}
+
+// What pruning one layer alone costs.
+SensitivityPoint scan_one(const Model& model, const PruneData& data, const ScoredPlan& scored,
+                          size_t index, double sparsity, const ScanHalf& half, ThreadPool& pool) {
+  PrunePlan alone{scored.plan.options, {choose_one(scored, index, sparsity, pool)}};
+  const double score = dropped_score(scored.scores[index], alone.layers[0].mask);
+  alone.options.sequential = false;
+  PruneData seen = data;
+  seen.statistics = &half.statistics;
+  const PrunedWeights pruned = weights_of_plan(model, std::move(alone), nullptr, seen, pool);
+  return {score, distance(half.outputs, outputs_of(pruned.masked, data.calib->data, half.feeds,
+                                                   data.collect.threads))};
+}
+
+}  // namespace
+
+void scan_sensitivity(const Model& model, const PruneData& data, ScoredPlan& scored,
+                      ThreadPool& pool) {
+  const Stage stage("sensitivity scan");
+  const std::vector<ScanHalf> halves = halves_of(model, data);
+  Progress progress("sensitivity scan", scored.scores.size());
+  for (size_t i = 0; i < scored.scores.size(); ++i, progress.step()) {
+    if (!scored.shared[i]) continue;
+    std::vector<SensitivityPoint> points;
+    const double zeros = zero_score_share(scored.scores[i]);  // gone already
+    for (const double part : kScanLevels) {
+      const double level = zeros + (1 - zeros) * part;
+      SensitivityPoint point;
+      for (const ScanHalf& half : halves) {
+        const SensitivityPoint one = scan_one(model, data, scored, i, level, half, pool);
+        point.score = one.score;
+        point.distance += one.distance / static_cast<double>(halves.size());
+      }
+      points.push_back(point);
+    }
+    scores_to_distances(points, scored.scores[i]);
+  }
+  scored.distances = true;
+}
+
+}  // namespace espalier

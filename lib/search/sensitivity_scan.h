@@ -1,0 +1,15 @@
+#pragma once
+
+#include "lib/search/pruned_weights.h"
+
+namespace espalier {
+
+/// Runs the model with each layer pruned alone, to a few sparsities, and turns the scores of the
+/// layers that share a threshold into how far the outputs move (scores_to_distances), so that they
+/// compare across layers.
+/// Cost    three prunings and runs per layer, twice with two feeds or more.
+/// Source  docs/algorithms/allocation.md.
+void scan_sensitivity(const Model& model, const PruneData& data, ScoredPlan& scored,
+                      ThreadPool& pool);
+
+}  // namespace espalier

@@ -1,0 +1,95 @@
+#include "lib/verify/evaluation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <new>
+
+#include "lib/ir/free_dimensions.h"
+#include "lib/verify/model_runner.h"
+
+namespace espalier {
+void unless_random(bool random, std::string& why, const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    if (!random) throw;
+    why = fmt::format("the model does not run on random inputs: {}", error.what());
+  } catch (const std::bad_alloc&) {
+    if (!random) throw;
+    why = "the model does not run on random inputs: out of memory";
+  }
+}
+
+std::string lacking_operators(const Model& model) {
+  const std::vector<std::string> list = unsupported_operators(model);
+  if (list.empty()) return "";
+  std::vector<std::string> names;
+  for (const std::string& entry : list) {
+    const std::string op = entry.substr(0, entry.find(" ("));
+    if (std::ranges::count(names, op) == 0) names.push_back(op);
+  }
+  constexpr size_t kShown = 5;
+  const size_t count = names.size();
+  names.resize(std::min(count, kShown));
+  return fmt::format("the runtime does not support {}{}", fmt::join(names, ", "),
+                     count > kShown ? fmt::format(" and {} more", count - kShown) : "");
+}
+
+std::vector<Feed> share_of(std::vector<Feed> feeds, Share share) {
+  if (share == Share::kAll) return feeds;
+  size_t index = 0;
+  std::erase_if(feeds,
+                [&](const Feed&) { return is_held_out(index++) != (share == Share::kHeldOut); });
+  return feeds;
+}
+
+Evaluation evaluation_of(const Model& model, DataSet data, Share share,
+                         std::optional<LabelledMetric> labels) {
+  Evaluation result;
+  result.data = std::move(data);
+  result.labels = std::move(labels);
+  result.not_run = lacking_operators(model);
+  result.feeds = share_of(make_feeds(model, result.data), share);
+  return result;
+}
+
+Evaluation random_evaluation(const Model& model, DataSet data, const RandomInputs& random,
+                             std::optional<LabelledMetric> labels) {
+  Evaluation result;
+  result.data = std::move(data);
+  result.labels = std::move(labels);
+  result.random = true;
+  result.not_run = lacking_operators(model);
+  if (!result.not_run.empty()) return result;
+  Model bound = model;  // with the extents that the written file has
+  bind_free_dimensions(bound.graph, random.shapes);
+  // Several steps say more about a recurrent model than one; not every model takes any extent.
+  for (const FreeExtents free : {FreeExtents{2, 16}, FreeExtents{1, 64}, FreeExtents{1, 1}}) {
+    if (!result.feeds.empty()) break;
+    result.not_run.clear();
+    unless_random(true, result.not_run, [&] {
+      const Feed feed = random_feed(bound, random.seed, result.data, free);
+      ModelRunner(model, model, result.data, {.threads = random.threads}).run(feed);
+      result.feeds.push_back(feed);
+    });
+  }
+  return result;
+}
+
+Feed only_first_output(const Feed& outputs, const Model& reference) {
+  const std::string name = output_names(reference).at(0);
+  return {{name, outputs.at(name)}};
+}
+
+double labelled_metric_of(const Model& model, const Model& reference, const Evaluation& evaluation,
+                          const ExecutorOptions& options) {
+  ModelRunner runner(model, reference, evaluation.data, options);
+  std::vector<Feed> outputs;
+  for (const Feed& feed : evaluation.feeds)
+    outputs.push_back(only_first_output(runner.run(feed), reference));
+  return metric(evaluation.labels->name, outputs, output_names(reference).at(0),
+                evaluation.labels->labels);
+}
+
+}  // namespace espalier

@@ -1,0 +1,131 @@
+#include "lib/verify/packing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "lib/ir/named_weights.h"
+#include "lib/sparse/pack.h"
+
+namespace espalier {
+namespace {
+
+template <typename Bits>
+bool equal_or_zero(const Tensor& a, const Tensor& b) {
+  constexpr auto kMagnitude = static_cast<Bits>(~Bits{0}) >> 1;
+  const Tensor x = a.aligned(), y = b.aligned();
+  return std::ranges::equal(x.data<Bits>(), y.data<Bits>(), [](Bits p, Bits q) {
+    return p == q || ((p & kMagnitude) == 0 && (q & kMagnitude) == 0);
+  });
+}
+
+// How many negative zeros became zeros; nothing where anything else differs.
+template <typename Bits>
+std::optional<size_t> lost_signs(const Tensor& decoded, const Tensor& wanted) {
+  constexpr auto kNegativeZero = static_cast<Bits>(Bits{1} << (8 * sizeof(Bits) - 1));
+  const Tensor x = decoded.aligned(), y = wanted.aligned();
+  const auto found = x.data<Bits>(), expected = y.data<Bits>();
+  size_t lost = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (found[i] == expected[i]) continue;
+    if (found[i] != 0 || expected[i] != kNegativeZero) return std::nullopt;
+    ++lost;
+  }
+  return lost;
+}
+
+// To the nearest multiple of the scale of its output, of 127 either way.
+Tensor in_steps(const SparseMatrix& packed, const Tensor& dense) {
+  const Fold& fold = packed.fold;
+  std::vector<float> values = to_f32(dense);
+  const std::vector<float> scale = to_f32(packed.scale);
+  for (size_t part = 0; part < fold.parts; ++part) {
+    for (size_t r = 0; r < fold.rows; ++r) {
+      const float step = scale[part * fold.rows + r];
+      for (size_t c = 0; c < fold.cols && step != 0; ++c) {
+        if (packed.has_diagonal() && r == c) continue;
+        float& value = values[fold.offset(part, r, c)];
+        value = std::nearbyint(std::clamp(value / step, -127.0F, 127.0F)) * step;
+      }
+    }
+  }
+  return from_f32(values, dense.dtype(), dense.shape());
+}
+
+// What values of the type that `packed` has make of `dense`.
+Tensor as_stored(const SparseMatrix& packed, const Tensor& dense) {
+  const DType values = packed.values.dtype();
+  if (values == dense.dtype()) return dense;
+  if (values == DType::kI8) return in_steps(packed, dense);
+  const Tensor rounded = from_f32(to_f32(dense), values, dense.shape());
+  return from_f32(to_f32(rounded), dense.dtype(), dense.shape());
+}
+
+}  // namespace
+
+Tensor dense_of(const Weight& weight) {
+  return weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+}
+
+bool equal_elements(const Tensor& a, const Tensor& b, bool zero_signs_free) {
+  if (same_bits(a, b)) return true;
+  if (!zero_signs_free || a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
+  if (!is_float(a.dtype())) return false;
+  switch (bytes_of(a.dtype())) {
+    case 2:
+      return equal_or_zero<uint16_t>(a, b);
+    case 4:
+      return equal_or_zero<uint32_t>(a, b);
+    default:
+      return equal_or_zero<uint64_t>(a, b);
+  }
+}
+
+std::optional<size_t> lost_zero_signs(const SparseMatrix& packed, const Tensor& dense) {
+  const Tensor decoded = decode(packed), wanted = as_stored(packed, dense);
+  if (decoded.dtype() != wanted.dtype() || decoded.shape() != wanted.shape()) return std::nullopt;
+  return bytes_of(wanted.dtype()) == 2 ? lost_signs<uint16_t>(decoded, wanted)
+                                       : lost_signs<uint32_t>(decoded, wanted);
+}
+
+Packing check_packing(const Model& masked, const Model& packed) {
+  const auto dense = named_weights(masked), sparse = named_weights(packed);
+  ESPALIER_CHECK(dense.size() == sparse.size());
+  Packing result;
+  for (size_t i = 0; i < dense.size(); ++i) {
+    const auto& [name, weight] = sparse[i];
+    const Tensor wanted = dense_of(*dense[i].second);
+    if (!weight->is_sparse()) {
+      if (!same_bits(weight->dense(), wanted)) result.wrong.push_back(name);
+      continue;
+    }
+    const std::optional<size_t> lost = lost_zero_signs(weight->sparse(), wanted);
+    if (!lost) result.wrong.push_back(name);
+    result.zero_signs += lost.value_or(0);
+  }
+  return result;
+}
+
+ReadBack compare_read_back(const Model& written, const Model& read, bool literals) {
+  std::map<std::string, const Weight*> found;
+  for (const auto& [name, weight] : named_weights(read)) found.emplace(name, weight);
+  ReadBack result;
+  for (const auto& [name, weight] : named_weights(written)) {
+    const bool literal = !is_float(weight->dtype()) || element_count(weight->shape()) <= 1;
+    if (literal && !literals) continue;
+    ++result.total;
+    const auto other = found.find(name);
+    if (other == found.end() || other->second->shape() != weight->shape() ||
+        other->second->dtype() != weight->dtype()) {
+      continue;
+    }
+    ++result.compared;
+    const bool diagonal = weight->is_sparse() && weight->sparse().has_diagonal();
+    if (!equal_elements(dense_of(*weight), dense_of(*other->second), diagonal))
+      result.wrong.push_back(name);
+  }
+  return result;
+}
+
+}  // namespace espalier

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/ir/model.h"
+
+namespace espalier {
+
+/// The dense elements, decoded where packed.
+/// The weights of two models that have the same name, or names that a format with narrower
+/// identifiers makes equal. Where one of the models is NNEF, which keeps no names of literals,
+/// integers and single numbers that are in one model alone are left out.
+struct WeightPairs {
+  struct Pair {
+    std::string name;  ///< in a
+    const Weight *a = nullptr, *b = nullptr;
+  };
+  std::vector<Pair> pairs;
+  std::vector<std::string> only_a, only_b;
+};
+WeightPairs pair_weights(const Model& a, const Model& b);
+
+Tensor dense_of(const Weight& weight);
+
+/// Bit for bit; with `zero_signs_free`, zeros of either sign are equal (weights with a diagonal
+/// kept apart).
+bool equal_elements(const Tensor& a, const Tensor& b, bool zero_signs_free);
+
+/// A packed weight against the dense one that it was made of, bit for bit: the dense values as
+/// those of the packed type are (narrower floats rounded, i8 to multiples of its scale). What may
+/// differ are negative zeros that packing makes zeros: how many; nothing where anything else does.
+std::optional<size_t> lost_zero_signs(const SparseMatrix& packed, const Tensor& dense);
+
+/// The weights of `packed` against those of `masked` (the same graph with dense weights).
+struct Packing {
+  std::vector<std::string> wrong;  ///< names of those that do not decode to the dense ones
+  size_t zero_signs = 0;           ///< negative zeros that are written as zeros
+};
+Packing check_packing(const Model& masked, const Model& packed);
+
+/// Weights of a model that was written and read back, against those that were to be written.
+/// Without `literals`, integers and single numbers are not looked at: the format keeps no name for
+/// them, and the run of the written file looks at those.
+struct ReadBack {
+  size_t compared = 0, total = 0;  ///< total: weights to be written; others go by another name
+  std::vector<std::string> wrong;
+};
+ReadBack compare_read_back(const Model& written, const Model& read, bool literals);
+
+}  // namespace espalier

@@ -1,0 +1,147 @@
+#include "lib/verify/speed.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "lib/verify/model_runner.h"
+#include "lib/verify/output_errors.h"
+#include "lib/verify/timing.h"
+
+namespace espalier {
+namespace {
+
+// Median times of some nodes over the runs of one executor.
+class NodeTimes {
+ public:
+  NodeTimes(const Executor& executor, const std::set<size_t>& nodes) : executor_(&executor) {
+    const std::vector<NodeTime> times = executor.times();
+    for (size_t i = 0; i < times.size(); ++i) {
+      for (const size_t node : nodes) {
+        if (times[i].node == node) nodes_.push_back({node, i, 0, {}});
+      }
+    }
+  }
+
+  /// After each run.
+  void take() {
+    const std::vector<NodeTime> times = executor_->times();
+    for (Entry& entry : nodes_) {
+      entry.samples.push_back(times[entry.place].seconds - entry.sum);
+      entry.sum = times[entry.place].seconds;
+    }
+  }
+
+  std::optional<double> median_ms(size_t node) {
+    const auto entry = std::ranges::find(nodes_, node, &Entry::node);
+    if (entry == nodes_.end() || entry->samples.empty()) return std::nullopt;
+    auto& samples = entry->samples;
+    const auto middle = samples.begin() + static_cast<ptrdiff_t>(samples.size() / 2);
+    std::ranges::nth_element(samples, middle);
+    return 1000 * *middle;
+  }
+
+ private:
+  struct Entry {
+    size_t node, place;
+    double sum;
+    std::vector<double> samples;
+  };
+  const Executor* executor_;
+  std::vector<Entry> nodes_;
+};
+
+// Layer -> node, for layers that were not left out; a node's time stands at its first weight.
+std::vector<std::optional<size_t>> timed_nodes(const PackedModels& models) {
+  std::vector<std::optional<size_t>> result(models.layers.size());
+  std::set<size_t> seen;
+  for (size_t i = 0; i < models.layers.size(); ++i) {
+    const Layer& layer = models.layers[i];
+    if (!layer.prefix.empty() || !layer.left_out.empty()) continue;
+    const auto node = reader_of(models.packed.graph, layer.value, layer.input);
+    if (node && seen.insert(*node).second) result[i] = node;
+  }
+  return result;
+}
+
+}  // namespace
+
+SpeedChecks time_whole(const Model& dense_model, const Model& packed_model, const Model& reference,
+                       const Evaluation& evaluation, const ExecutorOptions& options) {
+  constexpr TimingOptions kWhole{.warmup = 0.05, .seconds = 0.35};
+  ModelRunner dense(dense_model, reference, evaluation.data, options);
+  ModelRunner packed(packed_model, reference, evaluation.data, options);
+  dense.bind(evaluation.feeds.front());
+  packed.bind(evaluation.feeds.front());
+  const std::array<std::function<void()>, 2> bodies{[&] { dense.executor().run_bound(); },
+                                                    [&] { packed.executor().run_bound(); }};
+  const std::vector<Timing> times = time_interleaved(bodies, kWhole);
+  SpeedChecks result;
+  result.ms_dense = times[0].median_ms;
+  result.ms_packed = times[1].median_ms;
+  return result;
+}
+
+// Times the dense and the packed model, interleaved, in total and per node with a packed weight.
+SpeedChecks measure_speed(const PackedModels& models, const Evaluation& evaluation,
+                          const ExecutorOptions& options) {
+  constexpr TimingOptions kLayers{.warmup = 0.02, .seconds = 0.15};
+  const Feed& feed = evaluation.feeds.front();
+  SpeedChecks result = time_whole(models.masked, models.packed, models.before, evaluation, options);
+  ExecutorOptions profiled = options;
+  profiled.profile = true;
+  ModelRunner dense(dense_model, reference, evaluation.data, options);
+  ModelRunner packed(packed_model, reference, evaluation.data, options);
+  dense.bind(evaluation.feeds.front());
+  packed.bind(evaluation.feeds.front());
+  const std::array<std::function<void()>, 2> bodies{[&] { dense.executor().run_bound(); },
+                                                    [&] { packed.executor().run_bound(); }};
+  const std::vector<Timing> times = time_interleaved(bodies, kWhole);
+  SpeedChecks result;
+  result.ms_dense = times[0].median_ms;
+  result.ms_packed = times[1].median_ms;
+  return result;
+}
+
+SpeedChecks measure_speed(const PackedModels& models, const Evaluation& evaluation,
+                          const ExecutorOptions& options) {
+  constexpr TimingOptions kLayers{.warmup = 0.02, .seconds = 0.15};
+  const Feed& feed = evaluation.feeds.front();
+  SpeedChecks result = time_whole(models.masked, models.packed, models.before, evaluation, options);
+  ExecutorOptions profiled = options;
+  profiled.profile = true;
+  const Model dense_model = with_numbered_nodes(models.masked);
+  const Model packed_model = with_numbered_nodes(models.packed);
+  ModelRunner dense(models.masked, models.before, evaluation.data, profiled);
+  ModelRunner packed(models.packed, models.before, evaluation.data, profiled);
+  dense.bind(feed);
+  packed.bind(feed);
+  dense.executor().run_bound();  // makes the programs: then there are times
+  packed.executor().run_bound();
+  const std::vector<std::optional<size_t>> nodes = timed_nodes(models);
+  std::set<size_t> wanted;
+  for (const auto& node : nodes) {
+    if (node) wanted.insert(*node);
+  }
+  NodeTimes dense_times(dense.executor(), wanted), packed_times(packed.executor(), wanted);
+  const auto one_run = [](ModelRunner& runner, NodeTimes& times) {
+    return [&] {
+      runner.executor().run_bound();
+      times.take();
+    };
+  };
+  const std::array<std::function<void()>, 2> bodies{one_run(dense, dense_times),
+                                                    one_run(packed, packed_times)};
+  time_interleaved(bodies, kLayers);
+  result.ran_dense = packed.executor().ran_dense();
+  result.layer_dense.resize(models.layers.size());
+  result.layer_packed.resize(models.layers.size());
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!nodes[i]) continue;
+    result.layer_dense[i] = dense_times.median_ms(*nodes[i]);
+    result.layer_packed[i] = packed_times.median_ms(*nodes[i]);
+  }
+  return result;
+}
+
+}  // namespace espalier

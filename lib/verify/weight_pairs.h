@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/ir/model.h"
+
+namespace espalier {
+
+/// The weights of two models that have the same name, or names that a format with narrower
+/// identifiers makes equal. Without `literals`, integers and single numbers that are in one model
+/// alone are left out: a format of one of them keeps no names of these.
+struct WeightPairs {
+  struct Pair {
+    std::string name;  ///< in a
+    const Weight *a = nullptr, *b = nullptr;
+  };
+  std::vector<Pair> pairs;
+  std::vector<std::string> only_a, only_b;
+};
+WeightPairs pair_weights(const Model& a, const Model& b, bool literals);
+
+}  // namespace espalier

@@ -1,0 +1,105 @@
+#include "lib/verify/packing.h"
+
+#include <doctest/doctest.h>
+
+#include "lib/sparse/pack.h"
+#include "tests/lib/verify/small_model.h"
+
+namespace espalier {
+namespace {
+
+const Fold kFold{1, 2, 4, false};
+
+SparseMatrix packed(const std::vector<float>& values, BlockShape block, bool diagonal = false) {
+  const Tensor dense = Tensor::of<float>({2, 4}, values);
+  return pack_blocks(dense, kFold, nonzero_blocks(dense, kFold, block, diagonal), diagonal);
+}
+
+Tensor weight(const std::vector<float>& values) { return Tensor::of<float>({2, 4}, values); }
+
+TEST_CASE("negative zeros outside of kept blocks are lost and counted; inside they stay") {
+  const std::vector<float> values{1, -0.0F, 0, -0.0F, /**/ 2, 0, 0, 3};
+  // 2x1: the first and the last column are kept whole, with the negative zero in the last.
+  CHECK(lost_zero_signs(packed(values, {2, 1}), weight(values)) == 1);
+  // 1x4: all rows are kept.
+  CHECK(lost_zero_signs(packed(values, {1, 4}), weight(values)) == 0);
+}
+
+TEST_CASE("any other difference is no lost sign") {
+  const std::vector<float> values{1, 0, 0, 0, /**/ 2, 0, 0, 3};
+  const SparseMatrix matrix = packed(values, {1, 1});
+  CHECK(lost_zero_signs(matrix, weight(values)) == 0);
+  for (const float other : {1.0F, -1e-45F, 1e-45F}) {
+    std::vector<float> changed = values;
+    changed[2] = other;
+    CHECK_FALSE(lost_zero_signs(matrix, weight(changed)));
+  }
+  // A zero that decodes to a negative zero is a difference too.
+  SparseMatrix flipped = matrix;
+  flipped.values = Tensor::of<float>({3, 1, 1}, {1, 2, -0.0F});
+  std::vector<float> zero = values;
+  zero[7] = 0;
+  CHECK_FALSE(lost_zero_signs(flipped, weight(zero)));
+  CHECK_FALSE(lost_zero_signs(matrix, Tensor::of<float>({4, 2}, values)));
+}
+
+TEST_CASE("values of a narrower type are compared with the weight as that type has it") {
+  const std::vector<float> values{1.0001F, 0, 0, 0, /**/ 2, 0, 0, -3.3F};
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kI8}) {
+    const SparseMatrix matrix = with_values(packed(values, {1, 1}), dtype);
+    CHECK(lost_zero_signs(matrix, weight(values)) == 0);
+    std::vector<float> changed = values;
+    changed[7] = -3.5F;
+    CHECK_FALSE(lost_zero_signs(matrix, weight(changed)));
+  }
+}
+
+TEST_CASE("elements are equal bit for bit, or but for the signs of zeros") {
+  const Tensor a = weight({1, 0, -0.0F, 2, 3, 4, 5, 6}), b = weight({1, -0.0F, 0, 2, 3, 4, 5, 6});
+  CHECK_FALSE(equal_elements(a, b, false));
+  CHECK(equal_elements(a, b, true));
+  CHECK_FALSE(equal_elements(a, weight({1, 0, 0, 2, 3, 4, 5, 7}), true));
+  CHECK_FALSE(equal_elements(a, Tensor::of<float>({4, 2}, {1, 0, 0, 2, 3, 4, 5, 6}), true));
+}
+
+Model with_weight(std::variant<Tensor, SparseMatrix> value) {
+  Model model = matmul_model();
+  model.graph.weights.begin()->second.value = std::move(value);
+  return model;
+}
+
+TEST_CASE("a packed weight that decodes to something else is named") {
+  const std::vector<float> values{1, 0, 0, -0.0F, /**/ 2, 0, 0, 3};
+  const Model masked = with_weight(weight(values));
+  const Packing right = check_packing(masked, with_weight(packed(values, {1, 1})));
+  CHECK(right.wrong.empty());
+  CHECK(right.zero_signs == 1);
+  std::vector<float> changed = values;
+  changed[0] = 1.5F;
+  CHECK(check_packing(masked, with_weight(packed(changed, {1, 1}))).wrong ==
+        std::vector<std::string>{"w"});
+  CHECK(check_packing(masked, with_weight(weight(changed))).wrong.size() == 1);
+}
+
+TEST_CASE("weights that were read back are found by name; another name is not compared") {
+  const Model written = matmul_model();
+  CHECK(compare_read_back(written, written, true).compared == 1);
+  const ReadBack other = compare_read_back(written, matmul_model({1, 2, 3, 4, 5, 7}), true);
+  CHECK(other.wrong == std::vector<std::string>{"w"});
+  Model renamed = written;
+  renamed.graph.values[1].name = "v";
+  const ReadBack unnamed = compare_read_back(written, renamed, true);
+  CHECK(unnamed.total == 1);
+  CHECK(unnamed.compared == 0);
+}
+
+TEST_CASE("literals are left to the run where the format keeps no name for them") {
+  Model written = matmul_model();
+  const ValueId one = add_value(written.graph, "one", DType::kF32, Shape{});
+  written.graph.weights.emplace(one, Weight{Tensor::of<float>({}, {1}), {}});
+  CHECK(compare_read_back(written, written, true).total == 2);
+  CHECK(compare_read_back(written, written, false).total == 1);
+}
+
+}  // namespace
+}  // namespace espalier
