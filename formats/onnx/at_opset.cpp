@@ -19,8 +19,7 @@ std::string obstacle(const Model& model) {
   std::string result;
   for (const Node& node : model.graph.nodes) {
     for (const Attribute& attribute : node.attributes) {
-      if (std::holds_alternative<std::shared_ptr<const Graph>>(attribute.value))
-        result = "it has subgraphs";
+      if (subgraph_of(attribute) != nullptr) result = "it has subgraphs";
     }
     if (!node.domain.empty())
       result = fmt::format("it has operators of domain {}", printable(node.domain));

@@ -107,10 +107,6 @@ class Lowering {
     needs_.ir_version = std::max(needs_.ir_version, ir_version);
   }
 
-  static Tensor dense_of(const Weight& weight) {
-    return weight.is_sparse() ? espalier::decode(weight.sparse()) : weight.dense();
-  }
-
   // An int64 index for each value.
   static size_t sparse_bytes(const Weight& weight, size_t values) {
     return values * (bytes_of(weight.dtype()) + sizeof(int64_t));

@@ -107,7 +107,7 @@ uint64_t bytes_of_weight(const Weight& weight, std::string_view profile) {
   if (!tensors) return weight.is_sparse() ? packed_bytes(weight.sparse()) : dense;
   if (!weight.is_sparse() && weight.dtype() != DType::kF64) return dense;
   const uint64_t each = bytes_of(weight.dtype()) + sizeof(int64_t);
-  const Tensor elements = weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+  const Tensor elements = dense_of(weight);
   return std::min(dense, each * nonzeros(elements));
 }
 

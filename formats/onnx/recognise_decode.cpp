@@ -25,12 +25,10 @@ bool equal_values(const Attribute::Value& a, const Attribute::Value& b) {
 // Names that subgraphs, at any depth, mention: what may be read from there.
 void collect_names(const Graph& graph, std::unordered_set<std::string>& names) {
   for (const Node& node : graph.nodes) {
-    for (const Attribute& attribute : node.attributes) {
-      const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
-      if (sub == nullptr) continue;
-      for (const Value& value : (*sub)->values) names.insert(value.name);
-      collect_names(**sub, names);
-    }
+    for_each_subgraph(node, [&](const Graph& sub) {
+      for (const Value& value : sub.values) names.insert(value.name);
+      collect_names(sub, names);
+    });
   }
 }
 

@@ -221,7 +221,7 @@ size_t count_nonzero(const Tensor& dense) {
 }
 
 pb::SparseTensorProto put_sparse_tensor(const Weight& weight, pb::SparseTensorProto leftovers) {
-  const Tensor dense = weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+  const Tensor dense = dense_of(weight);
   pb::SparseTensorProto proto = std::move(leftovers);
   proto.mutable_dims()->Assign(dense.shape().begin(), dense.shape().end());
   std::optional<std::vector<uint64_t>> places = places_as_read(dense, proto);

@@ -166,10 +166,10 @@ class GraphWriter {
 
   pb::AttributeProto write_attribute(const Attribute& attribute) {
     pb::AttributeProto proto = put_attribute(attribute, own_extra_);
-    if (const auto* graph = std::get_if<std::shared_ptr<const Graph>>(&attribute.value)) {
+    if (const Graph* graph = subgraph_of(attribute)) {
       proto.set_type(pb::AttributeProto::GRAPH);
       std::vector<StoredTensor> initializers;
-      *proto.mutable_g() = GraphWriter(**graph, own_extra_, external_).write(initializers);
+      *proto.mutable_g() = GraphWriter(*graph, own_extra_, external_).write(initializers);
       for (StoredTensor& tensor : initializers)
         *proto.mutable_g()->add_initializer() = complete(std::move(tensor));
     }

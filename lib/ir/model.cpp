@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/sparse/pack.h"
+
 namespace espalier {
 namespace {
 
@@ -34,6 +36,10 @@ std::optional<Model> with_held_weights(const Model& model) {
   Model result = model;
   result.graph = transformed(std::move(result.graph), hold);
   return result;
+}
+
+Tensor dense_of(const Weight& weight) {
+  return weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
 }
 
 const Attribute* find_attribute(const Node& node, std::string_view name) {
@@ -80,6 +86,20 @@ Graph numbered(Graph graph) {
 ValueId add_value(Graph& graph, std::string name, DType dtype, std::optional<Shape> shape) {
   graph.values.push_back({std::move(name), dtype, std::move(shape), {}, {}, {}});
   return static_cast<ValueId>(graph.values.size() - 1);
+}
+
+const Graph* subgraph_of(const Attribute& attribute) {
+  const auto* graph = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
+  return graph == nullptr ? nullptr : graph->get();
+}
+
+const Graph* find_subgraph(const Node& node, std::string_view name) {
+  const Attribute* attribute = find_attribute(node, name);
+  return attribute == nullptr ? nullptr : subgraph_of(*attribute);
+}
+
+std::string path_step(const Node& node, size_t index) {
+  return node.name.empty() ? node.op + "_" + std::to_string(index) : node.name;
 }
 
 std::string full_op_name(const Node& node) {

@@ -56,8 +56,8 @@ struct Value {
   DType dtype = DType::kUnknown;
   std::optional<Shape> shape;  ///< -1 where free; nothing where even the rank is not known
   std::string no_tensor;       ///< what it is instead ("sequence", "map", ...); empty: a tensor
-  std::vector<std::string>
-      dimension_names;  ///< as long as the shape or empty; "" where an extent has no name
+  /// As long as the shape or empty; "" where an extent has no name.
+  std::vector<std::string> dimension_names;
   std::string extra;
 };
 
@@ -95,8 +95,9 @@ struct Origin {
   std::string file;    ///< as the user named it
   uint64_t bytes = 0;  ///< of the file, with its external data; of the folder
   int64_t opset = 0;
-  std::string extra;  ///< see above: the whole model's (ONNX: ModelProto without its graph; NNEF:
-                      ///< extensions, fragments)
+  /// See above: the whole model's (ONNX: ModelProto without its graph; NNEF: extensions,
+  /// fragments).
+  std::string extra;
 };
 inline constexpr int64_t kNnefOpset = 17;
 
@@ -108,6 +109,9 @@ struct Model {
 /// The model with all deferred weights made (Tensor::held), for as long as the result lives; nothing
 /// where it has none.
 std::optional<Model> with_held_weights(const Model& model);
+
+/// The dense tensor that a weight is or decodes to.
+Tensor dense_of(const Weight& weight);
 
 /// The attribute, or nothing / the fallback where the node has none of that name and kind.
 const Attribute* find_attribute(const Node& node, std::string_view name);
@@ -135,6 +139,22 @@ std::string full_op_name(const Node& node);
 /// The constant behind a value, or nothing.
 const Weight* find_weight(const Graph& graph, ValueId value);
 
+/// The graph that an attribute holds, or nullptr.
+const Graph* subgraph_of(const Attribute& attribute);
+/// The same for a node's attribute of that name.
+const Graph* find_subgraph(const Node& node, std::string_view name);
+
+/// Calls visit(graph) for each graph that an attribute of the node holds, in their order.
+template <typename Visit>
+void for_each_subgraph(const Node& node, const Visit& visit) {
+  for (const Attribute& attribute : node.attributes) {
+    if (const Graph* sub = subgraph_of(attribute); sub != nullptr) visit(*sub);
+  }
+}
+
+/// What names a node in the prefixes of its subgraphs: its name, or operator and index.
+std::string path_step(const Node& node, size_t index);
+
 /// Calls visit(graph, prefix) for the graph and, depth first, each subgraph in its nodes'
 /// attributes. `prefix` is "" for the graph itself, "node/attribute/" below (the node's name, or
 /// its operator and index where it has none).
@@ -144,10 +164,9 @@ void for_each_graph(const Graph& graph, const Visit& visit, const std::string& p
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
     for (const Attribute& attribute : node.attributes) {
-      const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
+      const Graph* sub = subgraph_of(attribute);
       if (sub == nullptr) continue;
-      const std::string step = node.name.empty() ? node.op + "_" + std::to_string(i) : node.name;
-      for_each_graph(**sub, visit, prefix + step + "/" + attribute.name + "/");
+      for_each_graph(*sub, visit, prefix + path_step(node, i) + "/" + attribute.name + "/");
     }
   }
 }
@@ -159,11 +178,10 @@ Graph transformed(Graph graph, const Change& change, const std::string& prefix =
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     Node& node = graph.nodes[i];
     for (Attribute& attribute : node.attributes) {
-      auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
+      const Graph* sub = subgraph_of(attribute);
       if (sub == nullptr) continue;
-      const std::string step = node.name.empty() ? node.op + "_" + std::to_string(i) : node.name;
-      *sub = std::make_shared<const Graph>(
-          transformed(**sub, change, prefix + step + "/" + attribute.name + "/"));
+      attribute.value = std::make_shared<const Graph>(
+          transformed(*sub, change, prefix + path_step(node, i) + "/" + attribute.name + "/"));
     }
   }
   change(graph, prefix);

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <functional>
 #include <queue>
-#include <set>
-#include <unordered_map>
-#include <unordered_set>
 
 #include "lib/base/check.h"
 #include "lib/base/error.h"
 #include "lib/ir/model.h"
+#include "lib/ir/scope.h"
 
 namespace espalier {
 namespace {
@@ -22,22 +20,6 @@ std::string label(const Node& node) {
 }
 
 [[noreturn]] void fail(std::string text) { throw Error(Fault::kFormat, std::move(text)); }
-
-template <typename Visit>
-void for_each_subgraph(const Node& node, const Visit& visit) {
-  for (const Attribute& attribute : node.attributes) {
-    const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
-    if (sub != nullptr && *sub != nullptr) visit(**sub);
-  }
-}
-
-// Inputs and weights: what is there before any node has run.
-std::vector<bool> given_values(const Graph& graph) {
-  std::vector<bool> given(graph.values.size(), false);
-  for (const ValueId input : graph.inputs) given.at(input) = true;
-  for (const auto& [value, weight] : graph.weights) given.at(value) = true;
-  return given;
-}
 
 // The node that makes each value; kNobody for given ones and those that nobody makes. The value of
 // a Constant node lies among the weights and is still that node's.
@@ -61,33 +43,6 @@ std::vector<size_t> makers(const Graph& graph) {
   return maker;
 }
 
-using Names = std::unordered_set<std::string_view>;
-
-// Names that `graph` and the subgraphs in it read from around it.
-void collect_outer_reads(const Graph& graph, size_t depth, Names& reads) {
-  if (depth > kMaxDepth)
-    fail(fmt::format("subgraphs are nested more than {} levels deep", kMaxDepth));
-  std::vector<bool> own = given_values(graph);
-  for (const Node& node : graph.nodes) {
-    for (const ValueId output : node.outputs) {
-      if (output != kNoValue) own.at(output) = true;
-    }
-  }
-  Names wanted;
-  const auto want = [&](ValueId value) {
-    if (value != kNoValue && !own.at(value)) wanted.insert(graph.values[value].name);
-  };
-  for (const Node& node : graph.nodes) {
-    std::ranges::for_each(node.inputs, want);
-    for_each_subgraph(node, [&](const Graph& sub) { collect_outer_reads(sub, depth + 1, wanted); });
-  }
-  std::ranges::for_each(graph.outputs, want);
-  for (size_t i = 0; i < own.size(); ++i) {
-    if (own[i]) wanted.erase(graph.values[i].name);
-  }
-  reads.merge(wanted);
-}
-
 // Which nodes each node waits for.
 class Sorter {
  public:
@@ -95,7 +50,7 @@ class Sorter {
       : graph_(graph),
         outer_(outer),
         maker_(makers(graph)),
-        given_(given_values(graph)),
+        scope_(graph),
         waiting_(graph.nodes.size(), 0),
         readers_(graph.nodes.size()) {
     for (size_t i = 0; i < graph.nodes.size(); ++i) {
@@ -137,8 +92,7 @@ class Sorter {
 
  private:
   bool is_there(ValueId value) const {
-    return maker_[value] != kNobody || given_[value] ||
-           (outer_ && outer_(graph_.values[value].name));
+    return scope_.gives(value) || (outer_ && outer_(graph_.values[value].name));
   }
 
   void wait_for(size_t maker, size_t node) {
@@ -153,29 +107,15 @@ class Sorter {
   }
 
   void read_from_inside(const Graph& sub, size_t node) {
-    Names names;
-    collect_outer_reads(sub, 1, names);
-    // In the order of the alphabet, so that the same file gives the same error.
-    for (const std::string_view name : std::set<std::string_view>(names.begin(), names.end())) {
-      const auto found = values_by_name().find(name);
-      if (found != values_by_name().end()) {
-        if (maker_[found->second] != kNobody) wait_for(maker_[found->second], node);
+    const auto names = outer_reads(sub, kMaxDepth);
+    if (!names) fail(fmt::format("subgraphs are nested more than {} levels deep", kMaxDepth));
+    for (const std::string_view name : *names) {
+      if (const std::optional<ValueId> value = scope_.find(name)) {
+        if (maker_[*value] != kNobody) wait_for(maker_[*value], node);
       } else if (!outer_ || !outer_(name)) {
         made_by_nobody(name, node);
       }
     }
-  }
-
-  // Of the values that are there; made when the first subgraph asks.
-  const std::unordered_map<std::string_view, ValueId>& values_by_name() {
-    if (!by_name_) {
-      by_name_.emplace();
-      for (ValueId value = 0; value < graph_.values.size(); ++value) {
-        if (maker_[value] != kNobody || given_[value])
-          by_name_->emplace(graph_.values[value].name, value);
-      }
-    }
-    return *by_name_;
   }
 
   [[noreturn]] void made_by_nobody(std::string_view name, size_t node) const {
@@ -186,10 +126,9 @@ class Sorter {
   const Graph& graph_;
   const OuterValues& outer_;
   std::vector<size_t> maker_;  // by value
-  std::vector<bool> given_;    // by value
+  Scope scope_;
   std::vector<size_t> waiting_;
   std::vector<std::vector<size_t>> readers_;
-  std::optional<std::unordered_map<std::string_view, ValueId>> by_name_;
 };
 
 }  // namespace

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <set>
-#include <unordered_map>
-#include <unordered_set>
+#include <utility>
 
 #include "lib/base/error.h"
 #include "lib/base/limits.h"
+#include "lib/ir/scope.h"
 
 namespace espalier {
 
@@ -20,45 +20,17 @@ bool is_stored_constant(const Graph& graph, const Node& node) {
          graph.weights.contains(node.outputs[0]);
 }
 
-void collect_captured(const Graph& graph, size_t depth, std::set<std::string>& result) {
-  if (depth > kMaxNesting) {
-    throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} levels deep", depth));
-  }
-  std::vector<bool> made(graph.values.size(), false);
-  for (const ValueId input : graph.inputs) made[input] = true;
-  for (const auto& entry : graph.weights) made[entry.first] = true;
-  std::set<std::string> wanted;
-  std::unordered_set<std::string_view> names;
-  for (const Node& node : graph.nodes) {
-    for (const ValueId output : node.outputs) {
-      if (output != kNoValue) made[output] = true;
-    }
-  }
-  const auto use = [&](ValueId value) {
-    if (value != kNoValue && !made[value]) wanted.insert(graph.values[value].name);
-  };
-  for (const Node& node : graph.nodes) {
-    for (const ValueId input : node.inputs) use(input);
-    for (const Attribute& attribute : node.attributes) {
-      const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
-      if (sub != nullptr && *sub != nullptr) collect_captured(**sub, depth + 1, wanted);
-    }
-  }
-  for (const ValueId output : graph.outputs) use(output);
-  for (size_t i = 0; i < made.size(); ++i) {
-    if (made[i]) names.insert(graph.values[i].name);
-  }
-  for (const std::string& name : wanted) {
-    if (!names.contains(name)) result.insert(name);
-  }
+std::set<std::string_view> reads_of(const Graph& graph) {
+  auto reads = outer_reads(graph, kMaxNesting);
+  if (reads) return std::move(*reads);
+  throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} levels deep", kMaxNesting + 1));
 }
 
 }  // namespace
 
 std::vector<std::string> captured_names(const Graph& graph) {
-  std::set<std::string> result;
-  collect_captured(graph, 1, result);
-  return {result.begin(), result.end()};
+  const std::set<std::string_view> names = reads_of(graph);
+  return {names.begin(), names.end()};
 }
 
 bool is_control_flow(const Node& node) {
@@ -67,19 +39,13 @@ bool is_control_flow(const Node& node) {
 }
 
 std::vector<std::string> captured_by(const Node& node) {
-  std::set<std::string> names;
-  for (const Attribute& attribute : node.attributes) {
-    const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
-    if (sub != nullptr && *sub != nullptr) collect_captured(**sub, 1, names);
-  }
+  std::set<std::string_view> names;
+  for_each_subgraph(node, [&](const Graph& sub) { names.merge(reads_of(sub)); });
   return {names.begin(), names.end()};
 }
 
 std::vector<size_t> needed_nodes(const Graph& graph) {
-  std::unordered_map<std::string_view, ValueId> by_name;
-  for (ValueId value = 0; value < graph.values.size(); ++value) {
-    by_name.emplace(graph.values[value].name, value);
-  }
+  const Scope scope(graph);
   std::vector<bool> needed(graph.values.size(), false);
   for (const ValueId output : graph.outputs) needed[output] = true;
   std::vector<size_t> result;
@@ -93,8 +59,7 @@ std::vector<size_t> needed_nodes(const Graph& graph) {
       if (input != kNoValue) needed[input] = true;
     }
     for (const std::string& name : captured_by(node)) {
-      const auto found = by_name.find(name);
-      if (found != by_name.end()) needed[found->second] = true;
+      if (const std::optional<ValueId> value = scope.find(name)) needed[*value] = true;
     }
   }
   std::ranges::reverse(result);

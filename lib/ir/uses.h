@@ -18,7 +18,8 @@ bool is_control_flow(const Node& node);
 /// Errors  Fault::kUnsupported where subgraphs lie deeper than kMaxNesting.
 std::vector<std::string> captured_names(const Graph& graph);
 
-/// Names that the subgraphs of a node read from the graphs around them. Errors  as captured_names.
+/// Names that the subgraphs of a node read from the graphs around them.
+/// Errors  as captured_names.
 std::vector<std::string> captured_by(const Node& node);
 
 /// Nodes that an output of the graph depends on, in order; constants that the graph stores are not

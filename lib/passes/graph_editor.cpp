@@ -76,7 +76,7 @@ GraphEditor::GraphEditor(Graph& graph, PassContext& context)
       is_input_(graph.values.size(), false),
       removed_(graph.nodes.size(), false),
       given_values_(graph.values.size()) {
-  std::map<std::string_view, ValueId> by_name;
+  std::optional<Scope> scope;  // made when the first subgraph asks
   for (const ValueId input : graph.inputs) is_input_[input] = true;
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     for (const ValueId output : graph.nodes[i].outputs) {
@@ -88,13 +88,9 @@ GraphEditor::GraphEditor(Graph& graph, PassContext& context)
     for (const ValueId input : node.inputs) {
       if (input != kNoValue) ++reads_[input];
     }
-    const std::vector<std::string> captured = captured_by(node);
-    if (!captured.empty() && by_name.empty()) {
-      for (ValueId v = 0; v < graph.values.size(); ++v) by_name.emplace(graph.values[v].name, v);
-    }
-    for (const std::string& name : captured) {
-      const auto found = by_name.find(name);
-      if (found != by_name.end()) ++reads_[found->second];
+    for (const std::string& name : captured_by(node)) {
+      if (!scope) scope.emplace(graph);
+      if (const std::optional<ValueId> value = scope->find(name)) ++reads_[*value];
     }
   }
 }
@@ -122,8 +118,9 @@ const Weight* GraphEditor::constant(ValueId value) const {
   if (value == kNoValue) return nullptr;
   if (const Weight* own = find_weight(graph_, value); own != nullptr) return own;
   if (value >= makers_.size() || makers_[value] != kNobody || is_input_[value]) return nullptr;
-  const auto outer = context_.outer.find(graph_.values[value].name);
-  return outer == context_.outer.end() ? nullptr : outer->second;
+  if (context_.outer == nullptr) return nullptr;
+  const Scope::Place place = context_.outer->place_of(graph_.values[value].name);
+  return place.scope == nullptr ? nullptr : find_weight(place.scope->graph(), place.value);
 }
 
 const Tensor* GraphEditor::f32_constant(ValueId value) const {
@@ -178,6 +175,8 @@ GraphEditor::Rank GraphEditor::rank_of(ValueId value, size_t depth) const {
   return ranks_[value] = find_rank(value, depth);
 }
 
+// By constant, declaration, or the operator that makes the value; {} (0, not exact) where none of
+// them tells.
 GraphEditor::Rank GraphEditor::find_rank(ValueId value, size_t depth) const {
   if (const Weight* weight = constant(value); weight != nullptr) {
     return {weight->shape().size(), true};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "lib/base/error.h"
@@ -13,53 +14,32 @@
 namespace espalier {
 namespace {
 
-bool has_subgraphs(const Graph& graph) {
-  return std::ranges::any_of(graph.nodes, [](const Node& node) {
-    return std::ranges::any_of(node.attributes, [](const Attribute& attribute) {
-      return std::holds_alternative<std::shared_ptr<const Graph>>(attribute.value);
-    });
-  });
-}
-
-// What subgraphs of `graph` see: its constants, and those around it whose names it does not use.
-VisibleConstants seen_inside(const Graph& graph, const VisibleConstants& outer) {
-  VisibleConstants result = outer;
-  const auto hide = [&](ValueId value) {
-    if (value != kNoValue) result.erase(graph.values[value].name);
-  };
-  std::ranges::for_each(graph.inputs, hide);
-  for (const Node& node : graph.nodes) std::ranges::for_each(node.outputs, hide);
-  for (const auto& [value, weight] : graph.weights) {
-    result.insert_or_assign(graph.values[value].name, &weight);
-  }
-  return result;
-}
-
 // What the passes of one model share.
 struct Shared {
   int64_t opset;
   ThreadPool& pool;
-  size_t folding_bytes;
+  size_t constant_folding_bytes;
   std::unordered_set<std::string> names;
 };
 
-void run_pass(const Pass& pass, Graph& graph, Shared& shared, const VisibleConstants& outer,
-              size_t depth) {
+// Runs a pass over the graph and then over its subgraphs, which see what it made of the graph.
+void run_pass(const Pass& pass, Graph& graph, Shared& shared, Scope* outer, size_t depth) {
   if (depth > kMaxNesting) {
     throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} levels deep", depth));
   }
-  PassContext context{shared.opset, shared.pool, shared.folding_bytes, shared.names, outer};
+  PassContext context{shared.opset, shared.pool, shared.constant_folding_bytes, shared.names,
+                      outer};
   pass.run(graph, context);
-  shared.folding_bytes = context.folding_bytes;
-  if (!has_subgraphs(graph)) return;
-  const VisibleConstants inside = seen_inside(graph, outer);
+  shared.constant_folding_bytes = context.constant_folding_bytes;
+  std::optional<Scope> scope;  // made when the first subgraph asks
   for (Node& node : graph.nodes) {
     for (Attribute& attribute : node.attributes) {
-      auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
-      if (sub == nullptr || *sub == nullptr) continue;
-      Graph changed = **sub;
-      run_pass(pass, changed, shared, inside, depth + 1);
-      *sub = std::make_shared<const Graph>(std::move(changed));
+      const Graph* sub = subgraph_of(attribute);
+      if (sub == nullptr) continue;
+      if (!scope) scope.emplace(graph, outer);
+      Graph changed = *sub;
+      run_pass(pass, changed, shared, &*scope, depth + 1);
+      attribute.value = std::make_shared<const Graph>(std::move(changed));
     }
   }
 }
@@ -68,10 +48,7 @@ void collect_names(const Graph& graph, size_t depth, std::unordered_set<std::str
   if (depth > kMaxNesting) return;  // run_pass tells
   for (const Value& value : graph.values) names.insert(value.name);
   for (const Node& node : graph.nodes) {
-    for (const Attribute& attribute : node.attributes) {
-      const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
-      if (sub != nullptr && *sub != nullptr) collect_names(**sub, depth + 1, names);
-    }
+    for_each_subgraph(node, [&](const Graph& sub) { collect_names(sub, depth + 1, names); });
   }
 }
 
@@ -107,10 +84,10 @@ PassOptions passes_without(std::span<const std::string> names) {
 }
 
 Model with_passes(Model model, const PassOptions& options, ThreadPool& pool) {
-  Shared shared{model.origin.opset, pool, kFoldingBytes, {}};
+  Shared shared{model.origin.opset, pool, kConstantFoldingBytes, {}};
   collect_names(model.graph, 1, shared.names);
   for (const Pass* pass : passes()) {
-    if (options.on(pass->name)) run_pass(*pass, model.graph, shared, {}, 1);
+    if (options.on(pass->name)) run_pass(*pass, model.graph, shared, nullptr, 1);
   }
   return model;
 }

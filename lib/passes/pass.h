@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -10,19 +9,17 @@
 
 #include "lib/base/thread_pool.h"
 #include "lib/ir/model.h"
+#include "lib/ir/scope.h"
 
 namespace espalier {
-
-/// Constants that a subgraph sees in the graphs around it, by name.
-using VisibleConstants = std::map<std::string, const Weight*, std::less<>>;
 
 /// What a pass may use besides the graph.
 struct PassContext {
   int64_t opset;
   ThreadPool& pool;
-  size_t folding_bytes;                    ///< left for values that folding makes known
+  size_t constant_folding_bytes;           ///< left for values that constant folding makes
   std::unordered_set<std::string>& names;  ///< of all values of the model: new ones are others
-  const VisibleConstants& outer;
+  Scope* outer;                            ///< of the graph around a subgraph; else null
 };
 
 /// A rewriting of a graph that leaves what it computes, to rounding. A pass sees one graph at a
@@ -51,8 +48,8 @@ struct PassOptions {
 /// Errors  Fault::kUsage for a name that no pass has, listing those that there are.
 PassOptions passes_without(std::span<const std::string> names);
 
-/// What the values that folding makes known may take, all together.
-inline constexpr size_t kFoldingBytes = size_t{256} << 20;
+/// What the values that constant folding makes may take, all together.
+inline constexpr size_t kConstantFoldingBytes = size_t{256} << 20;
 
 /// The model as the runtime is to run it; never written to a file.
 /// Errors  Fault::kUnsupported where subgraphs are nested too deep.

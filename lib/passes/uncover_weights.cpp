@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/ir/scope.h"
 #include "lib/ir/uses.h"
 #include "lib/ops/run_once.h"
 #include "lib/passes/pass.h"
@@ -26,74 +27,48 @@ struct Made {
 };
 
 // A graph of the model, and what is found out about its values.
-struct Scope {
-  const Graph* graph = nullptr;
-  Scope* outer = nullptr;
-  std::vector<bool> own;     // inputs, weights and what nodes make
+struct KnownGraph : Scope {
   std::vector<bool> input;   // of the graph: no constant, even where it has a default
   std::vector<bool> known;   // could be made before the first run
-  std::vector<bool> wanted;  // known, and on the way to a weight
+  std::vector<bool> needed;  // known, and on the way to a weight
   std::map<ValueId, Made> made;
-  std::unordered_map<std::string_view, ValueId> by_name;              // own values
-  std::map<std::pair<size_t, size_t>, std::unique_ptr<Scope>> inner;  // by node and attribute
+  // By node and attribute.
+  std::map<std::pair<size_t, size_t>, std::unique_ptr<KnownGraph>> inner;
+
+  KnownGraph(const Graph& graph, KnownGraph* outer)
+      : Scope(graph, outer),
+        input(graph.values.size(), false),
+        known(graph.values.size(), false),
+        needed(graph.values.size(), false) {
+    for (const ValueId value : graph.inputs) input[value] = true;
+  }
 };
 
-const Graph* subgraph(const Attribute& attribute) {
-  const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
-  return sub == nullptr ? nullptr : sub->get();
-}
-
-std::unique_ptr<Scope> scope_of(const Graph& graph, Scope* outer, size_t depth) {
+std::unique_ptr<KnownGraph> known_graph(const Graph& graph, KnownGraph* outer, size_t depth) {
   if (depth > kMaxNesting) {
     throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} levels deep", depth));
   }
-  auto scope = std::make_unique<Scope>();
-  scope->graph = &graph;
-  scope->outer = outer;
-  for (auto* bits : {&scope->own, &scope->input, &scope->known, &scope->wanted}) {
-    bits->assign(graph.values.size(), false);
-  }
-  for (const ValueId value : graph.inputs) scope->own[value] = scope->input[value] = true;
-  for (const auto& entry : graph.weights) scope->own[entry.first] = true;
+  auto scope = std::make_unique<KnownGraph>(graph, outer);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
-    const Node& node = graph.nodes[i];
-    for (const ValueId output : node.outputs) {
-      if (output != kNoValue) scope->own[output] = true;
-    }
-    for (size_t a = 0; a < node.attributes.size(); ++a) {
-      if (const Graph* sub = subgraph(node.attributes[a]); sub != nullptr) {
-        scope->inner[{i, a}] = scope_of(*sub, scope.get(), depth + 1);
+    const std::vector<Attribute>& attributes = graph.nodes[i].attributes;
+    for (size_t a = 0; a < attributes.size(); ++a) {
+      if (const Graph* sub = subgraph_of(attributes[a]); sub != nullptr) {
+        scope->inner[{i, a}] = known_graph(*sub, scope.get(), depth + 1);
       }
     }
-  }
-  for (ValueId value = 0; value < graph.values.size(); ++value) {
-    if (scope->own[value]) scope->by_name.emplace(graph.values[value].name, value);
   }
   return scope;
 }
 
-// A value and the graph that holds it; no graph where nobody does.
-struct Place {
-  Scope* scope = nullptr;
-  ValueId value = kNoValue;
+using Place = PlaceIn<KnownGraph>;
 
-  const Weight* weight() const { return find_weight(*scope->graph, value); }
-};
-
-Place place_of(Scope& scope, ValueId value) {
-  if (value == kNoValue) return {};
-  if (scope.own[value]) return {&scope, value};
-  const std::string& name = scope.graph->values[value].name;
-  for (Scope* outer = scope.outer; outer != nullptr; outer = outer->outer) {
-    const auto found = outer->by_name.find(name);
-    if (found != outer->by_name.end()) return {outer, found->second};
-  }
-  return {};
+const Weight* weight_at(const Place& place) {
+  return find_weight(place.scope->graph(), place.value);
 }
 
 bool is_known(const Place& place) {
   if (place.scope == nullptr || place.scope->input[place.value]) return false;
-  const Weight* weight = place.weight();
+  const Weight* weight = weight_at(place);
   if (weight != nullptr) return !weight->is_sparse() && has_view(weight->dtype());
   return place.scope->known[place.value];
 }
@@ -105,26 +80,26 @@ const Operator* runnable_operator(const Node& node) {
 
 // Calls visit(node, index) in order, or backwards, and descend(inner scope) for its subgraphs.
 template <typename Visit, typename Descend>
-void walk(Scope& scope, bool backwards, const Visit& visit, const Descend& descend) {
-  const size_t count = scope.graph->nodes.size();
+void walk(KnownGraph& scope, bool backwards, const Visit& visit, const Descend& descend) {
+  const size_t count = scope.graph().nodes.size();
   for (size_t step = 0; step < count; ++step) {
     const size_t i = backwards ? count - 1 - step : step;
-    if (!backwards) visit(scope.graph->nodes[i], i);
+    if (!backwards) visit(scope.graph().nodes[i], i);
     for (auto at = scope.inner.lower_bound({i, 0}); at != scope.inner.end() && at->first.first == i;
          ++at) {
       descend(*at->second);
     }
-    if (backwards) visit(scope.graph->nodes[i], i);
+    if (backwards) visit(scope.graph().nodes[i], i);
   }
 }
 
-void find_known(Scope& scope) {
+void find_known(KnownGraph& scope) {
   walk(
       scope, false,
       [&](const Node& node, size_t) {
         if (runnable_operator(node) == nullptr) return;
         const bool all = std::ranges::all_of(node.inputs, [&](ValueId input) {
-          return input == kNoValue || is_known(place_of(scope, input));
+          return input == kNoValue || is_known(place_in(scope, input));
         });
         for (const ValueId output : node.outputs) {
           if (output != kNoValue) scope.known[output] = all;
@@ -133,53 +108,55 @@ void find_known(Scope& scope) {
       find_known);
 }
 
-void mark_wanted(Scope& scope) {
+void mark_needed(KnownGraph& scope) {
   walk(
       scope, true,
       [&](const Node& node, size_t) {
         const Operator* entry = runnable_operator(node);
         const bool on_the_way = std::ranges::any_of(node.outputs, [&](ValueId output) {
-          return output != kNoValue && scope.wanted[output];
+          return output != kNoValue && scope.needed[output];
         });
         if (!on_the_way && (entry == nullptr || entry->fold == nullptr)) return;
         for (const ValueId input : node.inputs) {
-          const Place place = place_of(scope, input);
-          if (is_known(place)) place.scope->wanted[place.value] = true;
+          const Place place = place_in(scope, input);
+          if (is_known(place)) place.scope->needed[place.value] = true;
         }
       },
-      mark_wanted);
+      mark_needed);
 }
 
-// Runs what is wanted, in order.
+// Runs what is needed, in order.
 class Evaluation {
  public:
   Evaluation(int64_t opset, ThreadPool& pool) : opset_(opset), pool_(pool) {}
 
-  void run(Scope& scope) {
+  void run(KnownGraph& scope) {
     walk(
         scope, false,
         [&](const Node& node, size_t) {
-          const bool wanted = std::ranges::any_of(node.outputs, [&](ValueId output) {
-            return output != kNoValue && scope.wanted[output] && scope.known[output] &&
-                   !scope.graph->weights.contains(output);
+          const bool needed = std::ranges::any_of(node.outputs, [&](ValueId output) {
+            return output != kNoValue && scope.needed[output] && scope.known[output] &&
+                   !scope.graph().weights.contains(output);
           });
-          if (wanted) make(scope, node);
+          if (needed) make(scope, node);
         },
-        [this](Scope& inner) { run(inner); });
+        [this](KnownGraph& inner) { run(inner); });
   }
 
  private:
-  void make(Scope& scope, const Node& node) {
+  // Runs one node on what is known and notes its outputs and the float constants that they are made
+  // of. Nodes that fail, or whose inputs were not made, make nothing.
+  void make(KnownGraph& scope, const Node& node) {
     std::deque<Weight> computed;
     std::vector<const Weight*> inputs;
     std::set<const Weight*> sources;
     for (const ValueId input : node.inputs) {
-      const Place place = place_of(scope, input);
+      const Place place = place_in(scope, input);
       if (place.scope == nullptr) {
         inputs.push_back(nullptr);
         continue;
       }
-      if (const Weight* weight = place.weight(); weight != nullptr) {
+      if (const Weight* weight = weight_at(place); weight != nullptr) {
         inputs.push_back(weight);
         if (is_float(weight->dtype())) sources.insert(weight);
         continue;
@@ -205,7 +182,7 @@ class Evaluation {
 
   int64_t opset_;
   ThreadPool& pool_;
-  size_t bytes_left_ = kFoldingBytes;
+  size_t bytes_left_ = kConstantFoldingBytes;
 };
 
 // A weight to be, and who reads it.
@@ -215,15 +192,15 @@ struct Uncovered {
   bool accepted = true;
 };
 struct Consumer {
-  const Scope* scope;
+  const KnownGraph* scope;
   size_t node, input, uncovered;
 };
 
 class Uncovering {
  public:
-  Uncovering(const Model& model, ThreadPool& pool) : root_(scope_of(model.graph, nullptr, 1)) {
+  Uncovering(const Model& model, ThreadPool& pool) : root_(known_graph(model.graph, nullptr, 1)) {
     find_known(*root_);
-    mark_wanted(*root_);
+    mark_needed(*root_);
     Evaluation(model.origin.opset, pool).run(*root_);
     find_consumers(*root_);
     find_owners(*root_);
@@ -254,22 +231,22 @@ class Uncovering {
   }
 
  private:
-  void find_consumers(Scope& scope) {
+  void find_consumers(KnownGraph& scope) {
     walk(
         scope, false,
         [&](const Node& node, size_t index) {
           const Operator* entry = runnable_operator(node);
           if (entry == nullptr || entry->fold == nullptr) return;
           for (size_t input = 0; input < node.inputs.size(); ++input) {
-            const Place place = place_of(scope, node.inputs[input]);
-            if (place.scope == nullptr || place.weight() != nullptr) continue;
+            const Place place = place_in(scope, node.inputs[input]);
+            if (place.scope == nullptr || weight_at(place) != nullptr) continue;
             const auto made = place.scope->made.find(place.value);
             if (made == place.scope->made.end() || !is_worth(made->second)) continue;
             if (!entry->fold(node, input, made->second.value.shape())) continue;
             consumers_.push_back({&scope, index, input, number_of(made->second)});
           }
         },
-        [this](Scope& inner) { find_consumers(inner); });
+        [this](KnownGraph& inner) { find_consumers(inner); });
   }
 
   static bool is_worth(const Made& made) {
@@ -296,10 +273,12 @@ class Uncovering {
     return uncovered_.size() - 1;
   }
 
-  void find_owners(Scope& scope) {
-    for (const auto& [value, weight] : scope.graph->weights) owners_[&weight] = {&scope, value};
-    for (const Value& value : scope.graph->values) names_.insert(value.name);
-    for (const auto& entry : scope.by_name) ++owners_of_name_[std::string(entry.first)];
+  void find_owners(KnownGraph& scope) {
+    for (const auto& [value, weight] : scope.graph().weights) owners_[&weight] = {&scope, value};
+    for (const Value& value : scope.graph().values) names_.insert(value.name);
+    for (ValueId value = 0; value < scope.graph().values.size(); ++value) {
+      if (scope.gives(value)) ++owners_of_name_[scope.graph().values[value].name];
+    }
     for (auto& [place, inner] : scope.inner) find_owners(*inner);
   }
 
@@ -324,7 +303,7 @@ class Uncovering {
       if (!one.accepted) continue;
       const Weight* source = largest(one);
       const auto& [scope, value] = owners_.at(source);
-      const std::string& name = scope->graph->values[value].name;
+      const std::string& name = scope->graph().values[value].name;
       one.name = name;
       if (used[source] == 1 && scope == root_.get() && owners_of_name_.at(name) == 1) continue;
       for (size_t i = 0; !names_.insert(one.name).second; ++i)
@@ -333,8 +312,8 @@ class Uncovering {
   }
 
   // The graph with consumers reading what was uncovered, and without what only made that.
-  Graph build(const Scope& scope) {
-    Graph graph = *scope.graph;
+  Graph build(const KnownGraph& scope) {
+    Graph graph = scope.graph();
     for (const auto& [place, inner] : scope.inner) {
       graph.nodes[place.first].attributes[place.second].value =
           std::make_shared<const Graph>(build(*inner));
@@ -356,7 +335,7 @@ class Uncovering {
   }
 
   // Nodes that were run here, and constants that they read, as far as nobody needs them any more.
-  void remove_unread(const Scope& scope, Graph& graph) {
+  void remove_unread(const KnownGraph& scope, Graph& graph) {
     std::vector<size_t> reads(graph.values.size(), 0);
     const auto count = [&](ValueId value) {
       if (value != kNoValue) ++reads[value];
@@ -417,14 +396,14 @@ class Uncovering {
     graph.weights[value] = {one.made.value.aligned(), {}};
   }
 
-  std::unique_ptr<Scope> root_;
+  std::unique_ptr<KnownGraph> root_;
   std::vector<Uncovered> uncovered_;
   std::vector<Consumer> consumers_;
-  std::map<const Weight*, std::pair<const Scope*, ValueId>> owners_;
+  std::map<const Weight*, std::pair<const KnownGraph*, ValueId>> owners_;
   std::unordered_set<std::string> names_;  // of all values of the model
   std::unordered_map<std::string, size_t> owners_of_name_;
   std::unordered_set<std::string> freed_;  // constants that removed nodes read
-  std::set<std::pair<const Scope*, ValueId>> still_there_;
+  std::set<std::pair<const KnownGraph*, ValueId>> still_there_;
 };
 
 }  // namespace

@@ -156,6 +156,8 @@ struct Loop {
     for (size_t i = 0; i < carried_count; ++i) runner.bind(inputs[2 + i], carried.views[i]);
   }
 
+  // Runs the body until the trip count or its condition ends it: carried values pass from one run
+  // to the next, scan outputs are collected row by row.
   void run(RunContext& context) {
     int64_t trips = INT64_MAX;
     if (context.has_input(0)) {
@@ -341,6 +343,8 @@ struct Scan {
     }
   }
 
+  // Checks batch and lengths, runs sequence after sequence, and makes the outputs of a scan that
+  // had no step.
   void run(RunContext& context) {
     results.assign(states + made, TensorView{});
     body.bind_captures(context);

@@ -5,28 +5,18 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "lib/ir/scope.h"
 #include "lib/ops/run_once.h"
 #include "lib/runtime/body.h"
 #include "lib/runtime/graph_step.h"
 #include "lib/sparse/pack.h"
 
 namespace espalier {
-namespace {
-
-const Graph* subgraph(const Node& node, std::string_view name) {
-  const Attribute* attribute = find_attribute(node, name);
-  const auto* graph =
-      attribute == nullptr ? nullptr : std::get_if<std::shared_ptr<const Graph>>(&attribute->value);
-  return graph == nullptr || *graph == nullptr ? nullptr : graph->get();
-}
-
-}  // namespace
-
 class GraphRunner::Builder {
  public:
   Builder(GraphRunner& runner, const Graph& graph, int64_t opset, const ExecutorOptions& options,
           const OuterConstants& outer)
-      : runner_(runner), graph_(graph), opset_(opset), options_(options) {
+      : runner_(runner), graph_(graph), opset_(opset), options_(options), scope_(graph) {
     for (const auto& [value, weight] : graph.weights) {
       constants_[value] = std::shared_ptr<const Weight>(std::shared_ptr<void>(), &weight);
     }
@@ -51,26 +41,17 @@ class GraphRunner::Builder {
  private:
   // Values by name, and what comes from the graphs around this one.
   void names_values(const OuterConstants& outer) {
-    std::vector<bool> made(graph_.values.size(), false);
-    for (const ValueId input : graph_.inputs) made[input] = true;
-    for (const auto& entry : graph_.weights) made[entry.first] = true;
-    for (const Node& node : graph_.nodes) {
-      for (const ValueId output : node.outputs) {
-        if (output != kNoValue) made[output] = true;
-      }
-    }
-    for (ValueId value = 0; value < made.size(); ++value) {
-      if (made[value]) by_name_.emplace(graph_.values[value].name, value);
-    }
     values_ = graph_.values.size();
-    captured_ = captured_names(graph_);
-    for (const std::string& name : captured_) {
-      ValueId value = kNoValue;
-      for (ValueId v = 0; v < made.size() && value == kNoValue; ++v) {
-        if (!made[v] && graph_.values[v].name == name) value = v;
-      }
-      if (value == kNoValue) value = static_cast<ValueId>(values_++);  // only subgraphs read it
-      by_name_.emplace(name, value);
+    std::unordered_map<std::string_view, ValueId> outer_values;
+    for (ValueId value = 0; value < graph_.values.size(); ++value) {
+      if (!scope_.gives(value)) outer_values.emplace(graph_.values[value].name, value);
+    }
+    for (const std::string& name : captured_names(graph_)) {
+      const auto own = outer_values.find(name);
+      // Else only subgraphs read it.
+      const ValueId value =
+          own != outer_values.end() ? own->second : static_cast<ValueId>(values_++);
+      captured_.emplace(name, value);
       const auto constant = outer.find(name);
       if (constant != outer.end()) {
         constants_[value] = constant->second;
@@ -86,6 +67,12 @@ class GraphRunner::Builder {
     runner_.pieces_.assign(values_, SIZE_MAX);
   }
 
+  // A value that a subgraph reads: of this graph, or of those around it.
+  ValueId value_called(const std::string& name) const {
+    const std::optional<ValueId> value = scope_.find(name);
+    return value ? *value : captured_.at(name);
+  }
+
   void mark_needed() {
     read_.assign(values_, false);
     for (const ValueId output : graph_.outputs) read_[output] = true;
@@ -93,7 +80,7 @@ class GraphRunner::Builder {
       for (const ValueId input : graph_.nodes[i].inputs) {
         if (input != kNoValue) read_[input] = true;
       }
-      for (const std::string& name : captured_by(graph_.nodes[i])) read_[by_name_.at(name)] = true;
+      for (const std::string& name : captured_by(graph_.nodes[i])) read_[value_called(name)] = true;
     }
   }
 
@@ -113,6 +100,8 @@ class GraphRunner::Builder {
     return decoded;
   }
 
+  // Prepares a node: constants reach its operator packed where it takes them so, else decoded;
+  // notes which of them are read while the graph runs.
   void add_node(const Node& node, const std::string& label) {
     if (full_op_name(node) == "If") return add_if(node, label);
     if (is_control_flow(node)) return add_loop(node, label);
@@ -174,7 +163,8 @@ class GraphRunner::Builder {
 
   // The branch that the condition names runs as a graph of its own.
   void add_if(const Node& node, const std::string& label) {
-    const Graph *yes = subgraph(node, "then_branch"), *no = subgraph(node, "else_branch");
+    const Graph* yes = find_subgraph(node, "then_branch");
+    const Graph* no = find_subgraph(node, "else_branch");
     if (node.inputs.size() != 1 || node.inputs[0] == kNoValue || yes == nullptr || no == nullptr) {
       throw Error(Fault::kFormat, "expected a condition and two branches");
     }
@@ -195,7 +185,7 @@ class GraphRunner::Builder {
 
   // A Loop or Scan.
   void add_loop(const Node& node, const std::string& label) {
-    const Graph* graph = subgraph(node, "body");
+    const Graph* graph = find_subgraph(node, "body");
     if (graph == nullptr) throw Error(Fault::kFormat, "expected a body");
     auto step = make_step(node, label);
     step->inputs = node.inputs;
@@ -224,7 +214,7 @@ class GraphRunner::Builder {
     if (options_.stream != nullptr) refuse_recurrent(graph);
     OuterConstants outer;
     for (const std::string& name : captured_names(graph)) {
-      const ValueId value = by_name_.at(name);
+      const ValueId value = value_called(name);
       if (constant(value) != nullptr) outer[name] = constants_.at(value);
     }
     Body body{std::make_shared<GraphRunner>(graph, opset_, options_, runner_.pool_, outer),
@@ -233,7 +223,7 @@ class GraphRunner::Builder {
               {}};
     runner_.branches_.push_back(body.runner);
     for (const auto& capture : body.runner->captures()) {
-      step_inputs.push_back(by_name_.at(capture.first));
+      step_inputs.push_back(value_called(capture.first));
     }
     for (const ValueId input : graph.inputs) body.inputs.push_back(graph.values[input]);
     for (const ValueId output : graph.outputs) body.outputs.push_back(graph.values[output]);
@@ -298,8 +288,8 @@ class GraphRunner::Builder {
   int64_t opset_;
   const ExecutorOptions& options_;
   size_t values_ = 0;
-  std::vector<std::string> captured_;
-  std::unordered_map<std::string, ValueId> by_name_;
+  Scope scope_;
+  std::map<std::string, ValueId, std::less<>> captured_;  // from the graphs around this one
   std::map<ValueId, std::shared_ptr<const Weight>> constants_, decoded_;
   std::map<ValueId, bool> read_at_run_;  // constants of steps: whether their elements are read
   std::vector<bool> read_;               // values that a needed node or an output reads

@@ -62,14 +62,16 @@ class Executor {
   /// it.
   void bind(const Feed& inputs);
   /// Memory of the executor for one input, not initialised: written by the caller before every
-  /// run_bound(). Errors  as run().
+  /// run_bound().
+  /// Errors  as run().
   TensorView input_view(std::string_view name, const Dims& dims);
   /// The elements of one input stay where they are, and are read there at every run_bound() after
   /// it: as many bytes as its type and `dims` need, aligned for the type. Errors  as run().
   void bind_view(std::string_view name, const Dims& dims, std::span<const std::byte> bytes);
   /// Errors  Fault::kUsage naming an input that is not bound.
   void run_bound();
-  /// An output of the last run, until the next one. Errors  Fault::kUsage for an unknown name.
+  /// An output of the last run, until the next one.
+  /// Errors  Fault::kUsage for an unknown name.
   TensorView output_view(std::string_view name) const;
 
   std::vector<NodeTime> times() const;

@@ -19,10 +19,7 @@ void find_unsupported(const Graph& graph, size_t depth, std::vector<std::string>
       result.push_back(fmt::format("{} ({})", printable(full_op_name(node)), printable(node.name)));
     }
     if (!is_control_flow(node)) continue;
-    for (const Attribute& attribute : node.attributes) {
-      const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
-      if (sub != nullptr && *sub != nullptr) find_unsupported(**sub, depth + 1, result);
-    }
+    for_each_subgraph(node, [&](const Graph& sub) { find_unsupported(sub, depth + 1, result); });
   }
 }
 

@@ -64,10 +64,6 @@ Tensor as_stored(const SparseMatrix& packed, const Tensor& dense) {
 
 }  // namespace
 
-Tensor dense_of(const Weight& weight) {
-  return weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
-}
-
 bool equal_elements(const Tensor& a, const Tensor& b, bool zero_signs_free) {
   if (same_bits(a, b)) return true;
   if (!zero_signs_free || a.dtype() != b.dtype() || a.shape() != b.shape()) return false;

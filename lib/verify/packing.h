@@ -9,7 +9,6 @@
 
 namespace espalier {
 
-/// The dense elements, decoded where packed.
 /// The weights of two models that have the same name, or names that a format with narrower
 /// identifiers makes equal. Where one of the models is NNEF, which keeps no names of literals,
 /// integers and single numbers that are in one model alone are left out.
@@ -22,8 +21,6 @@ struct WeightPairs {
   std::vector<std::string> only_a, only_b;
 };
 WeightPairs pair_weights(const Model& a, const Model& b);
-
-Tensor dense_of(const Weight& weight);
 
 /// Bit for bit; with `zero_signs_free`, zeros of either sign are equal (weights with a diagonal
 /// kept apart).

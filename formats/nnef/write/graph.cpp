@@ -202,7 +202,7 @@ void spell_kept(NodeWriter& n, WriteState& state) {
 
 void refuse_control_flow(const Graph& graph, const Node& node) {
   const bool branches = std::ranges::any_of(node.attributes, [](const Attribute& attribute) {
-    return std::holds_alternative<std::shared_ptr<const Graph>>(attribute.value);
+    return subgraph_of(attribute) != nullptr;
   });
   if (!branches) return;
   throw Error(Fault::kUnsupported,

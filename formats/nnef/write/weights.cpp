@@ -38,9 +38,8 @@ Wire write_weight(WriteState& state, ValueId value) {
       return state.options.index == "mask" ? write_masked(w, name, weight.sparse())
                                            : write_packed(w, name, weight.sparse());
     }
-    return w.variable(
-        state.ids[value], state.names.label(name), weight.dtype(), weight.shape(),
-        [&weight] { return weight.is_sparse() ? decode(weight.sparse()) : weight.dense(); });
+    return w.variable(state.ids[value], state.names.label(name), weight.dtype(), weight.shape(),
+                      [&weight] { return dense_of(weight); });
   } catch (Error& error) {
     error.add_context(fmt::format("weight '{}'", printable(name)));
     throw;

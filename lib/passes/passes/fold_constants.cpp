@@ -9,9 +9,11 @@
 namespace espalier {
 namespace {
 
-// False where the results would take too much memory, and where the node fails: it may lie in a
-// branch that is never taken, and tells when it runs.
-bool fold(const GraphEditor& editor, const Node& node, Graph& graph, PassContext& context) {
+// Runs the node and stores its outputs as constants. False where an input is not known, where the
+// results would take too much memory, and where the node fails: it may be in a branch that is never
+// taken, and tells when it runs.
+bool make_constants(const GraphEditor& editor, const Node& node, Graph& graph,
+                    PassContext& context) {
   const Operator* entry = find_operator(node.op, node.domain);
   if (entry == nullptr || entry->prepare == nullptr) return false;
   std::vector<const Weight*> inputs;
@@ -25,7 +27,8 @@ bool fold(const GraphEditor& editor, const Node& node, Graph& graph, PassContext
   }
   std::optional<std::vector<Tensor>> results;
   try {
-    results = run_once(*entry, node, context.opset, inputs, context.pool, context.folding_bytes);
+    results =
+        run_once(*entry, node, context.opset, inputs, context.pool, context.constant_folding_bytes);
   } catch (const Error&) {
     return false;
   }
@@ -33,7 +36,7 @@ bool fold(const GraphEditor& editor, const Node& node, Graph& graph, PassContext
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     if (node.outputs[i] == kNoValue) continue;
     const size_t bytes = (*results)[i].bytes().size();
-    context.folding_bytes -= std::min(context.folding_bytes, bytes);
+    context.constant_folding_bytes -= std::min(context.constant_folding_bytes, bytes);
     graph.weights[node.outputs[i]] = {std::move((*results)[i]), {}};
   }
   return true;
@@ -49,7 +52,7 @@ void run(Graph& graph, PassContext& context) {
   std::vector<bool> folded(graph.nodes.size(), false);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
-    folded[i] = !is_stored(graph, node) && fold(editor, node, graph, context);
+    folded[i] = !is_stored(graph, node) && make_constants(editor, node, graph, context);
   }
   size_t index = 0;
   std::erase_if(graph.nodes, [&](const Node&) { return folded[index++]; });

@@ -13,8 +13,7 @@ uint64_t Magnitudes::total() const {
 }
 
 void add_magnitudes(const Weight& weight, Magnitudes& magnitudes) {
-  const std::vector<float> values =
-      to_f32(weight.is_sparse() ? decode(weight.sparse()) : weight.dense());
+  const std::vector<float> values = to_f32(dense_of(weight));
   double sum = 0;
   size_t finite = 0;
   for (const float value : values) {

@@ -12,10 +12,6 @@ namespace {
 
 using Stored = std::variant<Tensor, SparseMatrix>;
 
-Tensor dense_of(const Weight& weight) {
-  return weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
-}
-
 DType values_type(std::string_view values, DType own) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
     if (values == name_of(dtype)) return dtype;

@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
+#include "lib/ir/scope.h"
 #include "lib/ops/operator.h"
 
 namespace espalier {
@@ -19,14 +18,6 @@ bool is_default_domain(const Node& node) { return node.domain.empty() || node.do
 
 bool is_op(const Node& node, std::string_view op) {
   return node.op == op && is_default_domain(node);
-}
-
-const std::shared_ptr<const Graph>* subgraph_of(const Attribute& attribute) {
-  return std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
-}
-
-std::string step_of(const Node& node, size_t index) {
-  return node.name.empty() ? node.op + "_" + std::to_string(index) : node.name;
 }
 
 // Operators that only move or re-type elements of their first input (Concat: of all).
@@ -45,18 +36,14 @@ bool is_weight_input(const Node& node, size_t input) {
 }
 
 // A graph on the way from the outermost to the one being walked.
-struct Scope {
-  const Graph* graph;
+struct WalkedGraph : Scope {
   const std::string& prefix;
-  Scope* outer;
   std::vector<size_t> uses;         // per value: index into uses, kDynamic or kUnresolved
   std::vector<const Node*> makers;  // per value
-  std::unordered_map<std::string_view, ValueId> by_name;
 
-  Scope(const Graph& graph, const std::string& prefix, Scope* outer)
-      : graph(&graph),
+  WalkedGraph(const Graph& graph, const std::string& prefix, WalkedGraph* outer)
+      : Scope(graph, outer),
         prefix(prefix),
-        outer(outer),
         uses(graph.values.size(), kUnresolved),
         makers(graph.values.size(), nullptr) {
     for (const ValueId input : graph.inputs) uses[input] = kDynamic;
@@ -69,19 +56,14 @@ struct Scope {
     }
     for (const auto& [value, weight] : graph.weights) uses[value] = kUnresolved;
   }
-
-  void name_values() {
-    if (!by_name.empty()) return;
-    for (ValueId i = 0; i < graph->values.size(); ++i) by_name.emplace(graph->values[i].name, i);
-  }
 };
 
 class Walk {
  public:
   std::vector<WeightUse> uses;
 
-  void graph(const Graph& graph, const std::string& prefix, Scope* outer) {
-    Scope scope(graph, prefix, outer);
+  void graph(const Graph& graph, const std::string& prefix, WalkedGraph* outer) {
+    WalkedGraph scope(graph, prefix, outer);
     for (size_t i = 0; i < graph.nodes.size(); ++i) node(scope, graph.nodes[i], i);
     for (const ValueId output : graph.outputs) {
       const size_t use = resolve(scope, output);
@@ -90,14 +72,13 @@ class Walk {
   }
 
  private:
-  struct Place {
-    Scope* scope;
-    ValueId value;
-  };
+  using Place = PlaceIn<WalkedGraph>;
 
-  // The use of the constant behind `value`, made where this is its first reading.
-  size_t resolve(Scope& scope, ValueId value) {
-    Scope* at = &scope;
+  // The use of the constant behind `value`, made where this is its first reading; kDynamic where
+  // there is none. Goes through Identity nodes and out to the graphs around, and notes the answer
+  // for every value on the way.
+  size_t resolve(WalkedGraph& scope, ValueId value) {
+    WalkedGraph* at = &scope;
     std::vector<Place> way;
     size_t found = kDynamic;
     while (true) {
@@ -106,7 +87,7 @@ class Walk {
         found = at->uses[value];
         break;
       }
-      if (const Weight* weight = find_weight(*at->graph, value)) {
+      if (const Weight* weight = find_weight(at->graph(), value)) {
         found = add(*at, value, weight);
         break;
       }
@@ -116,21 +97,18 @@ class Walk {
         value = identity->inputs[0];
         continue;
       }
-      const std::string_view name = at->graph->values[value].name;
-      at = at->outer;
-      if (at == nullptr) break;
-      at->name_values();
-      const auto outer = at->by_name.find(name);
-      if (outer == at->by_name.end()) break;
-      value = outer->second;
+      const Place outside = place_in(*at, value);
+      if (outside.scope == nullptr) break;
+      at = outside.scope;
+      value = outside.value;
     }
     for (const Place& place : way) place.scope->uses[place.value] = found;
     return found;
   }
 
-  size_t add(const Scope& scope, ValueId value, const Weight* weight) {
+  size_t add(const WalkedGraph& scope, ValueId value, const Weight* weight) {
     WeightUse use;
-    use.graph = scope.graph;
+    use.graph = &scope.graph();
     use.prefix = scope.prefix;
     use.value = value;
     use.weight = weight;
@@ -138,19 +116,19 @@ class Walk {
     return uses.size() - 1;
   }
 
-  void node(Scope& scope, const Node& node, size_t index) {
+  void node(WalkedGraph& scope, const Node& node, size_t index) {
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       if (node.inputs[i] != kNoValue && !is_op(node, "Identity")) input(scope, node, index, i);
     }
     for (const Attribute& attribute : node.attributes) {
-      const auto* sub = subgraph_of(attribute);
+      const Graph* sub = subgraph_of(attribute);
       if (sub == nullptr) continue;
-      graph(**sub, scope.prefix + step_of(node, index) + "/" + attribute.name + "/", &scope);
+      graph(*sub, scope.prefix + path_step(node, index) + "/" + attribute.name + "/", &scope);
     }
   }
 
-  void input(Scope& scope, const Node& node, size_t index, size_t input) {
-    const std::string label = scope.prefix + step_of(node, index);
+  void input(WalkedGraph& scope, const Node& node, size_t index, size_t input) {
+    const std::string label = scope.prefix + path_step(node, index);
     const size_t use = resolve(scope, node.inputs[input]);
     if (use == kDynamic) {
       if (is_weight_input(node, input)) computed(scope, node, label, input);
@@ -166,7 +144,7 @@ class Walk {
 
   // A weight that is made by other nodes: of constants alone, or in any way where the operator
   // takes nothing but parameters there.
-  void computed(Scope& scope, const Node& node, const std::string& label, size_t input) {
+  void computed(WalkedGraph& scope, const Node& node, const std::string& label, size_t input) {
     std::vector<size_t> sources;
     std::string through;
     if (trace(scope, node.inputs[input], sources, through)) {
@@ -178,7 +156,7 @@ class Walk {
       return;
     }
     if (node.op == "MatMul" || node.op == "Gemm") return;  // a product of two activations
-    const auto& shape = scope.graph->values[node.inputs[input]].shape;
+    const auto& shape = scope.graph().values[node.inputs[input]].shape;
     const Operator* op = find_operator(node.op, node.domain);
     if (!shape || std::ranges::count_if(*shape, [](int64_t d) { return d < 0; }) != 0) return;
     if (op == nullptr || op->fold == nullptr || !op->fold(node, input, *shape)) return;
@@ -187,14 +165,16 @@ class Walk {
   }
 
   // Follows `value` back through operators that move elements; false where it meets anything else.
-  bool trace(Scope& scope, ValueId value, std::vector<size_t>& sources, std::string& through) {
+  bool trace(WalkedGraph& scope, ValueId value, std::vector<size_t>& sources,
+             std::string& through) {
     constexpr size_t kMaxSteps = 256;
     std::vector<Place> open{{&scope, value}};
     std::vector<std::string> names;
     for (size_t step = 0; !open.empty(); ++step) {
       if (step == kMaxSteps) return false;
-      const Place place = made_at(open.back());
+      const Place place = place_in(*open.back().scope, open.back().value);
       open.pop_back();
+      if (place.scope == nullptr) return false;
       const size_t use = resolve(*place.scope, place.value);
       if (use != kDynamic) {
         if (std::ranges::count(sources, use) == 0) sources.push_back(use);
@@ -214,20 +194,6 @@ class Walk {
     for (auto name = names.rbegin(); name != names.rend(); ++name)
       through += (through.empty() ? "" : ", ") + *name;
     return true;
-  }
-
-  // The graph that makes the value: a subgraph may read what the outer one makes.
-  static Place made_at(Place place) {
-    while (place.scope->makers[place.value] == nullptr &&
-           !place.scope->graph->weights.contains(place.value) && place.scope->outer != nullptr &&
-           std::ranges::count(place.scope->graph->inputs, place.value) == 0) {
-      Scope* outer = place.scope->outer;
-      outer->name_values();
-      const auto found = outer->by_name.find(place.scope->graph->values[place.value].name);
-      if (found == outer->by_name.end()) break;
-      place = {outer, found->second};
-    }
-    return place;
   }
 };
 

@@ -33,13 +33,11 @@ void validate(const Graph& graph, const OuterValues& outer = {}) {
   Graph sorted = graph;
   validate_and_sort(sorted, outer);
   for (const Node& node : graph.nodes) {
-    for (const Attribute& attribute : node.attributes) {
-      const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute.value);
-      if (sub == nullptr) continue;
-      validate(**sub, [&](std::string_view name) {
+    for_each_subgraph(node, [&](const Graph& sub) {
+      validate(sub, [&](std::string_view name) {
         return std::ranges::count(graph.values, name, &Value::name) != 0 || (outer && outer(name));
       });
-    }
+    });
   }
 }
 
