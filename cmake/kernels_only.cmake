@@ -2,7 +2,8 @@
 # third parties are as cmake/toolchains/arm.cmake names them.
 find_package(Threads REQUIRED)
 include(cmake/modules.cmake)
-set_source_files_properties(lib/kernels/int8/int8_product.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)  # every instruction set rounds alike
+file(GLOB int8_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/lib/kernels/int8/*.cpp)
+set_source_files_properties(${int8_sources} PROPERTIES COMPILE_OPTIONS -ffp-contract=off)  # every instruction set rounds alike
 
 include(cmake/libraries.cmake)
 

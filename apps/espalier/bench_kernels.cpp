@@ -10,7 +10,8 @@
 #include <random>
 
 #include "lib/base/log.h"
-#include "lib/kernels/int8/int8_product.h"
+#include "lib/kernels/dense/dense.h"
+#include "lib/kernels/int8/dot_instructions.h"
 #include "lib/kernels/machine_limits.h"
 #include "lib/kernels/scratch.h"
 #include "lib/kernels/sparse_product.h"
@@ -147,7 +148,7 @@ KernelResult measure(const Case& c, double seconds, const Peaks& peaks, ReadLimi
   float* const x = x_memory.floats(c.size.k * c.n);
   float* const y = y_memory.floats(c.size.m * c.n);
   std::ranges::copy(random_values(c.size.k * c.n, generator), x);
-  const auto body = [&](const SparseProduct& product, Features features) {
+  const auto body = [&](const Product& product, Features features) {
     return [&, features] { product.run(x, features, c.n, nullptr, y, pool); };
   };
   // Of the dense product the quicker layout counts; the kernel takes X as it is defined, [k, n].

@@ -12,7 +12,7 @@
 #include "lib/base/limits.h"
 #include "lib/base/log.h"
 #include "lib/base/output_file.h"
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/simd_target.h"
 
 namespace espalier {
 

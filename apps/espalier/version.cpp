@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "commit.h"  // written by each build: cmake/commit.cmake
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/simd_target.h"
 
 namespace espalier {
 namespace {

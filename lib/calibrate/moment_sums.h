@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "lib/base/thread_pool.h"
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/product.h"
 #include "lib/prune/score/statistics.h"
 
 namespace espalier {

@@ -1,4 +1,5 @@
-// Vectors that structs and arrays can hold; included once per instruction set.
+// Vectors that structs and arrays can hold, and how many the registers hold; included once per
+// instruction set.
 #if defined(ESPALIER_LIB_KERNELS_HELD_VECTOR_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ESPALIER_LIB_KERNELS_HELD_VECTOR_INL_H_
 #undef ESPALIER_LIB_KERNELS_HELD_VECTOR_INL_H_
@@ -11,6 +12,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace espalier::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+
+// AVX-512 and AArch64 have 32 vector registers, the others 16.
+constexpr size_t kVectorRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64 ? 32 : 16;
 
 #if HWY_HAVE_SCALABLE
 // Vectors of SVE have no size. These have the one that the target is for (SVE_256, SVE2_128) and

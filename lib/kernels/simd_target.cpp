@@ -1,8 +1,9 @@
+#include "lib/kernels/simd_target.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "lib/base/error.h"
-#include "lib/kernels/sparse_product.h"
 
 // Only to learn which targets the kernels are compiled for; this file has no kernel.
 #include <hwy/highway.h>

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "lib/kernels/int8/int8_product.h"
+#include "lib/base/check.h"
 
 namespace espalier {
 
@@ -57,19 +57,21 @@ SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count) {
 
 std::span<const SparseKernel* const> sparse_kernels() { return kKernels; }
 
-std::unique_ptr<const SparseProduct> prepare_sparse(const SparseMatrix& weight, bool plain,
-                                                    bool exact) {
+bool takes(const SparseKernel& kernel, const SparseMatrix& weight) {
+  return (kernel.block == BlockShape{0, 0} || kernel.block == weight.block) &&
+         (kernel.takes == nullptr || kernel.takes(weight));
+}
+
+std::unique_ptr<const Product> prepare_sparse(const SparseMatrix& weight, bool plain, bool exact) {
   if (plain) return kKernels.back()->prepare(weight);
-  if (!exact && takes_int8(weight)) return prepare_int8(weight);
   for (const SparseKernel* kernel : kKernels)
-    if (kernel->block == BlockShape{0, 0} || kernel->block == weight.block)
-      return kernel->prepare(weight);
+    if ((kernel->exact || !exact) && takes(*kernel, weight)) return kernel->prepare(weight);
   ESPALIER_CHECK(!"kernels.def lists no kernel for every shape");
   return nullptr;
 }
 
-std::unique_ptr<const SparseProduct> prepare_sparse_parts(const SparseMatrix& weight, size_t first,
-                                                          size_t count, bool plain, bool exact) {
+std::unique_ptr<const Product> prepare_sparse_parts(const SparseMatrix& weight, size_t first,
+                                                    size_t count, bool plain, bool exact) {
   ESPALIER_CHECK(first + count <= weight.fold.parts);
   return prepare_sparse(parts_of(weight, first, count), plain, exact);
 }

@@ -5,10 +5,10 @@
 namespace espalier {
 namespace {
 
-class ObservedProduct final : public SparseProduct {
+class ObservedProduct final : public Product {
  public:
-  ObservedProduct(std::shared_ptr<const SparseProduct> product, ProductObserver& observer,
-                  size_t number, size_t first, size_t count, size_t inputs)
+  ObservedProduct(std::shared_ptr<const Product> product, ProductObserver& observer, size_t number,
+                  size_t first, size_t count, size_t inputs)
       : product_(std::move(product)),
         observer_(observer),
         number_(number),
@@ -25,16 +25,16 @@ class ObservedProduct final : public SparseProduct {
   size_t bytes() const override { return product_->bytes(); }
 
  private:
-  std::shared_ptr<const SparseProduct> product_;
+  std::shared_ptr<const Product> product_;
   ProductObserver& observer_;
   size_t number_, first_, count_, inputs_;
 };
 
 }  // namespace
 
-std::shared_ptr<const SparseProduct> observed(std::shared_ptr<const SparseProduct> product,
-                                              ProductObserver& observer, size_t number,
-                                              size_t first, size_t count, size_t inputs) {
+std::shared_ptr<const Product> observed(std::shared_ptr<const Product> product,
+                                        ProductObserver& observer, size_t number, size_t first,
+                                        size_t count, size_t inputs) {
   return std::make_shared<ObservedProduct>(std::move(product), observer, number, first, count,
                                            inputs);
 }

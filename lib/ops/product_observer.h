@@ -4,7 +4,7 @@
 #include <memory>
 #include <optional>
 
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/product.h"
 
 namespace espalier {
 
@@ -27,8 +27,8 @@ class ProductObserver {
 };
 
 /// `product` of those parts, which tells `observer` before it runs.
-std::shared_ptr<const SparseProduct> observed(std::shared_ptr<const SparseProduct> product,
-                                              ProductObserver& observer, size_t number,
-                                              size_t first, size_t count, size_t inputs);
+std::shared_ptr<const Product> observed(std::shared_ptr<const Product> product,
+                                        ProductObserver& observer, size_t number, size_t first,
+                                        size_t count, size_t inputs);
 
 }  // namespace espalier

@@ -178,7 +178,7 @@ const int32_t* lengths_of(const RunContext& run, const RecurrentExtents& e) {
 
 // W x + bias for all steps, [rows of X, gates * hidden], in scratch memory. bias [gates * hidden]
 // or null.
-const float* project_inputs(RunContext& run, const RecurrentExtents& e, const SparseProduct& weight,
+const float* project_inputs(RunContext& run, const RecurrentExtents& e, const Product& weight,
                             const float* bias) {
   const size_t rows = e.steps * e.batch;
   float* projected = run.scratch_f32(rows * e.gates * e.hidden);

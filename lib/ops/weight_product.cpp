@@ -2,14 +2,16 @@
 
 #include <utility>
 
+#include "lib/kernels/dense/dense.h"
 #include "lib/kernels/sparse/packed_or_dense.h"
+#include "lib/kernels/sparse_product.h"
 #include "lib/ops/op_util.h"
 
 namespace espalier {
 namespace {
 
 // oneDNN wants [outputs, inputs]; a transposed part is turned round.
-Product dense_product(const float* weight, const Fold& fold, size_t first, size_t count) {
+SharedProduct dense_product(const float* weight, const Fold& fold, size_t first, size_t count) {
   const float* parts = weight + first * fold.rows * fold.cols;
   if (!fold.transposed) return prepare_dense(parts, count * fold.rows, fold.cols);
   std::vector<float> turned(count * fold.rows * fold.cols);
@@ -33,7 +35,8 @@ std::shared_ptr<WeightProducts::Made> make(const Fold& fold, WeightProducts::Pie
 
 }  // namespace
 
-Product product_of(const Weight& weight, const Fold& fold, size_t first, size_t count, bool exact) {
+SharedProduct product_of(const Weight& weight, const Fold& fold, size_t first, size_t count,
+                         bool exact) {
   if (weight.is_sparse()) {
     return prepare_sparse_parts(weight.sparse(), first, count, /*plain=*/false, exact);
   }
@@ -42,7 +45,7 @@ Product product_of(const Weight& weight, const Fold& fold, size_t first, size_t 
   return dense_product(values.data<float>().data(), fold, first, count);
 }
 
-Product product_of(const TensorView& weight, const Fold& fold, size_t first, size_t count) {
+SharedProduct product_of(const TensorView& weight, const Fold& fold, size_t first, size_t count) {
   if (weight.dtype != DType::kF32) unsupported_type(weight.dtype);
   return dense_product(weight.data<float>(), fold, first, count);
 }
@@ -51,7 +54,7 @@ namespace {
 
 // Each piece packed or dense, whatever is quicker.
 void choose_kernels(const SparseMatrix& weight, const std::vector<WeightProducts::Piece>& pieces,
-                    bool exact, const RanDense& flag, std::vector<Product>& products) {
+                    bool exact, const RanDense& flag, std::vector<SharedProduct>& products) {
   for (size_t i = 0; i < pieces.size(); ++i) {
     const SparseMatrix part = parts_of(weight, pieces[i].first, pieces[i].count);
     products[i] = packed_or_dense(prepare_sparse(part, /*plain=*/false, exact), part, flag);
@@ -85,7 +88,7 @@ WeightProducts::WeightProducts(const PrepareContext& context, size_t input, Piec
   }
   made_ = made;
   size_t bytes = 0;
-  for (const Product& product : made_->products) bytes += product->bytes();
+  for (const SharedProduct& product : made_->products) bytes += product->bytes();
   context.replaces(input, bytes);
 }
 

@@ -6,7 +6,7 @@
 #include <fstream>
 #include <thread>
 
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/simd_target.h"
 
 namespace espalier {
 

@@ -13,7 +13,9 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/kernels/dense/dense.h"
 #include "lib/kernels/scratch.h"
+#include "lib/kernels/simd_target.h"
 #include "lib/kernels/sparse_product.h"
 #include "tests/bench/block_cases.h"
 
@@ -39,7 +41,7 @@ void run(benchmark::State& state, const Setting& s) {
   float* const y = y_memory.floats(s.m * s.n);
   std::ranges::copy(random_values(s.k * s.n), x);
   ThreadPool pool(s.threads);
-  const auto call = [&](const SparseProduct& product) {
+  const auto call = [&](const Product& product) {
     product.run(x, s.features, s.n, nullptr, y, pool);
   };
   for (size_t warm = 0; warm < 3; ++warm) {
@@ -93,6 +95,7 @@ void add_all() {
       add_kernel(kernel, kernel->block);
       continue;
     }
+    if (!kernel->exact) continue;  // of f32 weights
     for (const BlockShape block : {BlockShape{1, 1}, BlockShape{1, 4}, BlockShape{4, 4}})
       add_kernel(kernel, block);
     for (const SparseKernel* other : sparse_kernels())

@@ -47,7 +47,7 @@ struct FuzzProduct {
     if (with_bias) bias = std::vector<float>(m, input.value());
   }
 
-  std::vector<float> run(const SparseProduct& product) const {
+  std::vector<float> run(const Product& product) const {
     ThreadPool pool(1);
     std::vector<float> y(m * n, NAN);
     product.run(x.data(), features, n, bias.empty() ? nullptr : bias.data(), y.data(), pool);

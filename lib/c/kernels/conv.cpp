@@ -8,7 +8,7 @@
 
 struct espalier_conv {
   espalier::ConvShape shape;
-  std::vector<std::shared_ptr<const espalier::SparseProduct>> products;  // one of each group
+  std::vector<std::shared_ptr<const espalier::Product>> products;  // one of each group
   espalier::ConvOfImages images;
   espalier::Scratch scratch;
 };

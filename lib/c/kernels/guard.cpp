@@ -7,7 +7,7 @@
 #include <stdexcept>
 
 #include "lib/base/checked_math.h"
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/simd_target.h"
 
 namespace espalier {
 namespace {

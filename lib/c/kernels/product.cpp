@@ -4,7 +4,7 @@
 #include "lib/c/kernels/handles.h"
 
 struct espalier_product {
-  std::unique_ptr<const espalier::SparseProduct> product;
+  std::unique_ptr<const espalier::Product> product;
   size_t outputs, inputs;
   std::array<char, 16> kernel;
 };

@@ -10,7 +10,7 @@
 struct espalier_recurrent {
   espalier::RecurrentRules rules;
   size_t inputs, hidden;
-  std::unique_ptr<const espalier::SparseProduct> input, recurrent, candidate;
+  std::unique_ptr<const espalier::Product> input, recurrent, candidate;
   std::vector<float> input_bias, recurrent_bias, peephole;
   espalier::Scratch scratch;
 

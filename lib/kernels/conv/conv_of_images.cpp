@@ -15,7 +15,7 @@ void lay_down(ConvShape& shape, size_t& height, size_t& width) {
 }
 
 void ConvOfImages::prepare(const ConvShape& shape, size_t batch, size_t height, size_t width,
-                           const std::vector<std::shared_ptr<const SparseProduct>>& products) {
+                           const std::vector<std::shared_ptr<const Product>>& products) {
   if (!products_.empty() && shape == shape_ && batch == batch_ && height == height_ &&
       width == width_)
     return;

@@ -20,7 +20,7 @@ class ConvOfImages {
   /// nothing where shape and extents are those of the last call.
   /// `products`: one of each group, the same in every call.
   void prepare(const ConvShape& shape, size_t batch, size_t height, size_t width,
-               const std::vector<std::shared_ptr<const SparseProduct>>& products);
+               const std::vector<std::shared_ptr<const Product>>& products);
 
   /// Floats of memory that run() needs on so many threads.
   size_t scratch(size_t threads) const;
@@ -32,7 +32,7 @@ class ConvOfImages {
 
   ConvShape shape_;
   size_t batch_ = 0, height_ = 0, width_ = 0;
-  std::vector<std::shared_ptr<const SparseProduct>> products_;
+  std::vector<std::shared_ptr<const Product>> products_;
   std::shared_ptr<const ConvProduct> tiles_;  // null: images are multiplied where they lie
 };
 

@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "lib/base/checked_math.h"
 #include "lib/kernels/split_rows.h"
 
 namespace espalier {
@@ -118,7 +119,7 @@ ConvProduct::Run ConvProduct::run_of(const Unit& unit, size_t number) const {
 }
 
 ConvProduct::ConvProduct(const ConvShape& shape, size_t height, size_t width, size_t batch,
-                         std::vector<std::shared_ptr<const SparseProduct>> products)
+                         std::vector<std::shared_ptr<const Product>> products)
     : shape_(shape),
       height_(height),
       width_(width),
@@ -206,6 +207,9 @@ void ConvProduct::run(const float* x, const float* bias, float* y, float* scratc
   }
 }
 
+// Share `item` of the outputs of a unit, windows read where they are in `patches`: as many runs at
+// a time as fill a panel, by as much of the weight as stays in the cache. Runs that are next to
+// each other in y are written there, others by way of `strip`.
 void ConvProduct::multiply_in_place(const Unit& unit, size_t item, size_t items,
                                     const float* patches, float* strip) const {
   const PanelProduct& product = *in_place_[unit.group];
@@ -238,6 +242,8 @@ void ConvProduct::multiply_in_place(const Unit& unit, size_t item, size_t items,
   }
 }
 
+// A unit whose windows are copied to `columns`, [inputs, samples], as many runs at a time as there
+// is room for; a whole image is written to y, others by way of a strip behind the columns.
 void ConvProduct::multiply_columns(const Unit& unit, const float* patches, float* columns,
                                    ThreadPool& pool) const {
   const size_t places = rows_ * cols_, runs = unit.runs();

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "lib/kernels/conv/im2col.h"
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/product.h"
 
 namespace espalier {
 
@@ -25,7 +25,7 @@ class ConvProduct {
   /// For `batch` images [channels_in, height, width], all extents of the output at least 1.
   /// `products`: one of each group.
   ConvProduct(const ConvShape& shape, size_t height, size_t width, size_t batch,
-              std::vector<std::shared_ptr<const SparseProduct>> products);
+              std::vector<std::shared_ptr<const Product>> products);
 
   /// Floats of memory that run() needs on so many threads.
   size_t scratch(size_t threads) const;
@@ -51,7 +51,7 @@ class ConvProduct {
 
   ConvShape shape_;
   size_t height_, width_, batch_, rows_, cols_;
-  std::vector<std::shared_ptr<const SparseProduct>> products_;
+  std::vector<std::shared_ptr<const Product>> products_;
   Im2col layout_;
   std::vector<std::unique_ptr<const PanelProduct>> in_place_;  // empty: columns are copied
   std::vector<size_t> offsets_;                                // of inputs whose columns are copied

@@ -121,6 +121,8 @@ class OnednnConv final : public DenseConv {
     return reordered(view, wanted);
   }
 
+  // The primitive for the filters of `range` and images of these extents: oneDNN chooses the
+  // layouts; bias and ReLU are part of it where the convolution has them.
   dnnl::convolution_forward::primitive_desc describe(const Range& range, const Extents& e) const {
     using Conv = dnnl::convolution_forward;
     const size_t per_group = shape_.channels_in / shape_.groups;

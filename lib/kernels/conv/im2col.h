@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "lib/kernels/conv/conv_shape.h"
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/product.h"
 
 namespace espalier {
 

@@ -1,13 +1,15 @@
 // Dense products by oneDNN: inner_product where samples are rows of X, matmul where they are
 // columns. Weights are cut into pieces of rows by their size alone, so that results do not depend
 // on the number of threads.
+#include "lib/kernels/dense/dense.h"
+
 #include <algorithm>
 #include <cstring>
 
+#include "lib/base/checked_math.h"
 #include "lib/kernels/dense/dense_vector.h"
 #include "lib/kernels/dense/dnnl_call.h"
 #include "lib/kernels/elementwise/elementwise.h"
-#include "lib/kernels/sparse_product.h"
 #include "lib/kernels/split_rows.h"
 
 namespace espalier {
@@ -138,7 +140,7 @@ void transpose(const float* from, size_t rows, size_t cols, float* to) {
     for (size_t c = 0; c < cols; ++c) to[c * rows + r] = from[r * cols + c];
 }
 
-class DenseProduct final : public SparseProduct {
+class DenseProduct final : public Product {
  public:
   DenseProduct(const float* weight, size_t m, size_t k) : m_(m), k_(k) {
     keep_dnnl_on_this_thread();
@@ -274,9 +276,9 @@ class DenseProduct final : public SparseProduct {
 
 }  // namespace
 
-std::unique_ptr<const SparseProduct> prepare_dense(const float* weight, size_t m, size_t k) {
+std::unique_ptr<const Product> prepare_dense(const float* weight, size_t m, size_t k) {
   return with_dnnl_errors("a dense weight", [&] {
-    return std::unique_ptr<const SparseProduct>(std::make_unique<DenseProduct>(weight, m, k));
+    return std::unique_ptr<const Product>(std::make_unique<DenseProduct>(weight, m, k));
   });
 }
 

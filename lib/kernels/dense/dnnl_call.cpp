@@ -6,7 +6,7 @@
 
 #include "lib/base/check.h"
 #include "lib/base/error.h"
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/simd_target.h"
 
 #ifdef ESPALIER_DNNL_OPENMP
 // Of libgomp, which Debian's libdnnl runs on. Not from omp.h: clang has it only with its own OpenMP

@@ -8,8 +8,7 @@ namespace espalier {
 /// gates, on the calling thread, by the instruction set in use.
 ///
 /// Shapes  h, c, z, reset [hidden]; x = W input + bias and s = R state + bias [gates * hidden],
-/// gate
-///         after gate in ONNX's order.
+///         gate after gate in ONNX's order.
 /// Error   that of sigmoid() and tanh(); NaN in, NaN out. Arrays must not overlap.
 
 /// z = sigmoid(x_z + s_z), r = sigmoid(x_r + s_r), n = tanh(x_n + r s_n), h = (1 - z) n + z h.

@@ -2,7 +2,8 @@
 
 #include <memory>
 
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/product.h"
+#include "lib/sparse/sparse_matrix.h"
 
 namespace espalier {
 
@@ -20,15 +21,6 @@ bool takes_int8(const SparseMatrix& weight);
 ///         not 0), is multiplied in f32 with the widened values; so are fewer than 9 samples with
 ///         blocks of 4x8 and 1x4, where that is as quick.
 /// Source  docs/algorithms/int8.md.
-std::unique_ptr<const SparseProduct> prepare_int8(const SparseMatrix& weight);
-
-/// For tests: whether dot instructions are used where the processor has them (they are at first).
-void set_dot_instructions(bool use);
-/// Whether they are in use: by the processor, the instruction set in use, and the above.
-bool dot_instructions();
-
-/// Most operations (2 a multiply-add) of 8-bit dot products a second on one thread, in 10^9,
-/// measured with what the kernels use.
-double peak_int8_gops();
+std::unique_ptr<const Product> prepare_int8(const SparseMatrix& weight);
 
 }  // namespace espalier

@@ -1,19 +1,10 @@
 #pragma once
 
-#include "lib/kernels/sparse/block_rows.h"
+#include "lib/kernels/int8/int8_rows.h"
 
 namespace espalier {
 
 inline constexpr size_t kTileSamples = 16;  ///< a multiple of every vector of i32
-
-/// A weight for the dot products: values as [tiles, block.rows, inputs / 4, 4]. A tile is a block,
-/// or with blocks of one input four of a block row: then narrow_col holds its four inputs, and
-/// zeros fill up the last tile of a block row. narrow_col counts inputs, row_start tiles.
-struct Int8Rows {
-  BlockRows rows;
-  size_t padded_k;              ///< of rows
-  std::vector<int32_t> offset;  ///< per row of each block row: -128 * sum of its values
-};
 
 /// Samples as bytes. Samples together: [k, 16] for blocks of one input, else [k / 4, 16, 4].
 /// Features together: [n, padded_k].
@@ -59,5 +50,13 @@ struct Int8OuterTask {
   float* y;
   size_t y_stride;
 };
+
+/// Rounds samples to bytes, by a step for each sample.
+void quantize(const QuantizeRows& task);
+void quantize(const QuantizeTile& task);
+
+/// Y = W X + bias of what the task names; `dot`: by dot instructions, which must be there.
+void int8_inner(const Int8InnerTask& task, bool dot);
+void int8_outer(const Int8OuterTask& task, bool dot);
 
 }  // namespace espalier

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "lib/kernels/recurrent/activation.h"
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/product.h"
 
 namespace espalier {
 
@@ -32,8 +32,8 @@ struct RecurrentRules {
 
 /// The recurrent weight of one direction, [gates * hidden, hidden].
 struct RecurrentWeights {
-  const SparseProduct* recurrent = nullptr;  ///< all gates; z and r of a GRU without reset_after
-  const SparseProduct* candidate = nullptr;  ///< h of a GRU without reset_after
+  const Product* recurrent = nullptr;  ///< all gates; z and r of a GRU without reset_after
+  const Product* candidate = nullptr;  ///< h of a GRU without reset_after
   const float* bias = nullptr;               ///< of R h, [gates * hidden], or null
   const float* peephole = nullptr;           ///< LSTM: i, o, f, [3 * hidden], or null
 };

@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kManySamples = 64;
 
-class Product4x8 final : public SparseProduct {
+class Product4x8 final : public Product {
  public:
   explicit Product4x8(const SparseMatrix& weight)
       : weight_(weight), few_(make_block_product(weight, kLoops)) {}
@@ -37,11 +37,11 @@ class Product4x8 final : public SparseProduct {
 
  private:
   SparseMatrix weight_;  // shares its values with the model
-  std::unique_ptr<const SparseProduct> few_;
-  mutable std::unique_ptr<const SparseProduct> many_;  // not called by two threads at a time
+  std::unique_ptr<const Product> few_;
+  mutable std::unique_ptr<const Product> many_;  // not called by two threads at a time
 };
 
-std::unique_ptr<const SparseProduct> prepare(const SparseMatrix& weight) {
+std::unique_ptr<const Product> prepare(const SparseMatrix& weight) {
   return std::make_unique<Product4x8>(weight);
 }
 

@@ -62,7 +62,7 @@ struct AnyTask {
   }
 };
 
-class AnyProduct final : public SparseProduct {
+class AnyProduct final : public Product {
  public:
   explicit AnyProduct(const SparseMatrix& weight) : w_(order_blocks(weight, true)) {}
 
@@ -84,7 +84,7 @@ class AnyProduct final : public SparseProduct {
   BlockRows w_;
 };
 
-std::unique_ptr<const SparseProduct> prepare(const SparseMatrix& weight) {
+std::unique_ptr<const Product> prepare(const SparseMatrix& weight) {
   return std::make_unique<AnyProduct>(weight);
 }
 

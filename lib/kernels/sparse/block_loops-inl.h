@@ -1,11 +1,12 @@
 // What a source for one block shape has besides its record in kernels.def: the loops of
-// block_kernel-inl.h for ESPALIER_ROWS x ESPALIER_COLS, and kLoops, which picks those of the
-// instruction set in use. Included once per instruction set, by a source that has set
-// HWY_TARGET_INCLUDE to itself.
+// block_inner-inl.h and block_outer-inl.h for ESPALIER_ROWS x ESPALIER_COLS, and kLoops, which
+// picks those of the instruction set in use. Included once per instruction set, by a source that
+// has set HWY_TARGET_INCLUDE to itself.
 #include <hwy/foreach_target.h>  // compiles that source once per instruction set
 #include <hwy/highway.h>
 // after foreach_target.h
-#include "lib/kernels/sparse/block_kernel-inl.h"
+#include "lib/kernels/sparse/block_inner-inl.h"
+#include "lib/kernels/sparse/block_outer-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace espalier::HWY_NAMESPACE {

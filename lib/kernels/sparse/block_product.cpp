@@ -212,7 +212,7 @@ class BlockPanels final : public PanelProduct {
   std::vector<uint32_t> offsets_;  // of each column of each block
 };
 
-class BlockProduct final : public SparseProduct {
+class BlockProduct final : public Product {
  public:
   BlockProduct(const SparseMatrix& weight, const BlockKernel& kernel)
       : w_(order_blocks(weight, false, columns_beside(weight.block))), kernel_(kernel) {}
@@ -332,8 +332,8 @@ void finish_rows(const InnerTask& task, const BlockRowPlace& place, const float*
   }
 }
 
-std::unique_ptr<const SparseProduct> make_block_product(const SparseMatrix& weight,
-                                                        const BlockKernel& kernel) {
+std::unique_ptr<const Product> make_block_product(const SparseMatrix& weight,
+                                                  const BlockKernel& kernel) {
   return std::make_unique<BlockProduct>(weight, kernel);
 }
 

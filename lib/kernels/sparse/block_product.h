@@ -71,7 +71,7 @@ struct BlockKernel {
 };
 
 /// Cuts the work among threads, pads and packs X, and calls the loops of `kernel`.
-std::unique_ptr<const SparseProduct> make_block_product(const SparseMatrix& weight,
-                                                        const BlockKernel& kernel);
+std::unique_ptr<const Product> make_block_product(const SparseMatrix& weight,
+                                                  const BlockKernel& kernel);
 
 }  // namespace espalier

@@ -82,4 +82,19 @@ BlockRows order_rows(const SparseMatrix& weight) {
   return w;
 }
 
+size_t first_row_of(const BlockRows& w, size_t item, size_t items) {
+  const size_t target = work_before(w, w.block_rows()) / items * item;
+  if (item == items) return w.block_rows();
+  size_t low = 0, high = w.block_rows();
+  while (low < high) {
+    const size_t middle = (low + high) / 2;
+    if (work_before(w, middle) < target) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 }  // namespace espalier

@@ -58,4 +58,8 @@ inline size_t work_before(const BlockRows& w, size_t row) {
   return w.row_start[row] * w.block.area() + row * w.block.rows;
 }
 
+/// First block row of item `item` of `items`: cuts rows into shares of about equal work. Whoever
+/// computes a row sums it in the same order, so results do not depend on the cut.
+size_t first_row_of(const BlockRows& w, size_t item, size_t items);
+
 }  // namespace espalier

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "lib/kernels/conv/conv_product.h"
+#include "lib/kernels/dense/dense.h"
+#include "lib/kernels/sparse_product.h"
 #include "lib/sparse/pack.h"
 
 namespace espalier {
@@ -44,7 +46,7 @@ double packed_time(const SparseMatrix& weight, size_t n) {
   return stored * static_cast<double>(n) / packed_shares(weight.block).at(n);
 }
 
-// Whether the weight's kernel has SparseProduct::in_place(): those for one block shape, in f32.
+// Whether the weight's kernel has Product::in_place(): those for one block shape, in f32.
 bool reads_in_place(const SparseMatrix& weight) {
   return weight.values.dtype() == DType::kF32 && !weight.has_diagonal() &&
          std::ranges::any_of(sparse_kernels(), [&](const SparseKernel* kernel) {
@@ -60,10 +62,9 @@ double packed_time(const SparseMatrix& weight, const ConvWork& work) {
          kPerLine * static_cast<double>(work.lines) + kPerCopied * static_cast<double>(work.copied);
 }
 
-class PackedOrDense final : public SparseProduct {
+class PackedOrDense final : public Product {
  public:
-  PackedOrDense(std::unique_ptr<const SparseProduct> packed, const SparseMatrix& weight,
-                RanDense flag)
+  PackedOrDense(std::unique_ptr<const Product> packed, const SparseMatrix& weight, RanDense flag)
       : packed_(std::move(packed)), weight_(weight), flag_(std::move(flag)) {
     for (const size_t n : {size_t{1}, size_t{2}, size_t{16}, size_t{64}})  // one of each share
       always_packed_ = always_packed_ && packed_is_quicker(weight_, n);
@@ -83,7 +84,7 @@ class PackedOrDense final : public SparseProduct {
   }
 
  private:
-  const SparseProduct& dense() const {
+  const Product& dense() const {
     if (dense_ == nullptr) {
       const std::vector<float> values = to_f32(decode(weight_));
       dense_ =
@@ -93,12 +94,12 @@ class PackedOrDense final : public SparseProduct {
     return *dense_;
   }
 
-  std::unique_ptr<const SparseProduct> packed_;
+  std::unique_ptr<const Product> packed_;
   SparseMatrix weight_;  // shares its values with the model
   RanDense flag_;
   bool always_packed_ = true;
-  mutable std::unique_ptr<const SparseProduct> dense_;  // not called by two threads at a time
-  mutable const SparseProduct* last_ = nullptr;
+  mutable std::unique_ptr<const Product> dense_;  // not called by two threads at a time
+  mutable const Product* last_ = nullptr;
 };
 
 }  // namespace
@@ -120,8 +121,8 @@ bool packed_is_quicker(const SparseMatrix& weight, const ConvShape& shape, size_
   return packed_time(weight, work) <= dense_work(weight) * static_cast<double>(places) / share;
 }
 
-std::unique_ptr<const SparseProduct> packed_or_dense(std::unique_ptr<const SparseProduct> packed,
-                                                     const SparseMatrix& weight, RanDense flag) {
+std::unique_ptr<const Product> packed_or_dense(std::unique_ptr<const Product> packed,
+                                               const SparseMatrix& weight, RanDense flag) {
   return std::make_unique<PackedOrDense>(std::move(packed), weight, std::move(flag));
 }
 

@@ -3,7 +3,8 @@
 #include <memory>
 
 #include "lib/kernels/conv/conv_shape.h"
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/product.h"
+#include "lib/sparse/sparse_matrix.h"
 
 namespace espalier {
 
@@ -22,7 +23,7 @@ using RanDense = std::shared_ptr<bool>;
 
 /// `packed` where that is quicker, else the decoded weight by the dense kernel, which is made when
 /// it is first needed.
-std::unique_ptr<const SparseProduct> packed_or_dense(std::unique_ptr<const SparseProduct> packed,
-                                                     const SparseMatrix& weight, RanDense flag);
+std::unique_ptr<const Product> packed_or_dense(std::unique_ptr<const Product> packed,
+                                               const SparseMatrix& weight, RanDense flag);
 
 }  // namespace espalier

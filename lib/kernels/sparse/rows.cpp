@@ -1,9 +1,11 @@
 // Blocks of every shape, in three loops:
 //   dots   few samples, block.cols a multiple of 4: inputs of a block in the lanes, sums of a few
-//          outputs and samples in registers along the block row;
+//          outputs and samples in registers along the block row (rows_dots.cpp);
 //   tiles  more samples, or other blocks: samples in the lanes, X in panels that keep the cache,
-//          cut along the inputs where a block row has too few outputs to use an X vector often;
-//   single one sample of other blocks: one output after another, for x is read at scattered places.
+//          cut along the inputs where a block row has too few outputs to use an X vector often
+//          (rows_tiles.cpp);
+//   single one sample of other blocks: one output after another, for x is read at scattered indices
+//          (rows_dots.cpp).
 #include <algorithm>
 
 #include "lib/kernels/scratch.h"
@@ -12,363 +14,8 @@
 #include "lib/kernels/split_rows.h"
 #include "lib/kernels/transpose.h"
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "lib/kernels/sparse/rows.cpp"
-#include <hwy/foreach_target.h>  // compiles this file once per instruction set
-#include <hwy/highway.h>
-// after foreach_target.h
-#include "lib/kernels/held_vector-inl.h"
-
-HWY_BEFORE_NAMESPACE();
-namespace espalier::HWY_NAMESPACE {
-namespace {
-namespace hn = hwy::HWY_NAMESPACE;
-
-constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64;
-
-HWY_INLINE void finish_output(const DotsTask& t, const BlockRowPlace& place, size_t r, size_t s,
-                              float sum) {
-  const size_t output = place.output + r;
-  if (!t.w->diagonal.empty())
-    sum += t.w->diagonal[output] * t.x[s * t.x_stride + place.row_in_part + r];
-  if (t.bias != nullptr) sum += t.bias[output];
-  t.y[s * t.y_sample + output * t.y_output] = sum;
-}
-
-// Outputs r .. r + kRows - 1 of a block row for kSamples samples from `sample` on; kWide inputs of
-// a block at a time.
-template <size_t kWide, size_t kRows, size_t kSamples, class Column>
-HWY_INLINE void dots(const DotsTask& t, const Column* HWY_RESTRICT columns, size_t row, size_t r,
-                     size_t sample) {
-  const hn::CappedTag<float, kWide> d;
-  constexpr size_t kLanes = hn::MaxLanes(d), kVectors = kWide / kLanes;
-  // One sum waits for its multiply-add, so that few sums need a second chain.
-  constexpr size_t kChains = kRows * kSamples * kVectors >= 6 ? 1 : 2;
-  Held<decltype(d)> sum[kChains][kRows][kSamples];
-  HWY_UNROLL(16)
-  for (size_t i = 0; i < kChains; ++i) {
-    HWY_UNROLL(16)
-    for (size_t j = 0; j < kRows; ++j) {
-      HWY_UNROLL(16)
-      for (size_t s = 0; s < kSamples; ++s) sum[i][j][s] = hn::Zero(d);
-    }
-  }
-  const size_t cols = t.w->block.cols, area = t.w->block.area();
-  const float* HWY_RESTRICT x = t.x + sample * t.x_stride;
-  const float* HWY_RESTRICT values = t.w->data() + r * cols;
-  const auto add = [&](auto chain, const float* HWY_RESTRICT from, const float* HWY_RESTRICT x_from)
-                       HWY_ATTR {
-                         constexpr size_t kChain = decltype(chain)::value;
-                         HWY_UNROLL(16)
-                         for (size_t v = 0; v < kVectors; ++v) {
-                           Held<decltype(d)> weight[kRows];
-                           HWY_UNROLL(16)
-                           for (size_t j = 0; j < kRows; ++j)
-                             weight[j] = hn::LoadU(d, from + j * cols + v * kLanes);
-                           HWY_UNROLL(16)
-                           for (size_t s = 0; s < kSamples; ++s) {
-                             const auto inputs = hn::LoadU(d, x_from + s * t.x_stride + v * kLanes);
-                             HWY_UNROLL(16)
-                             for (size_t j = 0; j < kRows; ++j)
-                               sum[kChain][j][s] = hn::MulAdd(weight[j], inputs, sum[kChain][j][s]);
-                           }
-                         }
-                       };
-  using First = std::integral_constant<size_t, 0>;
-  using Last = std::integral_constant<size_t, kChains - 1>;
-  size_t b = t.w->row_start[row];
-  const size_t end = t.w->row_start[row + 1];
-  if (cols == kWide) {
-    for (; b + 2 <= end; b += 2) {
-      add(First(), values + b * area, x + columns[b]);
-      add(Last(), values + (b + 1) * area, x + columns[b + 1]);
-    }
-    if (b < end) add(First(), values + b * area, x + columns[b]);
-  } else {
-    for (; b < end; ++b)
-      for (size_t c = 0; c < cols; c += kWide)
-        add(First(), values + b * area + c, x + columns[b] + c);
-  }
-  const BlockRowPlace& place = t.w->places[row];
-  HWY_UNROLL(16)
-  for (size_t s = 0; s < kSamples; ++s) {
-    HWY_UNROLL(16)
-    for (size_t j = 0; j < kRows; ++j) {
-      if constexpr (kChains > 1) sum[0][j][s] = hn::Add(sum[0][j][s], sum[1][j][s]);
-    }
-    HWY_UNROLL(16)
-    for (size_t j = 0; j < kRows; ++j) {
-      if (r + j >= place.valid) continue;
-      const hn::Vec<decltype(d)> all = sum[0][j][s];
-      finish_output(t, place, r + j, sample + s, hn::GetLane(hn::SumOfLanes(d, all)));
-    }
-  }
-}
-
-template <size_t kWide, size_t kSamples, class Column>
-HWY_INLINE void dots_of_samples(const DotsTask& t, const Column* HWY_RESTRICT columns,
-                                size_t sample) {
-  for (size_t row = t.first; row < t.last; ++row) {
-    const size_t rows = t.w->block.rows, valid = t.w->places[row].valid;
-    size_t r = 0;
-    for (; r < valid && r + 4 <= rows; r += 4) dots<kWide, 4, kSamples>(t, columns, row, r, sample);
-    for (; r < valid; ++r) dots<kWide, 1, kSamples>(t, columns, row, r, sample);
-  }
-}
-
-template <size_t kWide, class Column>
-void dots_of_block(const DotsTask& t, const Column* columns) {
-  constexpr size_t kSamples = kManyRegisters ? 4 : 2;
-  size_t sample = 0;
-  for (; sample + kSamples <= t.samples; sample += kSamples)
-    dots_of_samples<kWide, kSamples>(t, columns, sample);
-  for (; sample < t.samples; ++sample) dots_of_samples<kWide, 1>(t, columns, sample);
-}
-
-// One output of one sample; four sums, so that an addition need not wait for the one before.
-template <class Column>
-HWY_INLINE float single(const float* HWY_RESTRICT values, const Column* HWY_RESTRICT columns,
-                        size_t blocks, BlockShape block, const float* HWY_RESTRICT x) {
-  float sum[4] = {};
-  const size_t area = block.area();
-  if (block.cols == 1) {
-    size_t b = 0;
-    for (; b + 4 <= blocks; b += 4)
-      for (size_t i = 0; i < 4; ++i) sum[i] += values[(b + i) * area] * x[columns[b + i]];
-    for (; b < blocks; ++b) sum[0] += values[b * area] * x[columns[b]];
-  } else {
-    for (size_t b = 0; b < blocks; ++b)
-      for (size_t c = 0; c < block.cols; ++c)
-        sum[c % 4] += values[b * area + c] * x[columns[b] + c];
-  }
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
-template <class Column>
-void single_outputs(const DotsTask& t, const Column* HWY_RESTRICT columns) {
-  const BlockShape block = t.w->block;
-  for (size_t row = t.first; row < t.last; ++row) {
-    const BlockRowPlace& place = t.w->places[row];
-    const size_t begin = t.w->row_start[row], blocks = t.w->row_start[row + 1] - begin;
-    const float* values = t.w->data() + begin * block.area();
-    for (size_t s = 0; s < t.samples; ++s)
-      for (size_t r = 0; r < place.valid; ++r)
-        finish_output(
-            t, place, r, s,
-            single(values + r * block.cols, columns + begin, blocks, block, t.x + s * t.x_stride));
-  }
-}
-
-template <class Column>
-void dots_by_block(const DotsTask& t, const Column* columns) {
-  const size_t cols = t.w->block.cols;
-  if (cols % 4 != 0) return single_outputs(t, columns);
-  if (cols % 16 == 0) return dots_of_block<16>(t, columns);
-  if (cols % 8 == 0) return dots_of_block<8>(t, columns);
-  dots_of_block<4>(t, columns);
-}
-
-void dots_run(const DotsTask& t) {
-  if (t.w->wide_col.empty()) {
-    dots_by_block(t, t.w->narrow_col.data());
-  } else {
-    dots_by_block(t, t.w->wide_col.data());
-  }
-}
-
-// Sums of kRows outputs for kVectors vectors of samples; several chains where those are few.
-template <size_t kLanes, size_t kRows, size_t kVectors>
-struct Tile {
-  using D = hn::CappedTag<float, kLanes>;
-  static constexpr D d{};
-  static constexpr size_t kChains = kRows * kVectors >= 8 ? 1 : kRows * kVectors >= 4 ? 2 : 4;
-  Held<D> sum[kChains][kRows][kVectors];
-
-  HWY_INLINE void clear_chains() {
-    HWY_UNROLL(16)
-    for (size_t i = 1; i < kChains; ++i) {
-      HWY_UNROLL(16)
-      for (size_t r = 0; r < kRows; ++r) {
-        HWY_UNROLL(16)
-        for (size_t v = 0; v < kVectors; ++v) sum[i][r][v] = hn::Zero(d);
-      }
-    }
-  }
-
-  HWY_INLINE void start(size_t r, const float* bias, const float* diagonal, const float* x) {
-    const auto first = bias == nullptr ? hn::Zero(d) : hn::Set(d, *bias);
-    HWY_UNROLL(16)
-    for (size_t v = 0; v < kVectors; ++v) {
-      sum[0][r][v] = first;
-      if (diagonal != nullptr)
-        sum[0][r][v] = hn::MulAdd(hn::Set(d, *diagonal), hn::LoadU(d, x + v * kLanes), first);
-    }
-  }
-
-  HWY_INLINE void load(size_t r, const float* y) {
-    HWY_UNROLL(16)
-    for (size_t v = 0; v < kVectors; ++v) sum[0][r][v] = hn::LoadU(d, y + v * kLanes);
-  }
-
-  // One input: weights of the rows lie `stride` apart.
-  template <size_t kChain>
-  HWY_INLINE void add(const float* HWY_RESTRICT weights, size_t stride,
-                      const float* HWY_RESTRICT x) {
-    Held<D> samples[kVectors];
-    if constexpr (kRows > 1) {
-      HWY_UNROLL(16)
-      for (size_t v = 0; v < kVectors; ++v) samples[v] = hn::LoadU(d, x + v * kLanes);
-    }
-    HWY_UNROLL(16)
-    for (size_t r = 0; r < kRows; ++r) {
-      const auto weight = hn::Set(d, weights[r * stride]);
-      HWY_UNROLL(16)
-      for (size_t v = 0; v < kVectors; ++v) {
-        if constexpr (kRows == 1) samples[v] = hn::LoadU(d, x + v * kLanes);
-        sum[kChain][r][v] = hn::MulAdd(weight, samples[v], sum[kChain][r][v]);
-      }
-    }
-  }
-
-  HWY_INLINE void join() {
-    HWY_UNROLL(16)
-    for (size_t i = 1; i < kChains; ++i) {
-      HWY_UNROLL(16)
-      for (size_t r = 0; r < kRows; ++r) {
-        HWY_UNROLL(16)
-        for (size_t v = 0; v < kVectors; ++v) sum[0][r][v] = hn::Add(sum[0][r][v], sum[i][r][v]);
-      }
-    }
-  }
-
-  HWY_INLINE void store(size_t r, float* y) const {
-    HWY_UNROLL(16)
-    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sum[0][r][v], d, y + v * kLanes);
-  }
-};
-
-// Outputs r .. r + kRows - 1 of a block row, samples of the panel from `sample` on.
-template <class Sums, size_t kRows, size_t kLanes, class Column>
-HWY_INLINE void tile_rows(const RowsTask& t, const Column* HWY_RESTRICT columns, size_t row,
-                          size_t r, size_t sample) {
-  constexpr size_t kChains = Sums::kChains;
-  const size_t cols = t.w->block.cols, area = t.w->block.area(), width = t.width;
-  const float* HWY_RESTRICT values = t.w->data() + r * cols;
-  const float* HWY_RESTRICT panel = t.panel + sample;
-  const BlockRowPlace& place = t.w->places[row];
-  const size_t output = place.output + r;
-  float* HWY_RESTRICT y = t.y + (output - t.first_output) * t.y_stride + sample;
-  Sums sums;
-  sums.clear_chains();
-  HWY_UNROLL(16)
-  for (size_t i = 0; i < kRows; ++i) {
-    if (t.starts) {
-      sums.start(i, t.bias == nullptr ? nullptr : t.bias + output + i,
-                 t.w->diagonal.empty() ? nullptr : t.w->diagonal.data() + output + i,
-                 panel + (t.w->diagonal.empty() ? 0 : place.row_in_part + r + i) * width);
-    } else {
-      sums.load(i, y + i * t.y_stride);
-    }
-  }
-  size_t b = t.begin[row];
-  const size_t end = t.end[row];
-  if (cols == 1) {
-    for (; b + kChains <= end; b += kChains) {
-      sums.template add<0>(values + b * area, 1, panel + columns[b] * width);
-      if constexpr (kChains > 1)
-        sums.template add<1>(values + (b + 1) * area, 1, panel + columns[b + 1] * width);
-      if constexpr (kChains > 2) {
-        sums.template add<2>(values + (b + 2) * area, 1, panel + columns[b + 2] * width);
-        sums.template add<3>(values + (b + 3) * area, 1, panel + columns[b + 3] * width);
-      }
-    }
-    for (; b < end; ++b) sums.template add<0>(values + b * area, 1, panel + columns[b] * width);
-  } else {
-    for (; b < end; ++b) {
-      const float* HWY_RESTRICT weights = values + b * area;
-      const float* HWY_RESTRICT x = panel + columns[b] * width;
-      size_t c = 0;
-      for (; c + kChains <= cols; c += kChains, x += kChains * width) {
-        sums.template add<0>(weights + c, cols, x);
-        if constexpr (kChains > 1) sums.template add<1>(weights + c + 1, cols, x + width);
-        if constexpr (kChains > 2) {
-          sums.template add<2>(weights + c + 2, cols, x + 2 * width);
-          sums.template add<3>(weights + c + 3, cols, x + 3 * width);
-        }
-      }
-      for (; c < cols; ++c, x += width) sums.template add<0>(weights + c, cols, x);
-    }
-  }
-  sums.join();
-  HWY_UNROLL(16)
-  for (size_t i = 0; i < kRows; ++i) sums.store(i, y + i * t.y_stride);
-}
-
-// kSamples of the panel at a time for rows taken kRows at a time.
-template <size_t kSamples, size_t kRows, class Column>
-HWY_INLINE void tiles_of_rows(const RowsTask& t, const Column* HWY_RESTRICT columns, size_t row,
-                              size_t r, size_t from, size_t to) {
-  constexpr size_t kLanes = hn::MaxLanes(hn::CappedTag<float, HWY_MIN(kSamples, kPanelStep)>());
-  using Sums = Tile<kLanes, kRows, kSamples / kLanes>;
-  for (; from + kSamples <= to; from += kSamples)
-    tile_rows<Sums, kRows, kLanes>(t, columns, row, r, from);
-}
-
-// Samples that a tile of one row, or of four, takes at most: as its sums fit into registers.
-constexpr size_t kLongLanes = hn::MaxLanes(hn::CappedTag<float, kPanelStep>());
-constexpr size_t kMostSums = kManyRegisters ? 16 : 8;
-constexpr size_t kWideTile1 = HWY_MIN(kMaxPanel, kMostSums* kLongLanes);
-constexpr size_t kWideTile4 = HWY_MAX(kPanelStep, HWY_MIN(kMaxPanel, kMostSums / 4 * kLongLanes));
-
-template <size_t kRows, size_t kMost, class Column>
-HWY_INLINE void panel_rows(const RowsTask& t, const Column* HWY_RESTRICT columns, size_t row,
-                           size_t r) {
-  if (t.width < kPanelStep) {
-    tiles_of_rows<4, kRows>(t, columns, row, r, t.width / 8 * 8, t.width);
-    return tiles_of_rows<8, kRows>(t, columns, row, r, 0, t.width);
-  }
-  const size_t whole = t.width / kMost * kMost;
-  tiles_of_rows<kMost, kRows>(t, columns, row, r, 0, whole);
-  size_t from = whole;
-  if constexpr (kMost >= 48) {
-    tiles_of_rows<48, kRows>(t, columns, row, r, from, t.width);
-    from += (t.width - from) / 48 * 48;
-  }
-  if constexpr (kMost >= 32) {
-    tiles_of_rows<32, kRows>(t, columns, row, r, from, t.width);
-    from += (t.width - from) / 32 * 32;
-  }
-  tiles_of_rows<16, kRows>(t, columns, row, r, from, t.width);
-}
-
-template <class Column>
-void tiles(const RowsTask& t, const Column* HWY_RESTRICT columns) {
-  for (size_t row = t.first; row < t.last; ++row) {
-    const size_t valid = t.w->places[row].valid;
-    size_t r = 0;
-    for (; r + 4 <= valid; r += 4) panel_rows<4, kWideTile4>(t, columns, row, r);
-    for (; r < valid; ++r) panel_rows<1, kWideTile1>(t, columns, row, r);
-  }
-}
-
-void tiles_run(const RowsTask& t) {
-  if (t.w->wide_col.empty()) {
-    tiles(t, t.w->narrow_col.data());
-  } else {
-    tiles(t, t.w->wide_col.data());
-  }
-}
-
-}  // namespace
-}  // namespace espalier::HWY_NAMESPACE
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
 namespace espalier {
 namespace {
-
-HWY_EXPORT(dots_run);
-HWY_EXPORT(tiles_run);
 
 struct DotsItems {
   DotsTask task;
@@ -378,7 +25,7 @@ struct DotsItems {
     DotsTask part = task;
     part.first = first_row_of(*task.w, item, items);
     part.last = first_row_of(*task.w, item + 1, items);
-    HWY_DYNAMIC_DISPATCH(dots_run)(part);
+    rows_dots(part);
   }
 };
 
@@ -431,7 +78,7 @@ struct PanelItems {
       part.begin = cuts.first_blocks + cut * cuts.step;
       part.end = part.begin + cuts.step;
       part.starts = cut == 0;
-      HWY_DYNAMIC_DISPATCH(tiles_run)(part);
+      rows_tiles(part);
     }
   }
 
@@ -445,12 +92,14 @@ struct PanelItems {
   }
 };
 
-class RowsProduct final : public SparseProduct {
+class RowsProduct final : public Product {
  public:
   explicit RowsProduct(const SparseMatrix& weight) : w_(order_rows(weight)), cut_(inputs_of_cut()) {
     make_cuts();
   }
 
+  // Few samples by rows_dots(), features together; more by rows_tiles(), in panels of up to
+  // kMaxPanel samples. X is packed unless it lies as a panel does.
   void run(const float* x, Features features, size_t n, const float* bias, float* y,
            ThreadPool& pool) const override {
     if (n == 0 || w_.outputs() == 0) return;
@@ -556,7 +205,7 @@ class RowsProduct final : public SparseProduct {
   mutable Scratch scratch_;     // not called by two threads at a time
 };
 
-std::unique_ptr<const SparseProduct> prepare(const SparseMatrix& weight) {
+std::unique_ptr<const Product> prepare(const SparseMatrix& weight) {
   return std::make_unique<RowsProduct>(weight);
 }
 
@@ -566,4 +215,3 @@ extern constinit const SparseKernel kernel_rows{
     .name = "rows", .block = {0, 0}, .prepare = prepare};
 
 }  // namespace espalier
-#endif  // HWY_ONCE

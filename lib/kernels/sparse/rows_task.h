@@ -37,4 +37,8 @@ struct DotsTask {
   size_t y_sample, y_output;
 };
 
+/// The loops that do these tasks, by the instruction set in use.
+void rows_tiles(const RowsTask& task);
+void rows_dots(const DotsTask& task);
+
 }  // namespace espalier

@@ -80,7 +80,7 @@ Run prepare_right(const PrepareContext& context) {
       return;
     }
     for (size_t i = 0; i < e.batches; ++i) {
-      const Product& product = made->products[e.matrix(e.b_batch, i)];
+      const SharedProduct& product = made->products[e.matrix(e.b_batch, i)];
       product->run(x + e.matrix(e.a_batch, i) * e.m * e.k, Features::kInner, e.m, bias,
                    y + i * e.m * e.n, run.pool());
     }

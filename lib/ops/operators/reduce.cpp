@@ -114,7 +114,7 @@ struct LogSum : Sum {
     return static_cast<T>(std::log(sum));
   }
 };
-struct Product {
+struct Times {
   template <typename T>
   static T start() {
     return T{1};
@@ -184,6 +184,8 @@ void reduce_columns(const T* from, T* to, size_t outer, size_t reduced, size_t i
   });
 }
 
+// Reduces by Kind in the accumulator Wide<T>, the elements of one output next to each other, in
+// columns, or by lists of offsets, as the plan's axes allow.
 template <typename Kind, typename T>
 void reduce_as(const T* from, T* to, const Plan& plan, ThreadPool& pool) {
   using W = Wide<T>;
@@ -266,6 +268,8 @@ struct ReduceOptions {
   }
 };
 
+// Plans the axes, makes the output and reduces in the input's type; the extremes of bools are
+// computed as those of bytes.
 template <typename Kind>
 Run prepare_reduce(const PrepareContext& context) {
   return [options = ReduceOptions(context)](RunContext& run) {
@@ -331,6 +335,8 @@ Run prepare_arg(const PrepareContext& context) {
   };
 }
 
+// Running sums along the axis, from the end with `reverse`, without the element itself with
+// `exclusive`.
 Run prepare_cum_sum(const PrepareContext& context) {
   const bool exclusive = int_attribute(context.node, "exclusive", 0) != 0;
   const bool reverse = int_attribute(context.node, "reverse", 0) != 0;
@@ -370,7 +376,7 @@ ESPALIER_REDUCTION(reduce_log_sum_exp, "ReduceLogSumExp", LogSumExp)
 ESPALIER_REDUCTION(reduce_max, "ReduceMax", Largest)
 ESPALIER_REDUCTION(reduce_mean, "ReduceMean", Mean)
 ESPALIER_REDUCTION(reduce_min, "ReduceMin", Smallest)
-ESPALIER_REDUCTION(reduce_prod, "ReduceProd", Product)
+ESPALIER_REDUCTION(reduce_prod, "ReduceProd", Times)
 ESPALIER_REDUCTION(reduce_sum, "ReduceSum", Sum)
 ESPALIER_REDUCTION(reduce_sum_square, "ReduceSumSquare", SumSquare)
 #undef ESPALIER_REDUCTION

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "lib/kernels/sparse_product.h"
+#include "lib/kernels/simd_target.h"
 
 // Builds for ARM name the target that the emulated machine must run, lest the other tests run NEON alone.
 #ifdef ESPALIER_SVE_TARGET

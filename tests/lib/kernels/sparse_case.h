@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/kernels/scratch.h"
+#include "lib/kernels/simd_target.h"
 #include "lib/kernels/sparse_product.h"
 #include "lib/sparse/sparse_matrix.h"
 
@@ -72,7 +73,7 @@ inline SparseMatrix random_sparse(Fold fold, BlockShape block, double density, b
   return matrix;
 }
 
-inline std::vector<float> run_product(const SparseProduct& product, size_t outputs,
+inline std::vector<float> run_product(const Product& product, size_t outputs,
                                       const std::vector<float>& x, Features features, size_t n,
                                       const float* bias, ThreadPool& pool) {
   std::vector<float> y(outputs * n, std::nanf("unwritten"));

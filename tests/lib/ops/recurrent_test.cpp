@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "lib/kernels/simd_target.h"
 #include "lib/runtime/executor.h"
 #include "tests/lib/kernels/sparse_case.h"
 #include "tests/lib/runtime/graph_maker.h"

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "lib/kernels/simd_target.h"
 #include "lib/sparse/pack.h"
 #include "tests/lib/kernels/conv/conv_case.h"
 #include "tests/lib/kernels/sparse_case.h"
@@ -48,7 +49,7 @@ std::vector<float> naive(const Case& c, const float* bias) {
 }
 
 std::vector<float> run(const Case& c, const float* bias, size_t threads, bool exact = true) {
-  std::vector<std::shared_ptr<const SparseProduct>> products;
+  std::vector<std::shared_ptr<const Product>> products;
   for (size_t group = 0; group < c.shape.groups; ++group)
     products.push_back(prepare_sparse_parts(c.filters, group, 1, /*plain=*/false, exact));
   const ConvProduct conv(c.shape, c.images.height, c.images.width, c.images.batch, products);
@@ -122,7 +123,7 @@ TEST_CASE("narrow values are convolved like the wide ones they stand for") {
   }
 }
 
-TEST_CASE("i8 values are convolved with rounded inputs, within the bound of sparse_int8.h") {
+TEST_CASE("i8 values are convolved with rounded inputs, within the bound of int8_product.h") {
   Case c = random_case(kConvShapes[1], {2, 8, 8}, {16, 1}, 0.5);
   c.filters = with_values(c.filters, DType::kI8);
   const std::vector<float> w = to_f32(decode(c.filters));

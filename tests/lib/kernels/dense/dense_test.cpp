@@ -6,7 +6,9 @@
 #include <limits>
 
 #include "lib/kernels/conv/dense_conv.h"
+#include "lib/kernels/dense/dense.h"
 #include "lib/kernels/dense/dense_vector.h"
+#include "lib/kernels/simd_target.h"
 #include "tests/lib/kernels/sparse_case.h"
 
 namespace espalier {

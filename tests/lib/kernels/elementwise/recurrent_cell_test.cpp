@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/kernels/simd_target.h"
 #include "tests/lib/kernels/sparse_case.h"
 
 namespace espalier {

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "lib/kernels/int8/dot_instructions.h"
+#include "lib/kernels/simd_target.h"
 #include "lib/sparse/pack.h"
 #include "tests/lib/kernels/sparse_case.h"
 
