@@ -11,7 +11,6 @@ namespace espalier {
 
 /// NumPy's array file, versions 1.0 to 3.0, C or Fortran order, little-endian numbers and bool. The
 /// header is parsed as a literal, never evaluated.
-///
 /// Errors  Fault::kFormat with the field, the value and the rule; sizes are checked against the file
 ///         before anything is allocated.
 /// Source  NEP 1, "A Simple File Format for NumPy Arrays".

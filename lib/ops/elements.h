@@ -99,13 +99,13 @@ void with_element(DType dtype, const Body& body) {
 }
 
 /// Types that Cast reads and writes by tables of their values.
-inline bool is_small(DType dtype) { return is_small_float(dtype) || is_packed_int(dtype); }
+inline bool is_small(DType dtype) { return is_small_float(dtype) || is_sub_byte_int(dtype); }
 
 /// Calls body(at), where at(i) is element i as a number: a float, or an integer of that width.
 /// Errors  as with_element, but small types are numbers here.
 template <typename Body>
 void with_numbers(const TensorView& x, const Body& body) {
-  if (is_packed_int(x.dtype)) {
+  if (is_sub_byte_int(x.dtype)) {
     return body([from = x.data<int8_t>()](size_t i) { return int64_t{from[i]}; });
   }
   if (is_small_float(x.dtype)) {

@@ -221,6 +221,8 @@ void copy_plane(const CopyLoop& loop, const T* from, T* to) {
   }
 }
 
+// Copies along the innermost axis, line after line, or along the last two, plane after plane, where
+// the source's innermost elements are apart; `at` counts through the axes before them.
 template <typename T>
 void copy_loop(const CopyLoop& loop, const T* from, T* to) {
   if (loop.rank == 0) {

@@ -38,10 +38,12 @@ size_t checked_count(const Dims& dims);
 
 /// An axis counted from the front; negative ones count from the end.
 size_t axis_of(int64_t axis, size_t rank);
-/// One bit per axis. Errors  Fault::kFormat for an axis out of range or named twice.
+/// One bit per axis.
+/// Errors  Fault::kFormat for an axis out of range or named twice.
 uint64_t axes_mask(const Dims& axes, size_t rank);
 
-/// Multidirectional broadcasting of ONNX. Errors  Fault::kFormat naming both shapes.
+/// Multidirectional broadcasting of ONNX.
+/// Errors  Fault::kFormat naming both shapes.
 Dims broadcast(const Dims& a, const Dims& b);
 
 /// Distances in elements between neighbours along each axis.
@@ -50,7 +52,8 @@ Strides row_major(const Dims& dims);
 /// Those of `dims` seen under the broadcast shape `out`: 0 along axes that repeat.
 Strides broadcast_strides(const Dims& dims, const Dims& out);
 
-/// Elements of an input as f32. Errors  Fault::kUnsupported where it is of another type.
+/// Elements of an input as f32.
+/// Errors  Fault::kUnsupported where it is of another type.
 const float* f32_of(const RunContext& context, size_t input);
 float* f32_output(RunContext& context, size_t index, const Dims& dims);
 

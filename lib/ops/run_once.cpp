@@ -45,7 +45,7 @@ class OnceContext final : public RunContext {
   TensorView output(size_t index, DType dtype, const Dims& dims) override {
     const auto bytes = checked_mul(checked_count(dims), bytes_in_view(dtype));
     if (!bytes) throw OverLimit();
-    if (is_packed_type(dtype)) {
+    if (is_sub_byte(dtype)) {
       made_.at(index) = {dtype, dims, scratch(*bytes)};
       return made_[index];
     }
@@ -83,7 +83,7 @@ class OnceContext final : public RunContext {
   size_t left_;
   std::vector<Viewed> views_;
   std::vector<Tensor> outputs_;
-  std::vector<TensorView> made_;  // outputs of packed types
+  std::vector<TensorView> made_;  // outputs of sub-byte types
   std::deque<Tensor> scratch_;
 };
 
@@ -185,15 +185,15 @@ Prepared prepare_inputs(const Operator& entry, const Node& node,
 }  // namespace
 
 bool has_view(DType dtype) {
-  return is_packed_type(dtype) || (bits_of(dtype) != 0 && bits_of(dtype) % 8 == 0);
+  return is_sub_byte(dtype) || (bits_of(dtype) != 0 && bits_of(dtype) % 8 == 0);
 }
 
 Viewed viewed(const Tensor& tensor, size_t alignment) {
   if (!has_view(tensor.dtype())) unsupported_type(tensor.dtype());
   Viewed result{tensor, {tensor.dtype(), Dims(tensor.shape())}};
-  if (is_packed_type(tensor.dtype())) {
+  if (is_sub_byte(tensor.dtype())) {
     result.tensor = Tensor::zeros(DType::kU8, tensor.shape());
-    unpack(tensor.dtype(), tensor.bytes(), result.tensor.mutable_data<uint8_t>());
+    spread_sub_bytes(tensor.dtype(), tensor.bytes(), result.tensor.mutable_data<uint8_t>());
   } else if (reinterpret_cast<uintptr_t>(tensor.bytes().data()) % alignment != 0) {
     result.tensor = tensor.copy();
   }
@@ -204,8 +204,8 @@ Viewed viewed(const Tensor& tensor, size_t alignment) {
 Tensor tensor_of(const TensorView& view) {
   Tensor tensor = Tensor::zeros(view.dtype, view.dims.shape());
   const std::span<std::byte> bytes = tensor.mutable_bytes();
-  if (is_packed_type(view.dtype)) {
-    pack(view.dtype, {view.data<uint8_t>(), view.count()}, bytes);
+  if (is_sub_byte(view.dtype)) {
+    join_sub_bytes(view.dtype, {view.data<uint8_t>(), view.count()}, bytes);
   } else if (!bytes.empty()) {
     std::memcpy(bytes.data(), view.bytes, bytes.size());
   }

@@ -10,8 +10,8 @@ namespace espalier {
 
 /// Prepares and runs one node on values that are all known: constants before the first run, and
 /// tests. An input that the node leaves out is null. Outputs that the node does not name, and those
-/// that it does not make, are empty tensors.
-/// Nothing where outputs and scratch pass `byte_limit`. Errors  those of the operator.
+/// that it does not make, are empty tensors. Nothing where outputs and scratch pass `byte_limit`.
+/// Errors  those of the operator.
 std::optional<std::vector<Tensor>> run_once(const Operator& entry, const Node& node, int64_t opset,
                                             const std::vector<const Weight*>& inputs,
                                             ThreadPool& pool, size_t byte_limit);
@@ -27,7 +27,8 @@ bool reaches_packed(const Operator& entry, const Node& node, size_t input, const
 bool has_view(DType dtype);
 
 /// A tensor as operators see it, and what keeps those elements alive: aligned to `alignment` bytes
-/// at least, and of packed types a copy with a byte for each element. The view may not be written.
+/// at least, and of sub-byte types a copy with a byte for each element. The view may not be
+/// written.
 struct Viewed {
   Tensor tensor;
   TensorView view;

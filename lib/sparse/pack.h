@@ -8,11 +8,12 @@
 namespace espalier {
 
 /// Keeps the blocks of `dense` that `mask` marks, and the diagonals of its (square) parts apart
-/// where `diagonal` is set: then a kept block holds zeros on the diagonal. Shapes  dense folds by
-/// `fold`; mask is of that fold. dense is f32, f16 or bf16 (anything else, or another mask, is a
-/// bug). Cost    one pass over the kept blocks. Errors  Fault::kUnsupported from 2^32 block rows or
-/// columns on.
-/// `pool` shares the work out, where there is one.
+/// where `diagonal` is set: then a kept block holds zeros on the diagonal. `pool` shares
+/// the work out, where there is one.
+/// Shapes  dense folds by `fold`; mask is of that fold. dense is f32, f16 or bf16 (anything else,
+///         or another mask, is a bug).
+/// Cost    one pass over the kept blocks.
+/// Errors  Fault::kUnsupported from 2^32 block rows or columns on.
 SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask& mask,
                          bool diagonal, ThreadPool* pool = nullptr);
 
@@ -29,9 +30,10 @@ Tensor decode(const SparseMatrix& matrix, ThreadPool* pool = nullptr);
 /// decode still gives matrix.dtype. i8: value * scale of its output. Of scales with which 127 steps
 /// reach the largest magnitude of the output or somewhat less, the one with the least squared
 /// error: the root of its mean is at most half a step of the largest magnitude / 127. Outputs of
-/// zeros have scale 0; diagonals keep the weight's type. Source  docs/algorithms/values.md. Errors
-/// Fault::kFormat naming the element: where a finite value does not fit into f16 or bf16, or one
-/// for i8 is not finite.
+/// zeros have scale 0; diagonals keep the weight's type.
+/// Errors  Fault::kFormat naming the element: where a finite value does not fit into f16 or bf16,
+///         or one for i8 is not finite.
+/// Source  docs/algorithms/values.md.
 SparseMatrix with_values(const SparseMatrix& matrix, DType dtype);
 
 /// `matrix`, packed in other blocks from what `other` decodes to, with values of the type that

@@ -77,6 +77,9 @@ bool better(const Choice& a, const Choice& b) {
   return a.block.area() > b.block.area();
 }
 
+// Tries the usual block shapes and `hint`, with the diagonal apart or not, and keeps the smallest
+// in `best`. The grid of a shape is made from the coarsest one that divides it, not from the
+// elements.
 void try_blocks(const Tensor& dense, const Fold& fold, bool diagonal,
                 std::optional<BlockShape> hint, Choice& best) {
   const size_t element = bytes_of(dense.dtype());

@@ -13,7 +13,8 @@ namespace espalier {
 /// grid_rows() to (p + 1) * grid_rows() - 1. Invariant: row_start has parts * grid_rows() + 1
 /// ascending entries from 0 to blocks(); col ascends within a block row and stays below
 /// grid_cols(); values is [blocks(), block.rows, block.cols], row-major inside a block, zeros where
-/// a block sticks out. Source  docs/formats/sparse-pack.md.
+/// a block sticks out.
+/// Source  docs/formats/sparse-pack.md.
 struct SparseMatrix {
   Shape shape;  ///< the weight's own
   Fold fold;    ///< how that shape folds
@@ -24,8 +25,8 @@ struct SparseMatrix {
                     ///< else empty
   Tensor diagonal;  ///< empty, or [parts * rows] where diagonals of square parts are kept apart;
                     ///< same type as values, `dtype` beside i8 values
-  DType dtype =
-      DType::kF32;  ///< of the weight; values may be narrower (f16 values of an f32 weight)
+  /// Of the weight; values may be narrower (f16 values of an f32 weight).
+  DType dtype = DType::kF32;
 
   size_t grid_rows() const { return ceil_div(fold.rows, block.rows); }
   size_t grid_cols() const { return ceil_div(fold.cols, block.cols); }

@@ -42,12 +42,12 @@ enum class DType : uint8_t {
 /// "f32", "i64", "bool", "f8e4m3fn", ...
 std::string_view name_of(DType dtype);
 
-/// Bits of one element; 0 for strings and unknown types. Elements below 8 bits are packed, the
-/// first in the low bits.
+/// Bits of one element; 0 for strings and unknown types. Elements below 8 bits share bytes,
+/// the first in the low bits.
 size_t bits_of(DType dtype);
 
-/// Bytes of one element of the types that fill whole bytes. A packed, string or unknown type is a
-/// bug.
+/// Bytes of one element of the types that fill whole bytes. A sub-byte, string or unknown type
+/// is a bug.
 size_t bytes_of(DType dtype);
 
 bool is_float(DType dtype);  ///< f64, f32, f16, bf16

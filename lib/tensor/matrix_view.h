@@ -27,9 +27,6 @@ struct MatrixView {
   Fold fold;
 
   float at(size_t part, size_t r, size_t c) const { return data[fold.offset(part, r, c)]; }
-  /// Distance in elements between neighbours down a column and along a row.
-  size_t row_stride() const { return fold.transposed ? 1 : fold.cols; }
-  size_t col_stride() const { return fold.transposed ? fold.rows : 1; }
   const float* part(size_t index) const { return data + index * fold.rows * fold.cols; }
 };
 

@@ -55,11 +55,11 @@ bool is_small_float(DType dtype) {
   }
 }
 
-bool is_packed_int(DType dtype) {
+bool is_sub_byte_int(DType dtype) {
   return dtype == DType::kU4 || dtype == DType::kI4 || dtype == DType::kU2 || dtype == DType::kI2;
 }
 
-bool is_packed_type(DType dtype) { return is_packed_int(dtype) || dtype == DType::kF4E2M1; }
+bool is_sub_byte(DType dtype) { return is_sub_byte_int(dtype) || dtype == DType::kF4E2M1; }
 
 float f32_from_small(DType dtype, uint8_t bits) {
   constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -128,32 +128,32 @@ uint8_t e8m0_from(double value, PowerRounding rounding, bool saturate) {
   return static_cast<uint8_t>(exponent + kE8M0Bias);
 }
 
-int8_t wrapped_to(DType packed_int, int64_t value) {
-  const int unused = 8 - static_cast<int>(bits_of(packed_int));
+int8_t wrapped_to(DType sub_byte_int, int64_t value) {
+  const int unused = 8 - static_cast<int>(bits_of(sub_byte_int));
   const auto high = static_cast<uint8_t>(static_cast<uint64_t>(value) << unused);
-  return is_signed_int(packed_int) ? static_cast<int8_t>(static_cast<int8_t>(high) >> unused)
-                                   : static_cast<int8_t>(high >> unused);
+  return is_signed_int(sub_byte_int) ? static_cast<int8_t>(static_cast<int8_t>(high) >> unused)
+                                     : static_cast<int8_t>(high >> unused);
 }
 
-void unpack(DType dtype, Bytes packed, std::span<uint8_t> elements) {
-  ESPALIER_CHECK(is_packed_type(dtype));
+void spread_sub_bytes(DType dtype, Bytes joined, std::span<uint8_t> elements) {
+  ESPALIER_CHECK(is_sub_byte(dtype));
   const size_t bits = bits_of(dtype), per_byte = 8 / bits;
-  ESPALIER_CHECK(packed.size() == ceil_div(elements.size(), per_byte));
+  ESPALIER_CHECK(joined.size() == ceil_div(elements.size(), per_byte));
   const unsigned mask = (1U << bits) - 1;
   for (size_t i = 0; i < elements.size(); ++i) {
-    const unsigned raw = static_cast<unsigned>(packed[i / per_byte]) >> i % per_byte * bits & mask;
-    elements[i] = static_cast<uint8_t>(is_packed_int(dtype) ? wrapped_to(dtype, raw) : raw);
+    const unsigned raw = static_cast<unsigned>(joined[i / per_byte]) >> i % per_byte * bits & mask;
+    elements[i] = static_cast<uint8_t>(is_sub_byte_int(dtype) ? wrapped_to(dtype, raw) : raw);
   }
 }
 
-void pack(DType dtype, std::span<const uint8_t> elements, std::span<std::byte> packed) {
-  ESPALIER_CHECK(is_packed_type(dtype));
+void join_sub_bytes(DType dtype, std::span<const uint8_t> elements, std::span<std::byte> joined) {
+  ESPALIER_CHECK(is_sub_byte(dtype));
   const size_t bits = bits_of(dtype), per_byte = 8 / bits;
-  ESPALIER_CHECK(packed.size() == ceil_div(elements.size(), per_byte));
-  std::ranges::fill(packed, std::byte{0});
+  ESPALIER_CHECK(joined.size() == ceil_div(elements.size(), per_byte));
+  std::ranges::fill(joined, std::byte{0});
   const unsigned mask = (1U << bits) - 1;
   for (size_t i = 0; i < elements.size(); ++i) {
-    packed[i / per_byte] |= static_cast<std::byte>((elements[i] & mask) << i % per_byte * bits);
+    joined[i / per_byte] |= static_cast<std::byte>((elements[i] & mask) << i % per_byte * bits);
   }
 }
 

@@ -53,13 +53,13 @@ std::vector<To> cast_all(const Tensor& tensor) {
   return converted<From, To>(tensor, [](From value) { return static_cast<To>(value); });
 }
 
-// Elements of at most 8 bits, which may be packed.
+// Elements of at most 8 bits, which may share bytes.
 template <typename To>
 std::vector<To> small_values(const Tensor& tensor) {
   const DType dtype = tensor.dtype();
   std::vector<uint8_t> elements(tensor.count());
-  if (is_packed_type(dtype)) {
-    unpack(dtype, tensor.bytes(), elements);
+  if (is_sub_byte(dtype)) {
+    spread_sub_bytes(dtype, tensor.bytes(), elements);
   } else if (!elements.empty()) {
     std::memcpy(elements.data(), tensor.bytes().data(), elements.size());
   }
@@ -238,7 +238,7 @@ std::vector<float> to_f32(const Tensor& tensor) {
       break;
   }
   if (integers(tensor, result)) return result;
-  if (is_small_float(tensor.dtype()) || is_packed_int(tensor.dtype())) {
+  if (is_small_float(tensor.dtype()) || is_sub_byte_int(tensor.dtype())) {
     return small_values<float>(tensor);
   }
   throw Error(Fault::kUnsupported,
@@ -275,7 +275,7 @@ Tensor from_f32(std::span<const float> values, DType dtype, Shape shape) {
 std::vector<int64_t> to_i64(const Tensor& tensor) {
   std::vector<int64_t> result;
   if (integers(tensor, result)) return result;
-  if (is_packed_int(tensor.dtype())) return small_values<int64_t>(tensor);
+  if (is_sub_byte_int(tensor.dtype())) return small_values<int64_t>(tensor);
   throw Error(Fault::kUnsupported, fmt::format("values are of type {}, expected an integer type",
                                                name_of(tensor.dtype())));
 }

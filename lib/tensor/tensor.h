@@ -95,7 +95,7 @@ class Tensor {
   std::shared_ptr<Deferred> deferred_;  // then bytes_ is empty
 };
 
-/// Bytes that `dtype` and `shape` need (packed types rounded up to a byte); 0 for strings.
+/// Bytes that `dtype` and `shape` need (sub-byte types rounded up to a byte); 0 for strings.
 /// Errors  Fault::kFormat as element_count, or where the product passes 2^62.
 size_t byte_count(DType dtype, const Shape& shape);
 

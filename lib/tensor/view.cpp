@@ -20,7 +20,7 @@ namespace {
 
 }  // namespace
 
-size_t bytes_in_view(DType dtype) { return is_packed_type(dtype) ? 1 : bytes_of(dtype); }
+size_t bytes_in_view(DType dtype) { return is_sub_byte(dtype) ? 1 : bytes_of(dtype); }
 
 Dims::Dims(std::span<const int64_t> extents) : rank_(extents.size()) {
   if (rank_ > kMaxRank) too_many_axes(rank_);

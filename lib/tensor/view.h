@@ -40,7 +40,7 @@ class Dims {
   size_t rank_ = 0;
 };
 
-/// Bytes of one element of a view, where each element of a packed type has a byte of its own
+/// Bytes of one element of a view, where each element of a sub-byte type has a byte of its own
 /// (lib/tensor/small_types.h). A string or unknown type is a bug.
 size_t bytes_in_view(DType dtype);
 

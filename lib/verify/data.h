@@ -56,7 +56,8 @@ std::vector<Feed> make_feeds(const Model& model, const DataSet& data);
 bool stacks_samples(const Model& model, const DataSet& data);
 
 /// Outputs of all feeds as one array each: stacked along a new first axis, or joined along the one
-/// that they have. Errors  Fault::kUnsupported: shapes that differ in another axis.
+/// that they have.
+/// Errors  Fault::kUnsupported: shapes that differ in another axis.
 Feed join_outputs(const std::vector<Feed>& outputs, bool stacked);
 
 /// Runs feeds one after another and carries the states over.
@@ -89,7 +90,8 @@ struct FreeExtents {
 
 /// One feed of seeded random values (normal for floats, ones for everything else): for when there
 /// is no data. Free axes of one name get one extent. Inputs in `data.fill` get their constant,
-/// states stay out. Errors  Fault::kUnsupported: an input without a known rank, or past 1 GiB.
+/// states stay out.
+/// Errors  Fault::kUnsupported: an input without a known rank, or past 1 GiB.
 Feed random_feed(const Model& model, uint64_t seed, const DataSet& data = {},
                  FreeExtents free = {});
 

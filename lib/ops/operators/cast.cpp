@@ -85,7 +85,7 @@ struct SmallOptions {
 
 template <typename From>
 uint8_t to_small(DType to, From value, const SmallOptions& options) {
-  if (is_packed_int(to)) {
+  if (is_sub_byte_int(to)) {
     return static_cast<uint8_t>(wrapped_to(to, from_number<int64_t>(value)));
   }
   const auto wide = static_cast<double>(value);
@@ -127,7 +127,7 @@ Run prepare_bit_cast(const PrepareContext& context) {
   const DType to = dtype_of_onnx(int_attribute(context.node, "to", 0));
   return [to](RunContext& run) {
     const TensorView& x = run.input(0);
-    if (bits_of(x.dtype) != bits_of(to) || is_packed_type(to)) {
+    if (bits_of(x.dtype) != bits_of(to) || is_sub_byte(to)) {
       unsupported("casting the bits of {} to {} is not supported", name_of(x.dtype), name_of(to));
     }
     const TensorView y = run.output(0, to, x.dims);

@@ -29,6 +29,8 @@ struct Attributes {
     if (groups == 0) fail("group is below 1");
   }
 
+  // Axis i of `count` spatial axes: its output extent from pads, output_shape or auto_pad, and how
+  // much the full result is cut in front.
   Axis axis(size_t i, size_t count, size_t extent, size_t kernel) const {
     // Only what does not depend on the extent is taken from the window.
     WindowAttributes plain = window;
@@ -91,6 +93,8 @@ void add_columns(const float* columns, size_t channels, const Axis& v, const Axi
   });
 }
 
+// Per image and group: columns = weight^T x image, then each column is added where its window lies
+// in the output, which starts as the bias.
 void run_transposed(RunContext& run, const Attributes& attributes) {
   const Dims &x = run.input(0).dims, &w = run.input(1).dims;
   if (x.rank() != 3 && x.rank() != 4) {

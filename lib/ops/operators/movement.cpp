@@ -11,6 +11,7 @@ std::byte* at(std::byte* bytes, ptrdiff_t elements, size_t width) {
   return bytes + elements * static_cast<ptrdiff_t>(width);
 }
 
+// Copies in the new order; where only axes of extent 1 move, the output is an alias of the input.
 Run prepare_transpose(const PrepareContext& context) {
   std::optional<Dims> order;
   if (find_attribute(context.node, "perm") != nullptr) {
@@ -77,6 +78,7 @@ Run prepare_tile(const PrepareContext&) {
   };
 }
 
+// Copies each input to its offset along the axis; a single input is an alias.
 Run prepare_concat(const PrepareContext& context) {
   return [axis_attribute = int_attribute(context.node, "axis", 1)](RunContext& run) {
     const TensorView& first = run.input(0);
@@ -113,6 +115,8 @@ std::span<const int64_t> equal_parts(RunContext& run, int64_t extent, int64_t pa
   return result;
 }
 
+// Sizes come from the attribute, from input 1, or are equal; parts that nobody reads are not
+// copied.
 Run prepare_split(const PrepareContext& context) {
   const auto fixed = ints_attribute(context.node, "split", {});
   const int64_t axis_attribute = int_attribute(context.node, "axis", 0);
@@ -171,6 +175,8 @@ Range sliced(int64_t extent, int64_t start, int64_t end, int64_t step) {
   return {first, step, length / back + (length % back != 0 ? 1 : 0)};
 }
 
+// Turns starts, ends, axes and steps into an offset and strides, and copies by these; a slice that
+// takes all is an alias.
 Run prepare_slice(const PrepareContext& context) {
   const IntsOperand starts(context, "starts", 1), ends(context, "ends", 2);
   const IntsOperand axes(context, "axes", 3), steps(context, "steps", 4);

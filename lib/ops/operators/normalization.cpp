@@ -25,6 +25,8 @@ void scale_and_shift(const float* x, float* y, size_t count, float scale, float 
   for (size_t i = 0; i < count; ++i) y[i] = x[i] * scale + shift;
 }
 
+// y = (x - mean) / sqrt(variance + epsilon) * scale + bias with given mean and variance, as one
+// factor and one shift per channel. Training is refused.
 Run prepare_batch(const PrepareContext& context) {
   if (int_attribute(context.node, "training_mode", 0) != 0) {
     unsupported("training_mode is not supported");
@@ -163,6 +165,8 @@ Dims tail_of(const Dims& dims, size_t axis) {
   return result;
 }
 
+// Each row of the axes from `axis` on is brought to mean 0 and variance 1, then scaled and shifted;
+// means and inverse deviations are outputs of their own where they are read.
 Run prepare_layer(const PrepareContext& context) {
   return [axis_attribute = int_attribute(context.node, "axis", -1),
           epsilon = epsilon_of(context)](RunContext& run) {

@@ -23,6 +23,7 @@ struct Pads {
   Dims begin, end;
 };
 
+// From the attribute (before opset 11) or input 1, for all axes or those that input 3 names.
 Pads pads_of(RunContext& run, const std::optional<std::vector<int64_t>>& attribute) {
   const size_t rank = run.input(0).dims.rank();
   const std::span<const int64_t> given =
@@ -111,6 +112,8 @@ void pad_constant(const TensorView& x, const TensorView& y, const Pads& pads,
   copy_strided(width, kept, x.bytes + from_offset * bytes, from, y.bytes + to_offset * bytes, to);
 }
 
+// Computes the output's extents, finds the value of mode constant in its type (attribute or input
+// 2), and fills the output; nothing to pad: an alias.
 Run prepare_pad(const PrepareContext& context) {
   const Mode mode = mode_of(string_attribute(context.node, "mode", "constant"));
   std::optional<std::vector<int64_t>> attribute;

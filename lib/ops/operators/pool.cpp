@@ -191,6 +191,8 @@ void halve(const Axes& axes, size_t planes, const T* from, T* to) {
   }
 }
 
+// The largest element of each window of one plane and where it is: `offset` plus its index in the
+// plane, counted by columns with `column_major`. NaN wins over everything.
 template <typename T>
 void max_plane(const Axes& axes, const T* from, T* to, int64_t* places, int64_t offset,
                bool column_major) {
@@ -220,6 +222,8 @@ void max_plane(const Axes& axes, const T* from, T* to, int64_t* places, int64_t 
   });
 }
 
+// MaxPool, plane after plane by the fastest way that fits: halving both extents, by lines, or with
+// indices by max_plane().
 Run prepare_max(const PrepareContext& context) {
   const bool column_major = int_attribute(context.node, "storage_order", 0) != 0;
   return [window = WindowAttributes(context.node), column_major](RunContext& run) {

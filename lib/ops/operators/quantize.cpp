@@ -22,6 +22,8 @@ struct Grain {
   }
 };
 
+// The grain by the shape of the scales: a single number is for all elements, a vector for the
+// indices of the axis, a tensor for blocks of block_size along it.
 Grain grain_of(const Dims& x, const Dims& scale, int64_t axis_attribute, int64_t block_size) {
   Grain grain;
   if (block_size < 0) fail("block_size is {}", block_size);
@@ -188,6 +190,7 @@ Run prepare_quantize(const PrepareContext& context) {
   return [options = QuantizeOptions(context.node)](RunContext& run) { quantize(run, options); };
 }
 
+// y = (x - zero point) * scale, in f32, stored as the output's type.
 void dequantize(RunContext& run, const QuantizeOptions& options) {
   const TensorView &x = run.input(0), &scale = run.input(1);
   if (run.has_input(2) && run.input(2).dtype != x.dtype) {

@@ -22,6 +22,8 @@ struct Attributes {
   float cubic = -0.75F, extrapolation = 0;
   bool exclude_outside = false, antialias = false;
 
+  // Reads the attributes of Resize and Upsample with the defaults of the opset, and refuses modes
+  // that are not known.
   explicit Attributes(const PrepareContext& context) {
     const Node& node = context.node;
     const std::string name = string_attribute(node, "mode", "nearest");
@@ -150,6 +152,8 @@ struct Stretch {
   Crop crop;
 };
 
+// For each output index of an axis the taps on the input: by nearest, linear or cubic
+// interpolation, widened where antialias shrinks; marks those outside of a crop.
 Table table_of(const Attributes& attributes, const Stretch& stretch) {
   const auto [input, output, scale, crop] = stretch;
   Table table;
@@ -315,6 +319,7 @@ bool changes(const Target& target, const Dims& x, size_t axis) {
          target.crop[axis].end != 1;
 }
 
+// Resizes axis after axis, each through a table of taps; axes that do not change are skipped.
 void resize(RunContext& run, const Attributes& attributes, const Target& target) {
   const Dims x = run.input(0).dims;
   std::vector<size_t> axes;

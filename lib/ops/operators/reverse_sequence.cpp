@@ -7,6 +7,7 @@
 namespace espalier {
 namespace {
 
+// Per sequence of the batch: the first `length` steps in reverse order, the others as they are.
 Run prepare(const PrepareContext& context) {
   const int64_t batch_axis = int_attribute(context.node, "batch_axis", 1);
   const int64_t time_axis = int_attribute(context.node, "time_axis", 0);

@@ -53,6 +53,8 @@ int64_t wanted(const RunContext& run, const std::optional<int64_t>& attribute) {
   return values[0];
 }
 
+// Checks k, which is an attribute before opset 10 and input 1 from then on, and picks the values
+// and their indices line after line.
 Run prepare(const PrepareContext& context) {
   std::optional<int64_t> fixed;
   if (context.opset < 10) {

@@ -28,6 +28,7 @@ std::string value_of(const Cell& cell) {
   return quoted(format_cell(cell, Unit::kText));
 }
 
+// Every table that has a key, with the columns that have one; an empty line between tables.
 std::string render(const Report& report, const RenderOptions&) {
   std::string out;
   for (const auto& part : report.parts) {

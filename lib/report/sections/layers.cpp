@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "lib/prune/pack/block_pattern.h"
 #include "lib/report/results.h"
 
 namespace espalier {
@@ -42,6 +43,7 @@ Shape matrix_of(const LayerResult& layer) {
   return {static_cast<int64_t>(layer.matrix_rows), static_cast<int64_t>(layer.matrix_cols)};
 }
 
+// Table of the weights that `inspect` found, with a total.
 void add_inspected(const InspectResults& found, Report& report) {
   Table table{"layers",
               "weights",
@@ -83,6 +85,8 @@ void add_inspected(const InspectResults& found, Report& report) {
                                     {"bytes", count_cell(total.after)}}});
 }
 
+// Table of the layers that were packed, with a total: columns without a heading are for the JSON
+// file alone, those of errors and times appear where they were measured.
 void add_packed(const PackResults& pack, Report& report) {
   const bool compared = std::ranges::any_of(
       pack.layers, [](const LayerResult& layer) { return layer.magnitude_error.has_value(); });

@@ -160,7 +160,7 @@ TEST_CASE("quantization takes scalars, one scale for each place of an axis, and 
         "zero points are i64, the values i8");
 }
 
-TEST_CASE("values are quantized to packed types and small floats, and come back") {
+TEST_CASE("values are quantized to sub-byte types and small floats, and come back") {
   const Tensor x = floats({5}, {-9, -0.6F, 0.4F, 1.5F, 7}), scale = floats({}, {0.5F});
   const auto there = [&](int64_t type) {
     return results_of({"QuantizeLinear", {x, scale}, {{"output_dtype", type}}})[0];

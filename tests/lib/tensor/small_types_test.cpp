@@ -131,15 +131,15 @@ TEST_CASE("f8e8m0 takes the power of two above, below or nearest") {
   CHECK(e8m0_from(kNaN, PowerRounding::kUp, true) == 0xFF);
 }
 
-TEST_CASE("packed elements lie from the low bits up, and come back with their sign") {
+TEST_CASE("joined elements lie from the low bits up, and come back with their sign") {
   const std::array<std::byte, 3> bytes{std::byte{0x1F}, std::byte{0x78}, std::byte{0x09}};
   std::vector<uint8_t> elements(5);
-  unpack(DType::kI4, bytes, elements);
+  spread_sub_bytes(DType::kI4, bytes, elements);
   CHECK(elements == std::vector<uint8_t>{0xFF, 1, 0xF8, 7, 0xF9});  // -1 1 -8 7 -7
   std::array<std::byte, 3> again{};
-  pack(DType::kI4, elements, again);
+  join_sub_bytes(DType::kI4, elements, again);
   CHECK(again == bytes);
-  unpack(DType::kU4, bytes, elements);
+  spread_sub_bytes(DType::kU4, bytes, elements);
   CHECK(elements == std::vector<uint8_t>{15, 1, 8, 7, 9});
 
   const Tensor twos(DType::kI2, {5}, Bytes(bytes).first(2), nullptr);  // 3 3 1 0 | 0
