@@ -8,7 +8,8 @@
 #include "lib/base/mapped_file.h"
 #include "lib/calibrate/statistics_file.h"
 #include "lib/prune/options/layer_rule.h"
-#include "lib/prune/options/plan_json.h"
+#include "lib/prune/options/recipe_json.h"
+#include "lib/prune/score/criterion.h"
 #include "lib/search/machine_file.h"
 
 namespace espalier {

@@ -3,7 +3,8 @@
 #include <exception>
 
 #include "formats/format.h"
-#include "lib/prune/plan.h"
+#include "lib/prune/choose/make_plan.h"
+#include "lib/prune/pack/pack_weights.h"
 #include "lib/runtime/executor.h"
 
 using namespace espalier;
@@ -37,7 +38,8 @@ int main(int argc, char** argv) try {
     const std::string& name = packed.graph.values[id].name;
     const TensorView y = executor.output_view(name);
     std::printf("%s: %zu values", name.c_str(), y.count());
-    if (y.dtype == DType::kF32 && y.count() != 0) std::printf(", the first %g", double{*y.data<float>()});
+    if (y.dtype == DType::kF32 && y.count() != 0)
+      std::printf(", the first %g", double{*y.data<float>()});
     std::printf("\n");
   }
 } catch (const Error& error) {

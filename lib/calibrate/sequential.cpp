@@ -5,6 +5,7 @@
 #include <set>
 
 #include "lib/base/log.h"
+#include "lib/prune/choose/plan.h"
 
 namespace espalier {
 namespace {

@@ -9,6 +9,7 @@
 
 #include "lib/base/checked_math.h"
 #include "lib/base/error.h"
+#include "lib/base/fnv1a.h"
 #include "lib/base/limits.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/output_file.h"
@@ -177,6 +178,7 @@ void check_finite(const Tensor& tensor, const std::string& name) {
     refuse(fmt::format("tensor {} contains infinities or NaN", name));
 }
 
+// Layer `number` of the header's list, with its tensors from the data.
 LayerStatistics read_layer(const Json& json, size_t number, const Json& header, Tensors& tensors) {
   LayerStatistics layer;
   layer.weight = from_hex(text_of(json, "name"), "name");
@@ -219,6 +221,8 @@ Json parse(std::string_view text) {
   return json;
 }
 
+// The whole file: header, layers, checksum over all before it. Refuses tensors and bytes that no
+// layer names.
 Statistics parse_file(const std::shared_ptr<const MappedFile>& file) {
   ByteReader reader(file->bytes());
   const auto length = reader.get<uint64_t>("header length");

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <iterator>
 
-#include "lib/prune/plan.h"
+#include "lib/prune/choose/make_plan.h"
+#include "lib/prune/pack/pack_weights.h"
+#include "lib/prune/refit/apply_plan.h"
 #include "lib/verify/speed.h"
 
 namespace espalier {

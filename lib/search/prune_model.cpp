@@ -1,5 +1,6 @@
 #include "lib/search/prune_model.h"
 
+#include "lib/prune/choose/masks.h"
 #include "lib/search/pruner.h"
 
 namespace espalier {

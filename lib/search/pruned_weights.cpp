@@ -2,6 +2,7 @@
 
 #include "lib/base/log.h"
 #include "lib/calibrate/sequential.h"
+#include "lib/prune/refit/apply_plan.h"
 
 namespace espalier {
 namespace {

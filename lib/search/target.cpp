@@ -8,6 +8,7 @@
 #include "lib/base/check.h"
 #include "lib/base/log.h"
 #include "lib/prune/options/layer_rule.h"
+#include "lib/prune/pack/pack_weights.h"
 #include "lib/search/halving.h"
 
 namespace espalier {

@@ -4,7 +4,10 @@
 
 #include <random>
 
-#include "lib/prune/plan.h"
+#include "lib/prune/choose/make_plan.h"
+#include "lib/prune/pack/block_pattern.h"
+#include "lib/prune/pack/pack_weights.h"
+#include "lib/prune/refit/apply_plan.h"
 
 namespace espalier {
 namespace {

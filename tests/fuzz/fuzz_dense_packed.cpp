@@ -1,3 +1,4 @@
+#include "lib/kernels/dense/dense.h"
 #include "tests/fuzz/fuzz_product.h"
 
 // A packed weight computes what the dense weight that it decodes to computes: by every kernel that

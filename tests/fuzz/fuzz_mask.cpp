@@ -1,7 +1,9 @@
 #include "formats/npy/npy.h"
 #include "lib/base/check.h"
 #include "lib/base/error.h"
-#include "lib/prune/plan.h"
+#include "lib/prune/choose/masks.h"
+#include "lib/prune/pack/pack_weights.h"
+#include "lib/prune/refit/apply_plan.h"
 #include "tests/fuzz/fuzz_file.h"
 #include "tests/fuzz/fuzz_input.h"
 

@@ -1,7 +1,7 @@
 #include "lib/base/check.h"
 #include "lib/base/error.h"
 #include "lib/prune/options/layer_rule.h"
-#include "lib/prune/options/plan_json.h"
+#include "lib/prune/options/recipe_json.h"
 
 namespace {
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "lib/kernels/elementwise/elementwise.h"
+#include "lib/kernels/simd_target.h"
 #include "lib/tensor/half.h"
 #include "tests/fuzz/fuzz_product.h"
 

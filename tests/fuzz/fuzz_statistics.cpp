@@ -2,8 +2,8 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/base/fnv1a.h"
 #include "lib/calibrate/statistics_file.h"
-#include "lib/prune/score/statistics.h"
 #include "tests/fuzz/fuzz_file.h"
 
 // The checksum in the last eight bytes is made right, so that what lies behind it is reached.

@@ -9,7 +9,7 @@
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/read_uncovered.h"
 #include "lib/base/log.h"
-#include "lib/prune/plan.h"
+#include "lib/prune/pack/pack_weights.h"
 #include "lib/search/advise.h"
 #include "lib/search/machine_file.h"
 

@@ -10,7 +10,9 @@
 #include "apps/espalier/layer_row.h"
 #include "formats/nnef/operator_list.h"
 #include "lib/base/log.h"
+#include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/pack/convert.h"
+#include "lib/prune/pack/pack_weights.h"
 
 namespace espalier {
 namespace {

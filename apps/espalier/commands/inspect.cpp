@@ -9,8 +9,8 @@
 #include "apps/espalier/layer_row.h"
 #include "apps/espalier/read_uncovered.h"
 #include "formats/model_facts.h"
+#include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/pack/magnitudes.h"
-#include "lib/prune/plan.h"
 #include "lib/verify/data.h"
 
 namespace espalier {

@@ -11,6 +11,10 @@
 #include "apps/espalier/layer_row.h"
 #include "apps/espalier/read_uncovered.h"
 #include "formats/npy/npy.h"
+#include "lib/prune/choose/masks.h"
+#include "lib/prune/pack/block_pattern.h"
+#include "lib/prune/pack/pack_weights.h"
+#include "lib/prune/refit/apply_plan.h"
 
 namespace espalier {
 namespace {

@@ -14,8 +14,13 @@
 #include "lib/base/log.h"
 #include "lib/base/output_file.h"
 #include "lib/calibrate/statistics_file.h"
+#include "lib/prune/choose/masks.h"
 #include "lib/prune/options/layer_rule.h"
-#include "lib/prune/options/plan_json.h"
+#include "lib/prune/options/recipe_json.h"
+#include "lib/prune/pack/block_pattern.h"
+#include "lib/prune/pack/pack_weights.h"
+#include "lib/prune/refit/apply_plan.h"
+#include "lib/prune/score/criterion.h"
 
 namespace espalier {
 namespace {

@@ -4,7 +4,8 @@
 #include <vector>
 
 #include "lib/base/thread_pool.h"
-#include "lib/prune/plan.h"
+#include "lib/prune/options/prune_options.h"
+#include "lib/sparse/block_mask.h"
 
 namespace espalier {
 

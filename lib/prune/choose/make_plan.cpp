@@ -1,24 +1,26 @@
+#include "lib/prune/choose/make_plan.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "lib/base/error.h"
+#include "lib/base/fnv1a.h"
 #include "lib/base/log.h"
 #include "lib/prune/choose/choose_blocks.h"
 #include "lib/prune/choose/scored_plan.h"
-#include "lib/prune/refit/layer_bias.h"
+#include "lib/prune/score/criterion.h"
 #include "lib/prune/score/layer_moments.h"
-#include "lib/sparse/pack.h"
+#include "lib/prune/select/layer_bias.h"
 
 namespace espalier {
 namespace {
 
-// FNV-1a: numbers drawn for a layer depend on its name alone, not on its place.
+// Numbers drawn for a layer depend on its name alone, not on its index.
 uint64_t seed_of(const std::string& name, uint64_t seed) {
-  uint64_t hash = 0xCBF29CE484222325 ^ seed;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
-  return hash;
+  return fnv1a(std::as_bytes(std::span(name)), fnv1a({}) ^ seed);
 }
 
 LayerPlan planned(const Layer& layer, const LayerSettings& settings, bool keep_diagonal) {
@@ -106,10 +108,12 @@ Tensor wanted_from(const Tensor& dense, const Fold& fold, const LayerMoments& mo
   return from_f32(to, DType::kF32, dense.shape());
 }
 
+// Scores of all blocks of one layer by the plan's method: of its weights, or of those that pruning
+// is to come near to where there are moments.
 BlockScores score_layer(const Model& model, const LayerPlan& plan, const LayerMoments* moments,
                         uint64_t seed, ThreadPool& pool) {
   const Weight& weight = weight_of(model, plan.layer);
-  Tensor dense = as_f32(weight.is_sparse() ? decode(weight.sparse()) : weight.dense());
+  Tensor dense = as_f32(dense_of(weight));
   if (moments != nullptr) dense = wanted_from(dense, plan.layer.fold, *moments);
   BlockScores result{plan.layer.fold, plan.block, plan.diagonal, {}};
   const BlockMask grid(plan.block, {0, plan.layer.fold.rows, plan.layer.fold.cols}, true);

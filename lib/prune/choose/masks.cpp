@@ -1,3 +1,5 @@
+#include "lib/prune/choose/masks.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -5,9 +7,7 @@
 
 #include "lib/base/error.h"
 #include "lib/prune/options/layer_settings.h"
-#include "lib/prune/pack/mask_dense.h"
-#include "lib/prune/plan.h"
-#include "lib/sparse/pack.h"
+#include "lib/sparse/mask_dense.h"
 
 namespace espalier {
 namespace {
@@ -183,8 +183,7 @@ std::map<std::string, Tensor> masks_of_zeros(const Model& model, const SelectOpt
   for (const Layer& layer : select_layers(model, options)) {
     if (!layer.left_out.empty()) continue;
     const Weight& weight = weight_of(model, layer);
-    const std::vector<float> values =
-        to_f32(weight.is_sparse() ? decode(weight.sparse()) : weight.dense());
+    const std::vector<float> values = to_f32(dense_of(weight));
     Tensor mask = Tensor::zeros(DType::kBool, layer.shape);
     const auto kept = mask.mutable_data<uint8_t>();
     for (size_t i = 0; i < values.size(); ++i) kept[i] = values[i] != 0 ? 1 : 0;

@@ -3,8 +3,9 @@
 #include <vector>
 
 #include "lib/prune/choose/choose_blocks.h"
+#include "lib/prune/choose/plan.h"
 #include "lib/prune/options/layer_settings.h"
-#include "lib/prune/plan.h"
+#include "lib/prune/score/statistics.h"
 
 namespace espalier {
 

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "lib/base/limits.h"
+#include "lib/prune/score/criterion.h"
 #include "lib/prune/select/name_pattern.h"
 
 namespace espalier {

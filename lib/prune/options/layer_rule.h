@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "lib/prune/plan.h"
+#include "lib/prune/options/prune_options.h"
 
 namespace espalier {
 

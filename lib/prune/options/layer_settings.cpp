@@ -57,12 +57,6 @@ std::string left_out_reason(const Layer& layer, const LayerSettings& settings) {
   return fmt::format("skipped by layer rule \"{}\"", settings.skipped_by);
 }
 
-size_t gates_of(const Layer& layer) {
-  if (layer.op == "GRU") return 3;
-  if (layer.op == "LSTM") return 4;
-  return 1;
-}
-
 std::vector<LayerSettings> layer_settings(const std::vector<Layer>& layers,
                                           const PruneOptions& options) {
   check_options(options);

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "lib/prune/plan.h"
+#include "lib/prune/options/prune_options.h"
 
 namespace espalier {
 
@@ -21,9 +21,6 @@ struct LayerSettings {
 
 /// Why a layer is not pruned: its own reason, else the rule that skips it; empty where it is.
 std::string left_out_reason(const Layer& layer, const LayerSettings& settings);
-
-/// Gates of a GRU, LSTM or RNN, 1 for any other operator.
-size_t gates_of(const Layer& layer);
 
 /// One for each layer.
 /// Errors  Fault::kUsage: a bad option or pattern, a rule that matches no weight, gate densities

@@ -1,10 +1,11 @@
+#include "lib/prune/pack/block_pattern.h"
+
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
 
 #include "lib/base/checked_math.h"
-#include "lib/prune/plan.h"
 #include "lib/sparse/element_bits.h"
 #include "lib/sparse/pack.h"
 
@@ -193,7 +194,7 @@ std::optional<BlockShape> block_pattern(const Weight& weight, const Fold& fold, 
     const size_t grid = fold.parts * matrix.grid_rows() * matrix.grid_cols();
     return matrix.blocks() == grid ? std::nullopt : std::optional(matrix.block);
   }
-  const Tensor dense = weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+  const Tensor dense = dense_of(weight);
   if (!has_float_bits(dense)) return std::nullopt;
   const size_t weights = fold.count() - (square ? fold.parts * fold.rows : 0);
   const Zeros zeros(dense, fold, square);
@@ -212,7 +213,7 @@ double zero_share(const Weight& weight, const Fold& fold, bool skip_diagonal) {
     if (!skip_diagonal) return share(nonzeros(matrix.values) + nonzeros(matrix.diagonal));
     if (matrix.has_diagonal()) return share(nonzeros(matrix.values));
   }
-  const Tensor dense = weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+  const Tensor dense = dense_of(weight);
   size_t kept = nonzeros(dense);
   if (!has_float_bits(dense)) return share(kept);
   for (size_t i = 0; i < diagonal; ++i) {

@@ -1,5 +1,7 @@
 #include "lib/prune/pack/convert.h"
 
+#include "lib/prune/pack/pack_weights.h"
+
 namespace espalier {
 
 Model converted(const Model& model, const ConvertOptions& options, ThreadPool& pool) {

@@ -2,8 +2,6 @@
 
 #include <string>
 
-#include "lib/prune/plan.h"
-
 namespace espalier {
 
 /// How zeros that are there already are packed, and in which type; no other value changes.

@@ -1,9 +1,10 @@
+#include "lib/prune/pack/pack_weights.h"
+
 #include <algorithm>
 
 #include "lib/base/error.h"
-#include "lib/prune/pack/mask_dense.h"
-#include "lib/prune/plan.h"
 #include "lib/sparse/element_bits.h"
+#include "lib/sparse/mask_dense.h"
 #include "lib/sparse/pack.h"
 #include "lib/sparse/pack_rules.h"
 
@@ -112,18 +113,6 @@ std::optional<Stored> pack_losslessly(const Weight& weight, const Layer& layer,
 }
 
 }  // namespace
-
-Model apply_plan(const Model& model, const PrunePlan& plan, ThreadPool& pool) {
-  std::vector<Layer> layers;
-  std::vector<std::optional<Stored>> weights;
-  for (const LayerPlan& layer : plan.layers) {
-    if (!layer.layer.left_out.empty()) continue;
-    layers.push_back(layer.layer);
-    weights.emplace_back(mask_dense(dense_of(weight_of(model, layer.layer)), layer.layer.fold,
-                                    layer.mask, layer.diagonal, pool));
-  }
-  return with_weights(model, layers, std::move(weights));
-}
 
 Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool) {
   std::vector<const LayerPlan*> plans;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "lib/prune/refit/apply_plan.h"
 #include "lib/prune/refit/refit_rows.h"
 #include "lib/prune/score/layer_moments.h"
 #include "lib/sparse/pack.h"
@@ -27,6 +28,8 @@ class LayerRefit {
 
   size_t groups() const { return fold_.parts * plan_.mask.grid_rows(); }
 
+  // Refits row group `index` (a block row, whose rows share a mask): dropped weights become 0, kept
+  // ones of rows that are finite the solution; also the change of each row's mean output.
   void group(size_t index) {
     const size_t part = index / plan_.mask.grid_rows(), block_row = index % plan_.mask.grid_rows();
     const size_t first = block_row * plan_.block.rows;
@@ -121,7 +124,7 @@ void refit_layer(const Model& model, const LayerPlan& plan, size_t index,
   const auto moments = layer_moments(model, plan.layer, statistics, bias.has_value());
   if (!moments) return;
   const Weight& weight = weight_of(model, plan.layer);
-  const Tensor dense = weight.is_sparse() ? decode(weight.sparse()) : weight.dense();
+  const Tensor dense = dense_of(weight);
   const std::vector<float> values = to_f32(dense);
   LayerRefit work(plan, *moments, values, bias);
   pool.for_each(work.groups(), [&](size_t group) { work.group(group); });

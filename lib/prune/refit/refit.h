@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "lib/base/thread_pool.h"
-#include "lib/prune/plan.h"
-#include "lib/prune/refit/layer_bias.h"
+#include "lib/prune/choose/plan.h"
 #include "lib/prune/score/statistics.h"
+#include "lib/prune/select/layer_bias.h"
 
 namespace espalier {
 

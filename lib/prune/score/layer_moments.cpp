@@ -29,6 +29,8 @@ void add_target(const InputMoments& input, bool centred, double damping, MomentG
   if (target.allFinite()) group.target = target;
 }
 
+// Second moments as the criteria and the refit take them: about the mean where `centred`, damped by
+// more where there are few samples, the identity for an input that is constant.
 MomentGroup group_of(const InputMoments& input, bool centred) {
   const auto side = static_cast<Eigen::Index>(input.mean.count());
   const Eigen::Map<const RowMajor> second(input.second.data<double>().data(), side, side);

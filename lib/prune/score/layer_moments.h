@@ -37,7 +37,8 @@ struct LayerMoments {
 
 /// Share of the mean diagonal that is added to the diagonal, and once more for each sample that is
 /// lacking per input: dead inputs and few samples leave a matrix that can be inverted and does not
-/// believe them too much. Source  arXiv:2301.00774, section 3.3 (1 %); docs/algorithms/obs.md.
+/// believe them too much.
+/// Source  arXiv:2301.00774, section 3.3 (1 %); docs/algorithms/obs.md.
 inline constexpr double kDamping = 0.01;
 
 /// `centred`: moments about the mean, for a layer whose bias follows the change of its weights. All

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lib/base/error.h"
+#include "lib/base/fnv1a.h"
 
 namespace espalier {
 namespace {
@@ -65,13 +66,6 @@ const InputMoments* LayerStatistics::of_part(size_t part) const {
 const LayerStatistics* Statistics::find(std::string_view weight) const {
   const auto found = std::ranges::find(layers, weight, &LayerStatistics::weight);
   return found == layers.end() ? nullptr : &*found;
-}
-
-uint64_t fnv1a(Bytes bytes, uint64_t hash) {
-  for (const std::byte byte : bytes) {
-    hash = (hash ^ static_cast<uint64_t>(byte)) * 0x100000001B3;
-  }
-  return hash;
 }
 
 uint64_t fingerprint_of(const Weight& weight) {

@@ -38,8 +38,6 @@ struct Statistics {
   const LayerStatistics* find(std::string_view weight) const;
 };
 
-/// FNV-1a, 64 bit. Source  RFC 9923.
-uint64_t fnv1a(Bytes bytes, uint64_t hash = 0xCBF29CE484222325);
 /// Tells weights of the same name in different models apart: FNV-1a of its elements' bytes.
 uint64_t fingerprint_of(const Weight& weight);
 

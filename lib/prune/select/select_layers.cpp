@@ -86,6 +86,8 @@ struct Found {
   const Node* node;
 };
 
+// The layer of a weight's first reading as a matrix, or of what reaches a product through other
+// nodes or is an index table, with the reason why it is left out; nullopt for all other constants.
 std::optional<Found> found_layer(const WeightUse& use, const SelectOptions& options) {
   if (const WeightReading* reading = first_prunable(use)) {
     Found found{make_layer(use, *reading->node, reading->label, reading->input, *reading->fold),

@@ -52,4 +52,10 @@ Model with_weights(Model model, const std::vector<Layer>& layers,
   return model;
 }
 
+size_t gates_of(const Layer& layer) {
+  if (layer.op == "GRU") return 3;
+  if (layer.op == "LSTM") return 4;
+  return 1;
+}
+
 }  // namespace espalier

@@ -34,6 +34,9 @@ struct Layer {
   size_t weights() const { return fold.count(); }
 };
 
+/// Gates of a GRU, LSTM or RNN, 1 for any other operator.
+size_t gates_of(const Layer& layer);
+
 /// Every weight that folds to matrices, in graph order, and of those left out the reason: too
 /// small, of an operator not asked for, depthwise, first or last, excluded, a fixed transform by
 /// its name (STFT bases, mel filters, windows, DCT, positional tables), integer or f64, an index

@@ -4,6 +4,8 @@
 
 #include <random>
 
+#include "lib/prune/options/prune_options.h"
+#include "lib/prune/refit/apply_plan.h"
 #include "lib/runtime/executor.h"
 #include "lib/verify/compare.h"
 

@@ -1,10 +1,14 @@
-#include "lib/prune/plan.h"
+#include "lib/prune/choose/make_plan.h"
+#include "lib/prune/score/criterion.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
 #include "lib/prune/choose/choose_blocks.h"
+#include "lib/prune/choose/masks.h"
+#include "lib/prune/pack/pack_weights.h"
+#include "lib/prune/refit/apply_plan.h"
 #include "tests/lib/prune/prune_models.h"
 #include "tests/lib/prune/some_statistics.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/prune/plan.h"
+#include "lib/prune/choose/plan.h"
 #include "lib/sparse/pack.h"
 
 namespace espalier::test {

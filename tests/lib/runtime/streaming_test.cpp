@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "formats/format.h"
-#include "lib/prune/plan.h"
+#include "lib/prune/pack/pack_weights.h"
 #include "lib/runtime/executor.h"
 
 namespace {

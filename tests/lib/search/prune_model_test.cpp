@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "lib/base/log.h"
+#include "lib/prune/pack/pack_weights.h"
 #include "tests/lib/prune/prune_models.h"
 
 namespace espalier {

@@ -137,7 +137,8 @@ class Sweep {
 };
 
 /// SparseGPT over blocks: the loss of a block is summed over its rows. The mask is made for the
-/// layer's sparsity (with gate densities: their mean). Source  arXiv:2301.00774, algorithm 1.
+/// layer's sparsity (with gate densities: their mean).
+/// Source  arXiv:2301.00774, algorithm 1.
 void score_layer(const ScoreContext& context, ThreadPool& pool, std::span<float> scores) {
   Sweep sweep(context, pool);
   sweep.run();

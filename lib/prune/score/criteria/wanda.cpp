@@ -8,8 +8,8 @@
 namespace espalier {
 namespace {
 
-/// Sum over the block of w^2 E[x^2], x about its mean where the bias makes up for that. Source
-/// arXiv:2306.11695, equation 1, squared and summed over the block.
+/// Sum over the block of w^2 E[x^2], x about its mean where the bias makes up for that.
+/// Source  arXiv:2306.11695, equation 1, squared and summed over the block.
 void score(const ScoreContext& context, size_t first, size_t last, std::span<float> scores) {
   const Fold& fold = context.weight.fold;
   const BlockShape block = context.block;

@@ -10,7 +10,8 @@
 
 #include "formats/format.h"
 #include "lib/c/models/espalier.h"
-#include "lib/prune/plan.h"
+#include "lib/prune/choose/make_plan.h"
+#include "lib/prune/pack/pack_weights.h"
 #include "tests/lib/runtime/graph_maker.h"
 #include "tests/support/temporary_folder.h"
 

@@ -1,5 +1,9 @@
 #include <doctest/doctest.h>
 
+#include "lib/prune/choose/make_plan.h"
+#include "lib/prune/choose/masks.h"
+#include "lib/prune/pack/pack_weights.h"
+#include "lib/prune/refit/apply_plan.h"
 #include "tests/lib/prune/prune_models.h"
 
 using namespace espalier;

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "lib/prune/pack/block_pattern.h"
 #include "tests/lib/prune/prune_models.h"
 
 using namespace espalier;

@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "lib/prune/refit/layer_bias.h"
+#include "lib/prune/choose/make_plan.h"
+#include "lib/prune/pack/block_pattern.h"
+#include "lib/prune/refit/apply_plan.h"
+#include "lib/prune/select/layer_bias.h"
 #include "tests/lib/prune/prune_models.h"
 #include "tests/lib/prune/some_statistics.h"
 

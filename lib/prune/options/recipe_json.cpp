@@ -1,4 +1,4 @@
-#include "lib/prune/options/plan_json.h"
+#include "lib/prune/options/recipe_json.h"
 
 #include <fmt/format.h>
 
@@ -133,6 +133,7 @@ bool read_diagonal(const std::string& key, const Json& value) {
   return text == "keep";
 }
 
+// One entry of "layers": "match" and what it sets.
 LayerRule read_rule(const Json& object) {
   if (!object.is_object()) wrong("layers", object, "an array of objects");
   LayerRule rule;
@@ -169,6 +170,7 @@ std::vector<LayerRule> read_rules(const Json& value) {
   return rules;
 }
 
+// Sets the option that `key` names; refuses unknown keys.
 void read_key(const std::string& key, const Json& value, PruneOptions& options) {
   if (key == "sparsity") {
     options.sparsity = read_share(key, value);
@@ -255,6 +257,7 @@ OrderedJson patterns_json(const std::vector<std::string>& patterns,
   return json;
 }
 
+// All options in a fixed order; those without a default only where they are set.
 OrderedJson options_json(const PruneOptions& options) {
   const SelectOptions& select = options.select;
   OrderedJson json;
@@ -283,26 +286,6 @@ OrderedJson options_json(const PruneOptions& options) {
   return json;
 }
 
-OrderedJson layer_json(const LayerPlan& plan) {
-  const Layer& layer = plan.layer;
-  OrderedJson json;
-  json["name"] = layer.node;
-  json["weight"] = layer.weight;
-  json["operator"] = layer.op;
-  json["shape"] = layer.shape;
-  json["matrix"] = {layer.fold.parts * layer.fold.rows, layer.fold.cols};
-  json["left_out"] = layer.left_out.empty() ? OrderedJson() : OrderedJson(layer.left_out);
-  if (!layer.left_out.empty()) return json;
-  json["block"] = to_string(plan.block);
-  if (plan.nm) json["nm"] = to_string(*plan.nm);
-  json["method"] = plan.method;
-  json["sparsity"] = plan.sparsity;
-  json["blocks"] = plan.mask.blocks();
-  json["blocks_kept"] = plan.mask.kept_blocks();
-  json["diagonal"] = plan.diagonal ? layer.fold.parts * layer.fold.rows : 0;
-  return json;
-}
-
 // Names from a file may hold anything; what is no UTF-8 is written as U+FFFD.
 std::string text_of(const OrderedJson& json) {
   return json.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
@@ -327,13 +310,5 @@ PruneOptions read_recipe(std::string_view text, const PruneOptions& base) {
 }
 
 std::string recipe_json(const PruneOptions& options) { return text_of(options_json(options)); }
-
-std::string plan_json(const PrunePlan& plan) {
-  OrderedJson json;
-  json["options"] = options_json(plan.options);
-  json["layers"] = OrderedJson::array();
-  for (const LayerPlan& layer : plan.layers) json["layers"].push_back(layer_json(layer));
-  return text_of(json);
-}
 
 }  // namespace espalier

@@ -1,4 +1,4 @@
-#include "lib/prune/pack/mask_dense.h"
+#include "lib/sparse/mask_dense.h"
 
 #include <algorithm>
 #include <cstdint>

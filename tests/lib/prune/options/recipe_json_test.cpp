@@ -1,4 +1,4 @@
-#include "lib/prune/options/plan_json.h"
+#include "lib/prune/options/recipe_json.h"
 
 #include <doctest/doctest.h>
 
@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "lib/prune/score/criterion.h"
 #include "tests/lib/prune/prune_models.h"
 
 using namespace espalier;
@@ -227,26 +228,4 @@ TEST_CASE("schema and reader know the same keys, defaults and methods") {
   std::vector<std::string> methods;
   for (const Criterion* criterion : criteria()) methods.emplace_back(criterion->name);
   CHECK(rules.at("$defs").at("method").at("enum") == Json(methods));
-}
-
-TEST_CASE("the plan as JSON says per layer what was decided") {
-  const Model model = mixed_model();
-  ThreadPool pool(1);
-  PruneOptions options;
-  options.sparsity = 0.8;
-  options.select.exclude = {"^mm"};
-  const PrunePlan plan = make_plan(model, options, pool);
-  const Json json = Json::parse(plan_json(plan));
-  CHECK(json["options"]["sparsity"] == 0.8);
-  REQUIRE(json["layers"].size() == 4);
-  CHECK(json["layers"][0]["left_out"] == "excluded by pattern \"^mm\"");
-  CHECK(json["layers"][1]["left_out"] == nullptr);
-  const Json& r = json["layers"][3];
-  CHECK(r["weight"] == "gru.R");
-  CHECK(r["operator"] == "GRU");
-  CHECK(r["matrix"] == Json{72, 24});
-  CHECK(r["block"] == "16x1");
-  CHECK(r["diagonal"] == 72);
-  CHECK(r["blocks"] == 3 * 2 * 24);
-  CHECK(r["blocks_kept"] == plan.layers[3].mask.kept_blocks());
 }

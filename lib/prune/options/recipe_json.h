@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "lib/prune/plan.h"
+#include "lib/prune/options/prune_options.h"
 
 namespace espalier {
 
@@ -13,9 +13,5 @@ PruneOptions read_recipe(std::string_view text);
 /// Keys of `text` over `base`: those that it does not name keep base's value.
 PruneOptions read_recipe(std::string_view text, const PruneOptions& base);
 std::string recipe_json(const PruneOptions& options);
-
-/// The plan: what was decided per layer, without the masks' bits (those are the .npz of
-/// --mask-out).
-std::string plan_json(const PrunePlan& plan);
 
 }  // namespace espalier

@@ -1,9 +1,8 @@
-#include "lib/prune/refit/layer_bias.h"
+#include "lib/prune/select/layer_bias.h"
 
 #include <algorithm>
 #include <map>
 
-#include "lib/prune/options/layer_settings.h"
 #include "lib/prune/select/weight_readers.h"
 
 namespace espalier {

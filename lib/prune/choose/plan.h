@@ -1,0 +1,30 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/prune/options/prune_options.h"
+#include "lib/prune/select/selection.h"
+#include "lib/sparse/block_mask.h"
+
+namespace espalier {
+
+/// What is to be done to one weight. `mask` is empty for a layer that is left out.
+struct LayerPlan {
+  Layer layer;
+  BlockShape block;
+  std::optional<NofM> nm;
+  std::string method;
+  double sparsity = 0;    ///< asked for
+  bool diagonal = false;  ///< kept apart
+  BlockMask mask;
+};
+
+/// Same plan + same model = same bytes.
+struct PrunePlan {
+  PruneOptions options;
+  std::vector<LayerPlan> layers;
+};
+
+}  // namespace espalier
