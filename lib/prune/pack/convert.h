@@ -2,6 +2,10 @@
 
 #include <string>
 
+#include "lib/base/thread_pool.h"
+#include "lib/ir/model.h"
+#include "lib/sparse/block_shape.h"
+
 namespace espalier {
 
 /// How zeros that are there already are packed, and in which type; no other value changes.
