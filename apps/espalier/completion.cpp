@@ -119,6 +119,7 @@ std::string zsh_name(const std::string& path) {
   return name;
 }
 
+// One function per command, whose arguments are in the form of _arguments.
 std::string zsh_script(const CommandInfo& root) {
   std::string text =
       "#compdef espalier\n# zsh completion of espalier: a file _espalier in $fpath\n";

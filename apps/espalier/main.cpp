@@ -57,6 +57,7 @@ struct Entry {
   std::function<int()> run;
 };
 
+// Builds the command line from the list of commands, parses it and runs the chosen one.
 int run(int argc, char** argv) {
   CLI::App app("Prunes neural networks in blocks, and packs, runs and verifies the result.",
                "espalier");

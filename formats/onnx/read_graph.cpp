@@ -28,6 +28,8 @@ class GraphReader {
   GraphReader(pb::GraphProto& proto, GraphSource& source, const Scope* outer)
       : proto_(proto), source_(source), outer_(outer), scope_{outer, &names_} {}
 
+  // Initializers and inputs first, so that nodes find their values; subgraphs last, when all names
+  // of this graph are known. What is not understood goes to Graph::extra.
   Graph read() {
     if (!proto_.name().empty()) {
       graph_.name = proto_.name();

@@ -153,6 +153,7 @@ LayerResult row_of(const PackedModels& models, const LayerPlan& plan, bool dense
   return row;
 }
 
+// Masks the model, packs it, and leaves verification, writing and the report to finish().
 int apply(Args args) {
   if (args.output.empty() && !args.in_place)
     throw Error(Fault::kUsage, "-o OUT is missing: the file to write, or --in-place");

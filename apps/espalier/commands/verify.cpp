@@ -90,6 +90,7 @@ void verify_outputs(const Args& args, const Model& a, const Model& b, VerifyResu
   found.metric = compared.metric;
 }
 
+// Compares outputs where data are given, else weights.
 int run(const Args& args) {
   apply_common(args.common);
   const bool has_data = !args.data.inputs.empty();
