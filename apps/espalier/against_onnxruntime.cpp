@@ -53,7 +53,7 @@ OtherRuntime read_outcome(const ShellOutcome& outcome) {
   if (!outcome.trouble.empty()) fail(outcome.trouble);
   if (!WIFEXITED(outcome.status) || WEXITSTATUS(outcome.status) != 0) {
     const std::string said = last_line(outcome.err);
-    fail(said.empty() ? "it failed without a word" : printable(said, 400));
+    fail(said.empty() ? "failed without a message" : printable(said, 400));
   }
   OtherRuntime result;
   try {

@@ -104,7 +104,7 @@ void CommandFiles::writes_model(const fs::path& path, bool in_place) {
 }
 
 void add_in_place(CLI::App& app, bool& in_place) {
-  app.add_flag("--in-place", in_place, "let OUT be IN; without OUT, write to IN")
+  app.add_flag("--in-place", in_place, "write to IN; allows OUT to be IN")
       ->group("What is written");
 }
 

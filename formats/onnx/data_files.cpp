@@ -50,7 +50,7 @@ std::set<std::string> locations_in(Bytes bytes) {
   pb::ModelProto proto;
   if (lean.bytes.size() > INT32_MAX ||
       !proto.ParseFromArray(lean.bytes.data(), static_cast<int>(lean.bytes.size())))
-    throw Error(Fault::kFormat, "is cut off or damaged inside its graph");
+    throw Error(Fault::kFormat, "is truncated or damaged inside its graph");
   std::set<std::string> locations;
   add_locations(static_cast<const Message&>(proto), locations);
   return locations;

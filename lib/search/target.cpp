@@ -69,8 +69,7 @@ Reached least_sparsity(Search& search, const Aim& aim, const std::string& asked,
                        const std::function<std::string(double)>& show) {
   if (!search.run(aim)) {
     throw Error(Fault::kUnsupported,
-                fmt::format("{}: {:.0f} % sparsity gives {}: less cannot be reached by pruning "
-                            "these layers",
+                fmt::format("{}: {:.0f} % sparsity gives {}: pruning these layers cannot go lower",
                             asked, 100 * kMost, show(search.last())));
   }
   return search.result();
