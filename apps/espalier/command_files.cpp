@@ -9,6 +9,7 @@
 #include "formats/format.h"
 #include "lib/base/error.h"
 #include "lib/base/file_identity.h"
+#include "lib/base/mapped_file.h"
 
 namespace espalier {
 namespace {
@@ -28,19 +29,39 @@ fs::path place_of(const fs::path& path) {
 
 std::string shown(const fs::path& path) { return printable(path.string()); }
 
+void check_can_be_read(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) MappedFile::open(path);
+}
+
+void check_folder_exists(const fs::path& path) {
+  // A trailing slash names a folder: what must exist is the one around it.
+  const fs::path file = path.has_filename() ? path : path.parent_path();
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  std::error_code fault;
+  if (fs::is_directory(folder, fault)) return;
+  if (!fault) fault = std::make_error_code(std::errc::not_a_directory);
+  throw Error(Fault::kFormat,
+              fmt::format("{}: cannot be written: {}", shown(path), fault.message()));
+}
+
 }  // namespace
 
 void CommandFiles::reads(const std::string& role, const fs::path& path) {
-  if (is_file(path)) read_.push_back({role, path, true});
+  if (!is_file(path)) return;
+  check_can_be_read(path);
+  read_.push_back({role, path, true});
 }
 
 void CommandFiles::reads_model(const std::string& role, const fs::path& path) {
   if (!is_file(path)) return;
+  check_can_be_read(path);
   for (const fs::path& file : model_files(path)) read_.push_back({role, file, file == path});
 }
 
 void CommandFiles::reads_data(const std::string& role, const fs::path& path) {
   if (!is_file(path)) return;
+  check_can_be_read(path);
   for (const fs::path& file : data_files(path)) read_.push_back({role, file, file == path});
 }
 
@@ -69,6 +90,11 @@ void CommandFiles::check_not_written(const std::string& role, const fs::path& pa
 }
 
 void CommandFiles::writes(const std::string& role, const fs::path& path) {
+  creates(role, path);
+  if (is_file(path)) check_folder_exists(path);
+}
+
+void CommandFiles::creates(const std::string& role, const fs::path& path) {
   if (!is_file(path)) return;
   if (const File* file = replaced_by(path, false); file != nullptr) {
     throw Error(Fault::kUsage,
@@ -101,6 +127,7 @@ void CommandFiles::writes_model(const fs::path& path, bool in_place) {
                             shown(path), shown(file->path), file->role));
   }
   check_not_written("OUT", path);
+  check_folder_exists(path);
 }
 
 void add_in_place(CLI::App& app, bool& in_place) {

@@ -18,6 +18,8 @@ namespace espalier {
 /// that are empty, and "-", are no files.
 class CommandFiles {
  public:
+  /// Errors, of all that reads  Fault::kFormat: it cannot be opened. So a misspelt path is reported
+  /// before a large model is read.
   void reads(const std::string& role, const std::filesystem::path& path);
   /// With all files that the model consists of.
   void reads_model(const std::string& role, const std::filesystem::path& path);
@@ -27,8 +29,11 @@ class CommandFiles {
   void reads(const DataOptions& options);
 
   /// Errors  Fault::kUsage: `path` is one of the files that are read, under whatever name, or of
-  /// those that are written already, or a folder that holds one.
+  /// those that are written already, or a folder that holds one. Fault::kFormat: the folder that it
+  /// is to be in does not exist.
   void writes(const std::string& role, const std::filesystem::path& path);
+  /// The same for a file whose folder will be made.
+  void creates(const std::string& role, const std::filesystem::path& path);
   /// The files of the report.
   void writes(const CommonOptions& options);
   /// OUT, which may be IN with `in_place`.

@@ -16,17 +16,33 @@ bool is_word(std::string_view text) {
   });
 }
 
-// "keep, prune" of "keep, prune: diagonals of ..."; one word before a colon is a sentence.
-std::vector<std::string> values_in(const std::string& help) {
+// The words of "keep, prune", "f32, f16 or i8"; none where that is a sentence.
+std::vector<std::string> words_in(std::string text) {
+  for (const std::string_view last : {" or ", " and "}) {
+    if (const size_t at = text.rfind(last); at != std::string::npos)
+      text.replace(at, last.size(), ",");
+  }
+  std::vector<std::string> words;
+  for (std::string word : CLI::detail::split(text, ',')) {
+    CLI::detail::trim(word);
+    if (!is_word(word)) return {};
+    words.push_back(std::move(word));
+  }
+  return words.size() > 1 ? words : std::vector<std::string>{};
+}
+
+// What an option can be set to: what is checked ("D:{keep,prune}" in the type), else a list before
+// or after the colon of its help: "l1, l2: criterion ...", "type of the values: f32 or f16 (f32)".
+std::vector<std::string> values_in(const std::string& type, const std::string& help) {
+  const size_t open = type.find('{'), close = type.find('}');
+  if (open != std::string::npos && close != std::string::npos)
+    return CLI::detail::split(type.substr(open + 1, close - open - 1), ',');
   const size_t colon = help.find(": ");
   if (colon == std::string::npos) return {};
-  std::vector<std::string> values;
-  for (std::string part : CLI::detail::split(help.substr(0, colon), ',')) {
-    CLI::detail::trim(part);
-    if (!is_word(part)) return {};
-    values.push_back(std::move(part));
-  }
-  return values.size() > 1 ? values : std::vector<std::string>{};
+  std::vector<std::string> words = words_in(help.substr(0, colon));
+  if (!words.empty()) return words;
+  const size_t end = help.find(" (", colon);
+  return words_in(help.substr(colon + 2, end == std::string::npos ? end : end - colon - 2));
 }
 
 OptionInfo info_of(const CLI::Option& option) {
@@ -36,13 +52,14 @@ OptionInfo info_of(const CLI::Option& option) {
   info.positional = option.get_positional() && info.names.empty();
   if (info.positional) info.names.push_back(option.get_name(true));
   const bool takes_value = option.get_items_expected_max() > 0;
-  info.type = takes_value ? option.get_type_name() : "";
+  const std::string type = option.get_type_name();
+  info.type = takes_value ? type.substr(0, type.find(":{")) : "";
   if (takes_value && info.type.empty()) info.type = "VALUE";
   info.help = option.get_description();
   info.group = option.get_group();
   info.required = option.get_required();
   info.repeatable = option.get_items_expected_max() > 1;
-  if (takes_value) info.values = values_in(info.help);
+  if (takes_value) info.values = values_in(type, info.help);
   return info;
 }
 

@@ -15,7 +15,7 @@ struct OptionInfo {
   std::string type;                ///< what its value is called; empty: it takes none
   std::string help, group;
   bool positional = false, required = false, repeatable = false;
-  /// What it can be set to, where its help begins with them: "keep, prune: ...".
+  /// What it can be set to, where that is checked or its help lists it.
   std::vector<std::string> values;
 };
 

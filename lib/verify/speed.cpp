@@ -90,28 +90,6 @@ SpeedChecks measure_speed(const PackedModels& models, const Evaluation& evaluati
   SpeedChecks result = time_whole(models.masked, models.packed, models.before, evaluation, options);
   ExecutorOptions profiled = options;
   profiled.profile = true;
-  ModelRunner dense(dense_model, reference, evaluation.data, options);
-  ModelRunner packed(packed_model, reference, evaluation.data, options);
-  dense.bind(evaluation.feeds.front());
-  packed.bind(evaluation.feeds.front());
-  const std::array<std::function<void()>, 2> bodies{[&] { dense.executor().run_bound(); },
-                                                    [&] { packed.executor().run_bound(); }};
-  const std::vector<Timing> times = time_interleaved(bodies, kWhole);
-  SpeedChecks result;
-  result.ms_dense = times[0].median_ms;
-  result.ms_packed = times[1].median_ms;
-  return result;
-}
-
-SpeedChecks measure_speed(const PackedModels& models, const Evaluation& evaluation,
-                          const ExecutorOptions& options) {
-  constexpr TimingOptions kLayers{.warmup = 0.02, .seconds = 0.15};
-  const Feed& feed = evaluation.feeds.front();
-  SpeedChecks result = time_whole(models.masked, models.packed, models.before, evaluation, options);
-  ExecutorOptions profiled = options;
-  profiled.profile = true;
-  const Model dense_model = with_numbered_nodes(models.masked);
-  const Model packed_model = with_numbered_nodes(models.packed);
   ModelRunner dense(models.masked, models.before, evaluation.data, profiled);
   ModelRunner packed(models.packed, models.before, evaluation.data, profiled);
   dense.bind(feed);

@@ -63,7 +63,7 @@ void check_files(const Args& args, const Model& model, const DataSet& data) {
     for (size_t i = 0; i < (sets ? data.feeds.size() : 1); ++i) {
       const fs::path folder =
           sets ? fs::path(args.output) / data.feed_names[i] : fs::path(args.output);
-      files.writes("-o", folder / file_of(name));
+      files.creates("-o", folder / file_of(name));
     }
   }
 }
