@@ -71,8 +71,7 @@ OtherRuntime read_outcome(const ShellOutcome& outcome) {
 
 OtherRuntime time_in_onnxruntime(const fs::path& model, const Feed& feed,
                                  const TimingOptions& options, size_t threads) {
-  const Temporary folder(fs::temp_directory_path() / "espalier");
-  fs::create_directory(folder.path());
+  const HeldFolder folder(fs::temp_directory_path() / "espalier");
   const fs::path script = folder.path() / "time.py", inputs = folder.path() / "inputs.npz";
   write_file(script, as_bytes(kScript));
   write_npz_file(inputs, {feed.begin(), feed.end()});
@@ -81,8 +80,6 @@ OtherRuntime time_in_onnxruntime(const fs::path& model, const Feed& feed,
                   shell_quoted(fs::absolute(model).string()), shell_quoted(inputs.string()),
                   options.warmup, options.seconds, threads),
       "--against onnxruntime");
-  std::error_code ignored;
-  fs::remove_all(folder.path(), ignored);
   return read_outcome(outcome);
 }
 

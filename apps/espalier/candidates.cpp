@@ -21,7 +21,8 @@ CandidateMeter::CandidateMeter(const MeterSource& source, const CommonOptions& c
                                const KernelResults* machine, const std::string& name)
     : source_(source),
       options_{.threads = common.threads},
-      folder_(fs::temp_directory_path() / "espalier") {
+      folder_(fs::temp_directory_path() / "espalier"),
+      dense_(source.dense) {
   if (machine != nullptr)
     predictor_.emplace(source.model, source.evaluation, options_, *machine, name);
 }

@@ -19,6 +19,7 @@ struct MeterSource {
   const WriteOptions& write;
   const Evaluation& evaluation;
   std::string metric_command;
+  std::optional<MetricPair> dense = {};  ///< of the input, where it is known
 };
 
 /// What models would be if they were written: their file, their time, their metric.

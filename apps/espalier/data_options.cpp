@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "apps/espalier/load_data.h"
+#include "apps/espalier/metric_trial.h"
 #include "formats/npy/npy.h"
 
 namespace espalier {
@@ -118,8 +119,11 @@ Evaluation read_evaluation(const Model& model, const EvaluationSource& source,
     return evaluation;
   }
   DataSet data = data_set(source.path, model, options);
-  if (!source.path.empty())
-    return evaluation_of(model, std::move(data), source.share, std::move(labels));
+  if (!source.path.empty()) {
+    Evaluation evaluation = evaluation_of(model, std::move(data), source.share, std::move(labels));
+    try_labels(model, evaluation, options, {.threads = common.threads});
+    return evaluation;
+  }
   const RandomInputs random{common.seed, common.threads, source.shapes};
   return random_evaluation(model, std::move(data), random, std::move(labels));
 }

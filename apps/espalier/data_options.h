@@ -46,8 +46,9 @@ struct EvaluationSource {
   bool run = true;                      ///< else only the labels are read (--no-verify)
 };
 
-/// Reads data and labels, and finds random inputs that the model runs on.
-/// Errors  those of the data that the user named; random inputs that cannot be made are `not_run`.
+/// Reads data and labels, fits labels to the outputs of the first feed, and finds random inputs that
+/// the model runs on.
+/// Errors  those of the data that the user named, and of try_labels(); random inputs that cannot be made are `not_run`.
 Evaluation read_evaluation(const Model& model, const EvaluationSource& source,
                            const DataOptions& options, const CommonOptions& common);
 

@@ -49,7 +49,7 @@ std::optional<SpeedChecks> speed_of(const PackedModels& models, const Evaluation
   // A model that nothing was packed of runs as it did.
   if (!checks.not_run.empty() || !any_packed(models.packed)) return std::nullopt;
   const Stage stage("measure speed");
-  return measure_speed(models, evaluation, options);
+  return measure_speed(models, evaluation, options, Rounds::kUntilSteady);
 }
 
 // Runs, writes and measures. Where packed and decoded weights disagree nothing is replaced.
@@ -57,6 +57,7 @@ Findings findings_of(const PackedModels& models, const Evaluation& evaluation,
                      const Destination& destination, const std::filesystem::path& input,
                      const Judging& judging, const ExecutorOptions& options) {
   Findings findings;
+  findings.limit = judging.assert_drop;
   if (judging.verify) {
     const Stage stage("verify");
     findings.verified = true;
@@ -70,8 +71,10 @@ Findings findings_of(const PackedModels& models, const Evaluation& evaluation,
   const bool commands = !judging.metric_command.empty() && !destination.dry_run;
   if (commands) {
     const Stage stage("metric-cmd, before");
-    findings.command_metric =
-        MetricPair{"metric-cmd", run_metric_command(judging.metric_command, input), 0};
+    const double before = judging.command_before
+                              ? *judging.command_before
+                              : run_metric_command(judging.metric_command, input);
+    findings.command_metric = MetricPair{"metric-cmd", before, 0};
   }
   if (!destination.dry_run && gap_of(findings) == Gap::kNone)
     write_and_check(models, evaluation, destination, judging.verify, options, findings);
@@ -115,7 +118,8 @@ int finish(const PackedModels& models, const Evaluation& evaluation, const Desti
   const Findings findings = findings_of(models, evaluation, destination, heading.input, judging,
                                         {.threads = common.threads});
   emit(results_of({models, destination, findings}, std::move(heading)), common);
-  return gap_of(findings) == Gap::kNone ? kDone : kOutOfTolerance;
+  const bool lost_more = findings.limit && accuracy_kept(findings, models.pruned) == false;
+  return gap_of(findings) == Gap::kNone && !lost_more ? kDone : kOutOfTolerance;
 }
 
 }  // namespace espalier

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/destination.h"
 #include "lib/report/results.h"
+#include "lib/verify/drop_limit.h"
 #include "lib/verify/evaluation.h"
 #include "lib/verify/packed_models.h"
 
@@ -27,11 +29,14 @@ struct Heading {
 struct Judging {
   bool verify = true;  ///< run the models and read the output back
   std::string metric_command;
+  std::optional<double> command_before = {};  ///< what it printed for the input
+  std::optional<DropLimit> assert_drop = {};  ///< what the metric may lose for kDone
 };
 
 /// The last stages of prune, convert and mask apply: checks in memory, writes, reads back, checks
 /// again, puts the output in place, measures, reports. Returns kDone, or kOutOfTolerance where
-/// packed and decoded weights disagree (then the output stays what it was before).
+/// packed and decoded weights disagree (then the output stays what it was before), or the metric lost
+/// more than is allowed (the output is there then).
 int finish(const PackedModels& models, const Evaluation& evaluation, const Destination& destination,
            Heading heading, const Judging& judging, const CommonOptions& common);
 

@@ -77,10 +77,17 @@ PruneOptions options_of(const PruneArgs& args, CalibrationSource::Kind calib) {
   PruneOptions options = recipe_of(args.recipe);
   read_select(args, options.select);
   set_target(args, options);
-  if (args.sparsity) options.sparsity = *args.sparsity;
+  if (args.sparsity) {
+    options.sparsity = *args.sparsity;
+    options.nm.reset();  // of the recipe
+  }
   if (!args.schedule.empty()) options.schedule = parse_schedule(args.schedule);
   if (args.at_step) {
     if (!options.schedule) throw Error(Fault::kUsage, "--at-step requires --schedule");
+    if (*args.at_step > options.schedule->steps) {
+      throw Error(Fault::kUsage, fmt::format("--at-step {}: the schedule has steps 0 to {}",
+                                             *args.at_step, options.schedule->steps));
+    }
     options.sparsity = scheduled_sparsity(*options.schedule, options.sparsity, *args.at_step);
     options.schedule.reset();
   }
@@ -135,6 +142,8 @@ void check(const PruneArgs& args) {
     throw Error(Fault::kUsage, "OUT is missing: the file to write, or --dry-run");
   if (!args.block.empty() && !args.nm.empty())
     throw Error(Fault::kUsage, "--block and --nm exclude each other");
+  if (args.sparsity && !args.nm.empty())
+    throw Error(Fault::kUsage, "--sparsity and --nm exclude each other: N:M is a sparsity");
   if (!args.data.labels.empty() && args.eval.empty())
     throw Error(Fault::kUsage, "--labels requires --eval DATA, the samples that they label");
   check_available(args.method, args.scope, args.values);
@@ -181,6 +190,23 @@ void check_search(const PruneOptions& options, const PruneArgs& args) {
   if (options.nm) refuse("--nm sets the sparsity and excludes a target or a curve");
 }
 
+DropLimit drop_limit(const PruneTarget& target, std::string text) {
+  return {target.value, target.share, std::move(text)};
+}
+
+// --assert-drop, and what it is measured by.
+std::optional<DropLimit> assert_drop_of(const PruneArgs& args) {
+  if (args.assert_drop.empty()) return std::nullopt;
+  const bool labelled = !args.data.labels.empty(), command = !args.data.metric_command.empty();
+  if (!labelled && !command)
+    refuse("--assert-drop requires a metric: --eval with --labels, or --metric-cmd");
+  if (labelled && args.no_verify)
+    refuse("--assert-drop measures the metric and excludes --no-verify");
+  if (!labelled && args.dry_run)
+    refuse("--assert-drop measures OUT by --metric-cmd and excludes --dry-run");
+  return drop_limit(parse_max_drop(args.assert_drop, "assert-drop"), args.assert_drop);
+}
+
 // Errors  Fault::kUsage: a method, of all layers or of some, that needs calibration data.
 void check_method(const PruneOptions& options, const std::string& calib) {
   std::vector<std::string> methods{options.method};
@@ -217,6 +243,9 @@ PruneSettings prune_settings(const PruneArgs& given) {
   settings.evaluation.path = run_data(args, settings.calib.kind);
   settings.evaluation.shapes = settings.destination.write.shapes;
   settings.evaluation.run = !args.no_verify || needs_meter(settings.request);
+  settings.assert_drop = assert_drop_of(args);
+  settings.line = {args.operators, args.exclude,  args.force,
+                   args.layers,    args.max_drop, args.recipe};
   settings.input = args.input;
   settings.rewind = args.rewind;
   settings.data = args.data;
@@ -230,6 +259,12 @@ PruneSettings prune_settings(const PruneArgs& given) {
   // What is wrong with it is told before the model is read.
   if (!args.machine.empty()) settings.machine = read_machine(args.machine);
   return settings;
+}
+
+std::optional<DropLimit> max_drop_of(const PruneSettings& settings) {
+  const std::optional<PruneTarget>& target = settings.request.options.target;
+  if (!target || target->kind != PruneTarget::Kind::kDrop) return std::nullopt;
+  return drop_limit(*target, to_string(*target));
 }
 
 }  // namespace espalier

@@ -7,8 +7,10 @@
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/destination.h"
+#include "apps/espalier/selection_check.h"
 #include "lib/calibrate/collect.h"
 #include "lib/search/prune_model.h"
+#include "lib/verify/drop_limit.h"
 
 namespace espalier {
 
@@ -18,7 +20,7 @@ struct PruneArgs {
   DataOptions data;
   std::string input, output, calib, eval;
   std::optional<double> sparsity, target_size, target_latency;
-  std::string max_drop, schedule;
+  std::string max_drop, assert_drop, schedule;
   std::optional<uint64_t> at_step;
   std::vector<double> curve;
   std::string block, nm, method, scope, diagonal, values;
@@ -50,12 +52,17 @@ struct PruneSettings {
   std::string mask_in, mask_out, save_recipe;
   std::optional<KernelResults> machine;  ///< whose times a target is about; nothing: this one's
   std::string machine_file;
-  bool by_magnitude_unasked = false;  ///< l2 because nothing better was given
+  LinePatterns line;                     ///< which patterns are not the recipe's
+  std::optional<DropLimit> assert_drop;  ///< what the metric may lose for a good exit status
+  bool by_magnitude_unasked = false;     ///< l2 because nothing better was given
   CommonOptions common;
 };
 
 /// Errors  before the model or any data is opened: Fault::kUsage for options that contradict each
 /// other or lack another one, in words of the command line; those of the recipe and of --machine.
 PruneSettings prune_settings(const PruneArgs& args);
+
+/// The limit of --max-drop, of the line or the recipe; nothing where the target is another one.
+std::optional<DropLimit> max_drop_of(const PruneSettings& settings);
 
 }  // namespace espalier

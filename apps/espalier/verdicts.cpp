@@ -56,9 +56,11 @@ std::string why_not_smaller(const Judged& judged, const std::vector<LayerResult>
                      format_bytes(before));
 }
 
-std::string metric_text(const MetricPair& m) {
+std::string metric_text(const MetricPair& m, const std::optional<DropLimit>& limit) {
   std::string text = fmt::format("{} {:.6g} -> {:.6g}", printable(m.name), m.a, m.b);
-  if (!accuracy_kept(m)) text += fmt::format(" (loss above {})", tolerated_text(m.name));
+  if (limit && !within(*limit, m))
+    text += fmt::format(" (loss above --assert-drop {})", limit->text);
+  if (!limit && !accuracy_kept(m)) text += fmt::format(" (loss above {})", tolerated_text(m.name));
   if (m.magnitude) text += fmt::format(", by magnitude {:.6g}", *m.magnitude);
   return text;
 }
@@ -105,8 +107,10 @@ std::string weights_text(size_t zero_signs) {
 std::vector<std::string> accuracy_parts(const Judged& judged) {
   const auto& [models, destination, findings] = judged;
   std::vector<std::string> parts;
-  if (findings.metric) parts.push_back(metric_text(*findings.metric));
-  if (findings.command_metric) parts.push_back(metric_text(*findings.command_metric));
+  if (findings.metric) parts.push_back(metric_text(*findings.metric, findings.limit));
+  if (findings.command_metric)
+    parts.push_back(
+        metric_text(*findings.command_metric, findings.metric ? std::nullopt : findings.limit));
   if (!models.pruned && findings.verified)
     parts.push_back(weights_text(findings.packing.zero_signs));
   if (!findings.run.not_run.empty()) {
@@ -167,9 +171,10 @@ Verdict speed_verdict(const Judged& judged) {
   const double dense = findings.speed->ms_dense, packed = findings.speed->ms_packed;
   return {
       "speed", is_faster,
-      fmt::format("packed {} ms, dense {} ms: {:.2f}x {} in espalier's runtime",
+      fmt::format("packed {} ms, dense {} ms: {:.2f}x {} in espalier's runtime (spread {:.1f} %)",
                   format_number(packed), format_number(dense),
-                  *is_faster ? dense / packed : packed / dense, *is_faster ? "faster" : "slower")};
+                  *is_faster ? dense / packed : packed / dense, *is_faster ? "faster" : "slower",
+                  100 * findings.speed->spread)};
 }
 
 std::vector<std::string> closing_notes(const Judged& judged) {

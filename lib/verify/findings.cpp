@@ -12,6 +12,8 @@ Gap gap_of(const Findings& findings) {
 }
 
 std::optional<bool> accuracy_kept(const Findings& findings, bool pruned) {
+  const auto& first = findings.metric ? findings.metric : findings.command_metric;
+  if (findings.limit && first) return within(*findings.limit, *first);
   if (findings.metric || findings.command_metric) {
     return (!findings.metric || accuracy_kept(*findings.metric)) &&
            (!findings.command_metric || accuracy_kept(*findings.command_metric));

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "lib/verify/drop_limit.h"
 #include "lib/verify/packing.h"
 #include "lib/verify/run_checks.h"
 #include "lib/verify/speed.h"
@@ -18,6 +19,7 @@ struct Findings {
   std::optional<SpeedChecks> speed;
   std::optional<uint64_t> output_bytes;
   std::optional<MetricPair> metric, command_metric;
+  std::optional<DropLimit> limit;  ///< what the first of these two may lose; nothing: as tolerated
   bool verified = false;  ///< packing was looked at, and models were run unless run.not_run
 };
 
@@ -26,7 +28,7 @@ struct Findings {
 enum class Gap { kNone, kPacking, kOutputs, kReadBack, kReadBackOutputs };
 Gap gap_of(const Findings& findings);
 
-/// By the metrics, where there are any. Without one only a model whose weights are those of the
+/// By the metrics, where there are any; by one that may lose so much, by that alone. Without one only a model whose weights are those of the
 /// input (not `pruned`) and that was run is known to be as accurate; nothing otherwise.
 std::optional<bool> accuracy_kept(const Findings& findings, bool pruned);
 /// Whether the written file is smaller; nothing where none was written or `before` is not known.

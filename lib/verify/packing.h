@@ -9,19 +9,6 @@
 
 namespace espalier {
 
-/// The weights of two models that have the same name, or names that a format with narrower
-/// identifiers makes equal. Where one of the models is NNEF, which keeps no names of literals,
-/// integers and single numbers that are in one model alone are left out.
-struct WeightPairs {
-  struct Pair {
-    std::string name;  ///< in a
-    const Weight *a = nullptr, *b = nullptr;
-  };
-  std::vector<Pair> pairs;
-  std::vector<std::string> only_a, only_b;
-};
-WeightPairs pair_weights(const Model& a, const Model& b);
-
 /// Bit for bit; with `zero_signs_free`, zeros of either sign are equal (weights with a diagonal
 /// kept apart).
 bool equal_elements(const Tensor& a, const Tensor& b, bool zero_signs_free);

@@ -83,6 +83,8 @@ int run(const Args& args) {
   results.advise->machine = machine ? machine->machine : this_machine(args.common.threads);
   results.advise->measured_here = !machine;
   results.advise->random_inputs = subject.evaluation.random;
+  for (const auto& [name, tensor] : subject.evaluation.feeds.front())
+    results.advise->inputs.emplace(name, tensor.shape());
   emit(results, args.common);
   return kDone;
 }

@@ -8,6 +8,7 @@
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/finish.h"
 #include "apps/espalier/layer_row.h"
+#include "apps/espalier/metric_trial.h"
 #include "formats/nnef/operator_list.h"
 #include "lib/base/log.h"
 #include "lib/prune/pack/block_pattern.h"
@@ -174,6 +175,11 @@ int run(const Args& args) {
   }
   const Evaluation evaluation =
       read_evaluation(*before, settings.evaluation, args.data, args.common);
+  std::optional<double> metric;
+  if (!args.data.metric_command.empty() && !settings.destination.dry_run) {
+    metric =
+        try_metric_command(args.data.metric_command, settings.input, *before, settings.destination);
+  }
   PackedModels models = converted_models(std::move(*before), settings.options, pool);
   const std::string& profile = settings.destination.write.profile;
   Heading heading{"convert",
@@ -190,7 +196,7 @@ int run(const Args& args) {
     models.layers.push_back(std::move(layer));
   }
   return finish(models, evaluation, settings.destination, std::move(heading),
-                {settings.verify, args.data.metric_command}, args.common);
+                {settings.verify, args.data.metric_command, metric}, args.common);
 }
 
 // Declares the arguments.

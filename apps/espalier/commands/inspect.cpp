@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <map>
@@ -6,11 +8,15 @@
 #include "apps/espalier/command.h"
 #include "apps/espalier/command_files.h"
 #include "apps/espalier/common_options.h"
+#include "apps/espalier/data_options.h"
 #include "apps/espalier/layer_row.h"
 #include "apps/espalier/read_uncovered.h"
 #include "formats/model_facts.h"
+#include "lib/ir/named_weights.h"
 #include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/pack/magnitudes.h"
+#include "lib/prune/pack/pack_weights.h"
+#include "lib/search/multiply_adds.h"
 #include "lib/verify/data.h"
 
 namespace espalier {
@@ -88,6 +94,24 @@ void add_facts(const Model& model, InspectResults& found) {
   found.parameters = count_parameters(model);
 }
 
+// One run on random inputs. A large model is not run just to be looked at.
+void add_multiply_adds(const Model& model, const CommonOptions& common, InspectResults& found) {
+  constexpr uint64_t kMostParameters = uint64_t{64} << 20;
+  if (found.parameters > kMostParameters) {
+    found.not_run = fmt::format("more than {} parameters", format_count(kMostParameters));
+    return;
+  }
+  const Model dense = decode_weights(model);
+  const Evaluation evaluation = read_evaluation(dense, {}, {}, common);
+  found.not_run = evaluation.not_run;
+  if (!evaluation.not_run.empty()) return;
+  unless_random(true, found.not_run, [&] {
+    found.multiply_adds = multiply_adds(dense, evaluation, {.threads = common.threads});
+  });
+  for (const auto& [name, tensor] : evaluation.feeds.front())
+    found.run_inputs.emplace(name, tensor.shape());
+}
+
 int run(const Args& args) {
   apply_common(args.common);
   CommandFiles files;
@@ -102,6 +126,7 @@ int run(const Args& args) {
   found.inputs = tensors(model.graph, input_names(model));
   found.outputs = tensors(model.graph, output_names(model));
   add_facts(model, found);
+  add_multiply_adds(model, args.common, found);
   Magnitudes magnitudes;
   for (const Layer& layer : select_layers(model, {})) {
     if (stored_weight(model, layer) == nullptr) continue;

@@ -8,6 +8,7 @@
 #include "apps/espalier/command_files.h"
 #include "apps/espalier/finish.h"
 #include "apps/espalier/layer_row.h"
+#include "apps/espalier/metric_trial.h"
 #include "apps/espalier/prune_settings.h"
 #include "apps/espalier/read_uncovered.h"
 #include "formats/npy/npy.h"
@@ -101,16 +102,47 @@ std::optional<Statistics> statistics_of(const CalibrationSource& source, const M
   return calibrate(model, layers, calib.data, calib.feeds, source.collect);
 }
 
+// What is wrong with the metric, its program or its limits is told before any work. The metric of
+// the input, where it was measured for that.
+std::optional<MetricPair> try_metric(const PruneSettings& settings, const Model& model,
+                                     const Evaluation& evaluation) {
+  std::optional<MetricPair> dense;
+  const std::string& command = settings.data.metric_command;
+  const bool written = !settings.destination.dry_run || needs_meter(settings.request);
+  if (!command.empty() && written) {
+    const std::string& input = settings.rewind.empty() ? settings.input : settings.rewind;
+    const double value = try_metric_command(command, input, model, settings.destination);
+    dense = MetricPair{"metric-cmd", value, value};
+  }
+  const std::optional<DropLimit> target = max_drop_of(settings);
+  const auto bare = [](const std::optional<DropLimit>& limit) { return limit && !limit->share; };
+  if (evaluation.labels) {
+    dense.reset();
+    if ((target || settings.assert_drop) && !evaluation.not_run.empty())
+      throw Error(Fault::kUnsupported, "no metric can be measured: " + evaluation.not_run);
+    if (bare(target) || bare(settings.assert_drop)) {
+      const double value =
+          labelled_metric_of(model, model, evaluation, {.threads = settings.common.threads});
+      dense = MetricPair{evaluation.labels->name, value, value};
+    }
+  }
+  if (dense && settings.assert_drop)
+    check_bare_drop(*settings.assert_drop, dense->name, dense->a, "--assert-drop");
+  if (dense && target) check_max_drop(*target, *dense, settings.line);
+  return dense;
+}
+
 // Prunes; for a target or a curve, candidates are measured on the way.
 PruneResult pruned(const PruneSettings& settings, const Model& model, const PruneData& data,
-                   const Evaluation& evaluation, ThreadPool& pool) {
+                   const Evaluation& evaluation, const std::optional<MetricPair>& dense,
+                   ThreadPool& pool) {
   PruneRequest request = settings.request;
   if (request.given_masks) request.masks = read_npz_file(settings.mask_in);
   if (!needs_meter(request)) return prune_model(model, request, data, {}, pool);
-  CandidateMeter meter({model, settings.input, settings.destination.output,
-                        settings.destination.write, evaluation, settings.data.metric_command},
-                       settings.common, settings.machine ? &*settings.machine : nullptr,
-                       settings.machine_file);
+  CandidateMeter meter(
+      {model, settings.input, settings.destination.output, settings.destination.write, evaluation,
+       settings.data.metric_command, dense},
+      settings.common, settings.machine ? &*settings.machine : nullptr, settings.machine_file);
   return prune_model(model, request, data, meter.functions(), pool);
 }
 
@@ -153,6 +185,11 @@ void warn_of(const PrunedWeights& weights) {
                   weights.rows_kept));
 }
 
+std::optional<double> command_before(const std::optional<MetricPair>& dense,
+                                     const Evaluation& evaluation) {
+  return dense && !evaluation.labels ? std::optional(dense->a) : std::nullopt;
+}
+
 // Packs what was pruned; the masks of a checkpoint are those found in the model.
 PackedModels packed_models(Inputs inputs, PrunedWeights& weights, ThreadPool& pool) {
   PackedModels models;
@@ -177,17 +214,21 @@ PackedModels packed_models(Inputs inputs, PrunedWeights& weights, ThreadPool& po
 int run(const PruneSettings& settings) {
   ThreadPool pool(settings.common.threads);
   Inputs inputs = read_inputs(settings);
+  check_selection(inputs.model, settings.request.options, settings.line, settings.input,
+                  settings.request.given_masks);
   EvaluationSource source = settings.evaluation;
   const CalibrationFeeds calib = calibration_feeds(settings, inputs.model, source);
   const Evaluation evaluation =
       read_evaluation(inputs.written(), source, settings.data, settings.common);
+  const std::optional<MetricPair> dense = try_metric(settings, inputs.written(), evaluation);
   const std::vector<Layer> layers = select_layers(inputs.model, settings.request.options.select);
   const std::optional<Statistics> statistics =
       statistics_of(settings.calib, inputs.model, layers, calib);
   PruneResult result =
       pruned(settings, inputs.model,
              {layers, statistics ? &*statistics : nullptr, &calib, settings.calib.collect},
-             evaluation, pool);
+             evaluation, dense, pool);
+  if (settings.request.given_masks) check_plan_selects(result.weights.plan, settings.mask_in);
   const PruneOptions& options = result.options;
   PackedModels models = packed_models(std::move(inputs), result.weights, pool);
   if (statistics && settings.verify && settings.rewind.empty() && settings.mask_in.empty()) {
@@ -206,7 +247,9 @@ int run(const PruneSettings& settings) {
   if (!settings.save_recipe.empty())
     write_file(settings.save_recipe, as_bytes(recipe_json(options)));
   const int status = finish(models, evaluation, settings.destination, std::move(heading),
-                            {settings.verify, settings.data.metric_command}, settings.common);
+                            {settings.verify, settings.data.metric_command,
+                             command_before(dense, evaluation), settings.assert_drop},
+                            settings.common);
   if (status == kDone && settings.by_magnitude_unasked) {
     warn(
         "no calibration data was given: blocks were chosen by magnitude and the kept weights were "
@@ -250,6 +293,9 @@ void add_what(CLI::App& app, PruneArgs& a) {
   text("--max-drop", a.max_drop, "D or P%",
        "highest sparsity that lowers the metric by at most D, or by P percent of its value "
        "(replaces --sparsity)");
+  text("--assert-drop", a.assert_drop, "D or P%",
+       "end with status 3 if the metric loses more than D, or than P percent of its value; OUT is "
+       "written all the same");
   text("--schedule", a.schedule, "cubic:start=S,steps=N",
        "prune in N rounds along a cubic curve, each from the result of the round before");
   app.add_option("--at-step", a.at_step,

@@ -12,7 +12,9 @@
 #include "apps/espalier/options.h"
 #include "formats/format.h"
 #include "lib/ir/named_weights.h"
+#include "lib/prune/options/layer_rule.h"
 #include "lib/verify/compare_runs.h"
+#include "lib/verify/drop_limit.h"
 #include "lib/verify/packing.h"
 #include "lib/verify/weight_pairs.h"
 
@@ -23,7 +25,7 @@ struct Args {
   CommonOptions common;
   DataOptions data;
   Tolerance tolerance;
-  std::string a, b;
+  std::string a, b, max_drop;
   std::vector<std::string> passes_off;
 };
 
@@ -90,12 +92,39 @@ void verify_outputs(const Args& args, const Model& a, const Model& b, VerifyResu
   found.metric = compared.metric;
 }
 
+// --max-drop in place of the tolerance; packing, kernels and passes are held to rounding all the
+// same.
+void judge_by_metric(const DropLimit& limit, VerifyResults& found,
+                     std::vector<std::string>& notes) {
+  const MetricPair& metric = *found.metric;
+  check_bare_drop(limit, metric.name, metric.a, "--max-drop");
+  const bool kept = within(limit, metric);
+  const auto all_ok = [](const std::vector<OutputDifference>& outputs) {
+    return std::ranges::all_of(outputs, &OutputDifference::ok);
+  };
+  found.ok = kept && all_ok(found.packed) && all_ok(found.passes);
+  notes.push_back(
+      fmt::format("judged by --max-drop {} instead of the tolerance: {} lost {:.6g}, {} than the "
+                  "{:.6g} allowed",
+                  limit.text, metric.name, metric_drop(metric.name, metric.a, metric.b),
+                  kept ? "no more" : "more", allowed_drop(limit, metric.a)));
+}
+
+std::optional<DropLimit> limit_of(const Args& args) {
+  if (args.max_drop.empty()) return std::nullopt;
+  if (args.data.labels.empty())
+    throw Error(Fault::kUsage, "--max-drop requires a metric: --inputs with --labels");
+  const PruneTarget target = parse_max_drop(args.max_drop);
+  return DropLimit{target.value, target.share, args.max_drop};
+}
+
 // Compares outputs where data are given, else weights.
 int run(const Args& args) {
   apply_common(args.common);
   const bool has_data = !args.data.inputs.empty();
   if (!has_data && (!args.data.labels.empty() || !args.data.metric.empty()))
     throw Error(Fault::kUsage, "--labels and --metric require --inputs DATA");
+  const std::optional<DropLimit> limit = limit_of(args);
   passes_without(args.passes_off);  // a wrong name is told before models are read
   CommandFiles files;
   files.reads_model("A", args.a);
@@ -112,6 +141,7 @@ int run(const Args& args) {
   found.tolerance = args.tolerance;
   if (has_data) {
     verify_outputs(args, runnable(a), runnable(b), found);
+    if (limit) judge_by_metric(*limit, found, results.notes);
   } else {
     verify_weights(args, a, b, found);
   }
@@ -128,6 +158,12 @@ std::function<int()> add(CLI::App& app) {
   add_data_options(app, args->data,
                    "inputs to run both models on (without them weights are compared)");
   add_metric_options(app, args->data, false);
+  app.add_option(
+         "--max-drop", args->max_drop,
+         "judge by the metric instead of the tolerance: status 3 if it loses more than D, or "
+         "than P percent of its value")
+      ->type_name("D or P%")
+      ->group("Data");
   add_common(app, args->common);
   add_footer(app,
              "  espalier verify model.onnx packed.nnef.tgz --inputs test_data_set_0\n"

@@ -135,14 +135,14 @@ NofM parse_nm(std::string_view text) {
   return nm;
 }
 
-PruneTarget parse_max_drop(std::string_view text) {
+PruneTarget parse_max_drop(std::string_view text, std::string_view option) {
   PruneTarget target{PruneTarget::Kind::kDrop, -1, text.ends_with('%')};
   const std::string_view number = text.substr(0, text.size() - (target.share ? 1 : 0));
   const auto [end, fault] =
       std::from_chars(number.data(), number.data() + number.size(), target.value);
   const bool whole = fault == std::errc() && end == number.data() + number.size();
   if (!whole || !(target.value >= 0) || !std::isfinite(target.value)) {
-    usage(fmt::format("max-drop is \"{}\", expected a number, 0 or more, or a share as in 1%",
+    usage(fmt::format("{} is \"{}\", expected a number, 0 or more, or a share as in 1%", option,
                       printable(text)));
   }
   if (target.share) target.value /= 100;

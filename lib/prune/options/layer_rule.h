@@ -14,7 +14,7 @@ NofM parse_nm(std::string_view text);
 
 /// "0.3" or "1%": what --max-drop takes, in the metric's unit or as a share of the metric.
 /// Errors  Fault::kUsage.
-PruneTarget parse_max_drop(std::string_view text);
+PruneTarget parse_max_drop(std::string_view text, std::string_view option = "max-drop");
 /// The value of a drop as parse_max_drop() takes it.
 std::string to_string(const PruneTarget& drop);
 
