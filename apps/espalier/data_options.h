@@ -40,10 +40,10 @@ std::optional<LabelledMetric> labelled_metric(const DataOptions& options);
 
 /// What models are evaluated on.
 struct EvaluationSource {
-  std::string path;                     ///< "": random inputs
-  Share share = Share::kAll;            ///< of the feeds in it
-  std::map<std::string, Shape> shapes;  ///< of random inputs
-  bool run = true;                      ///< else only the labels are read (--no-verify)
+  std::string path;                          ///< "": random inputs
+  Share share = Share::kAll;                 ///< of the feeds in it
+  std::map<std::string, Shape> shapes = {};  ///< of random inputs
+  bool run = true;                           ///< else only the labels are read (--no-verify)
 };
 
 /// Reads data and labels, fits labels to the outputs of the first feed, and finds random inputs that

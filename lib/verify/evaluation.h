@@ -37,7 +37,7 @@ Evaluation evaluation_of(const Model& model, DataSet data, Share share,
 struct RandomInputs {
   uint64_t seed = 0;
   size_t threads = 1;
-  std::map<std::string, Shape> shapes;  ///< input -> extents of its free dimensions (-1: free)
+  std::map<std::string, Shape> shapes = {};  ///< input -> extents of its free dimensions (-1: free)
 };
 
 /// One feed of random values that `model` runs on; `data` holds states and constants. What cannot
