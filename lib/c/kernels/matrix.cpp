@@ -82,6 +82,7 @@ Tensor scale_of(const espalier_matrix_desc& desc, size_t outputs) {
   return scale;
 }
 
+// The described matrix, values borrowed where the flag says so; every extent and index is checked.
 SparseMatrix matrix_of(const espalier_matrix_desc& desc) {
   expect_flags(desc.flags, ESPALIER_BORROW_VALUES, "matrix");
   SparseMatrix m;

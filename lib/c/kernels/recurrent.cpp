@@ -89,6 +89,8 @@ std::vector<float> copy_of(const float* from, size_t count) {
   return from == nullptr ? std::vector<float>() : std::vector<float>(from, from + count);
 }
 
+// Checks that the weights fit the kind and each other and prepares their products. Without an input
+// weight the layer takes what others have projected.
 std::unique_ptr<espalier_recurrent> layer_of(const espalier_recurrent_desc& desc) {
   const bool exact = exact_values(desc.flags, "layer");
   auto layer = std::make_unique<espalier_recurrent>();

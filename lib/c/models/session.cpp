@@ -135,6 +135,8 @@ bool reads_other_state(const espalier_session& session, const CarriedState& stat
   });
 }
 
+// Copies outputs to the states that they carry. An output that shows the memory of another state is
+// put aside first, so that no copy reads what one before it wrote.
 void carry_states(espalier_session& session) {
   size_t apart = 0;  // bytes that are copied twice
   for (const CarriedState& state : session.states) {

@@ -15,6 +15,7 @@ void each(std::span<float> values, const Function& function) {
 
 }  // namespace
 
+// Source ONNX, RNN: activation functions and their alpha and beta.
 void Activation::apply(std::span<float> v) const {
   const float a = alpha, b = beta;
   switch (kind) {

@@ -21,9 +21,10 @@ constexpr int kMaxDepth = limits::recipe_nesting;
 
 [[noreturn]] void refuse(std::string text) { throw Error(Fault::kFormat, std::move(text)); }
 
-// ---- text to Json, with what nlohmann's parser lets pass refused: deep nesting (its parser keeps
-// no stack of calls, what walks the result would) and a key given twice.
+// ---- text to Json.
 
+// Refuses what nlohmann's parser lets pass: deep nesting (its parser keeps no stack of calls, what
+// walks the result would) and duplicate keys.
 Json parse_strictly(std::string_view text) {
   if (text.size() > limits::recipe_bytes) {
     refuse(fmt::format("the text has {} bytes, expected at most {}", text.size(),

@@ -133,6 +133,8 @@ class Box {
     if (table_.columns[0].unit == Unit::kText) fit_labels(table_, widths_[0]);
   }
 
+  // The table in a frame: titles of one or two lines, rows, totals, and below them what was left
+  // out and why.
   std::string draw() const {
     std::string out = rule("┌", "┬", "┐");
     std::vector<std::string> upper, lower;
@@ -226,6 +228,8 @@ std::string ascii_frames(std::string text) {
   return result;
 }
 
+// Head, tables in boxes as wide as the terminal, verdicts and notes; lines are wrapped, and frames
+// drawn in ASCII, where the options ask for it.
 std::string render(const Report& report, const RenderOptions& options) {
   std::string out;
   const auto add_line = [&](const std::string& line, size_t indent) {

@@ -53,6 +53,8 @@ void add_alone(const std::vector<std::string>& names, char side, Report& report)
   }
 }
 
+// The weights of two models that were compared without data: how many of them, which are in one
+// model alone, and a line for each pair.
 void add_weights(const VerifyResults& found, Report& report) {
   const size_t total = found.weights.size() + found.only_a.size() + found.only_b.size();
   if (found.samples == 0 && total != 0) {
