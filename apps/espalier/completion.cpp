@@ -51,6 +51,7 @@ std::string plain(std::string text) {
 
 // ---- bash: words before the cursor say which command it is; case tables say what may follow.
 
+// For bash-completion: what may follow each command and option, as case tables of one function.
 std::string bash_script(const CommandInfo& root) {
   std::string words, values;
   for (const auto& [path, command] : flat(root)) {

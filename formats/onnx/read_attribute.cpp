@@ -44,7 +44,7 @@ auto taken(Field* field) {
 
 // Moves the value of an attribute from its message; what espalier does not understand stays there.
 void take_value(AttributeProto& proto, Attribute& attribute, GraphSource& source,
-                const Scope& scope) {
+                const KnownNames& scope) {
   switch (proto.type()) {
     case AttributeProto::INT:
     case AttributeProto::FLOAT:
@@ -178,7 +178,7 @@ bool is_constant_attribute(std::string_view name) {
   return false;
 }
 
-Attribute take_attribute(AttributeProto& proto, GraphSource& source, const Scope& scope) {
+Attribute take_attribute(AttributeProto& proto, GraphSource& source, const KnownNames& scope) {
   Attribute attribute;
   attribute.name = proto.name();
   proto.clear_name();

@@ -25,7 +25,7 @@ std::string label(const Node& node) {
 
 class GraphReader {
  public:
-  GraphReader(pb::GraphProto& proto, GraphSource& source, const Scope* outer)
+  GraphReader(pb::GraphProto& proto, GraphSource& source, const KnownNames* outer)
       : proto_(proto), source_(source), outer_(outer), scope_{outer, &names_} {}
 
   // Initializers and inputs first, so that nodes find their values; subgraphs last, when all names
@@ -236,9 +236,9 @@ class GraphReader {
 
   pb::GraphProto& proto_;
   GraphSource& source_;
-  const Scope* outer_;
+  const KnownNames* outer_;
   std::unordered_map<std::string, ValueId> names_;
-  Scope scope_;
+  KnownNames scope_;
   std::unordered_set<ValueId> inputs_, folded_;
   Graph graph_;
 };
@@ -250,7 +250,7 @@ bool is_constant(const Node& node) {
          node.outputs[0] != kNoValue && node.inputs.empty();
 }
 
-Graph read_graph(pb::GraphProto& proto, GraphSource& source, const Scope* outer) {
+Graph read_graph(pb::GraphProto& proto, GraphSource& source, const KnownNames* outer) {
   return GraphReader(proto, source, outer).read();
 }
 

@@ -19,8 +19,8 @@ inline char origin_of(const Weight& weight) {
 }
 
 /// Names that a subgraph sees from outside.
-struct Scope {
-  const Scope* outer = nullptr;
+struct KnownNames {
+  const KnownNames* outer = nullptr;
   const std::unordered_map<std::string, ValueId>* names = nullptr;
   bool knows(const std::string& name) const {
     return names->contains(name) || (outer != nullptr && outer->knows(name));
