@@ -131,7 +131,7 @@ TEST_CASE("the JSON of inspect, verify and bench has the promised keys") {
   Results verify;
   verify.verify = VerifyResults{};
   verify.verify->a = "a.onnx";
-  verify.verify->outputs = {{"y", 0.5, std::numeric_limits<double>::infinity(), 0, 1, false, ""}};
+  verify.verify->outputs = {{"y", 0.5, std::numeric_limits<double>::infinity(), 0, 1, false}};
   const Json b = Json::parse(render("json", verify));
   CHECK(b["a"] == "a.onnx");
   CHECK(b["ok"] == true);
