@@ -176,9 +176,12 @@ Temporary::Temporary(Exactly exactly)
 
 Temporary::~Temporary() { slots[slot_].state = State::kFree; }
 
+// A folder that is itself a temporary one is held by its writer already (HeldFolder), which is this
+// program: waiting for it would be waiting for oneself.
 FolderLock::FolderLock(const std::filesystem::path& folder)
-    : descriptor_(
-          ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY)) {
+    : descriptor_(is_temporary(folder) ? -1
+                                       : ::open(folder.empty() ? "." : folder.c_str(),
+                                                O_RDONLY | O_CLOEXEC | O_DIRECTORY)) {
   if (descriptor_ < 0) return;             // who writes there says what is wrong
   constexpr timespec kStep{0, 5'000'000};  // 5 ms
   for (int i = 0; i < 2000; ++i) {

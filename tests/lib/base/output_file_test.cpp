@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <set>
 
@@ -286,6 +287,19 @@ TEST_CASE("a folder appears whole, and replaces an empty one") {
     CHECK(read_text(folder / target / "sub/f") == "text");
   }
   CHECK(names_in(folder.path()) == std::set<std::string>{"new", "slash", "empty"});
+}
+
+TEST_CASE("files inside of a folder that is being written do not wait for its lock") {
+  const TemporaryFolder folder;
+  const auto start = std::chrono::steady_clock::now();
+  write_folder(
+      folder / "new",
+      [](const fs::path& inside) {
+        for (const char* name : {"a", "b"}) write_file(inside / name, as_bytes("text"));
+      },
+      kNever);
+  CHECK(read_text(folder / "new/b") == "text");
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));  // a lock waits for 10
 }
 
 TEST_CASE("a folder with things in it is replaced only where that is allowed") {
