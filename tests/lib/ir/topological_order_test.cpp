@@ -104,7 +104,7 @@ TEST_CASE("the value of a Constant node lies among the weights, but only one nod
   b.node("n", {"w"}, {"y"});
   CHECK_NOTHROW(validate_and_sort(b.graph));
   b.node("d", {}, {"w"}, "Constant");
-  CHECK_THROWS_WITH_AS(validate_and_sort(b.graph), doctest::Contains("made twice"), Error);
+  CHECK_THROWS_WITH_AS(validate_and_sort(b.graph), doctest::Contains("defined twice"), Error);
 }
 
 TEST_CASE("a cycle is an error, also of a node with itself") {
@@ -158,7 +158,8 @@ TEST_CASE("subgraphs nested without end are refused") {
     outer.node("n", {}, {}).attributes.push_back(subgraph(std::move(graph)));
     graph = std::move(outer.graph);
   }
-  CHECK_THROWS_WITH_AS(validate_and_sort(graph), doctest::Contains("more than 100 deep"), Error);
+  CHECK_THROWS_WITH_AS(validate_and_sort(graph), doctest::Contains("more than 100 levels deep"),
+                       Error);
 }
 
 TEST_CASE("a hundred thousand nodes in a chain, back to front, with as many inputs and weights") {

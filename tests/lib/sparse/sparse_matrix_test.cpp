@@ -57,14 +57,14 @@ TEST_CASE("each broken invariant of a packed weight is an error that says which"
       {[](SparseMatrix& m) {
          m.values = Tensor::zeros(DType::kI8, {42, 16, 3});
        },
-       "scale of i8 values is f32 of shape [0], f32 of shape [60]"},
+       "scale of i8 values is f32 of shape [0], expected f32 of shape [60]"},
       {[](SparseMatrix& m) {
          m.values = Tensor::zeros(DType::kI8, {42, 16, 3});
          m.scale = Tensor::of<float>({60}, std::vector<float>(60, -1.0F));
        },
        "scale holds -1"},
       {[](SparseMatrix& m) { m.scale = Tensor::zeros(DType::kF32, {60}); },
-       "a scale stands beside values of type f32"},
+       "a scale is given for values of type f32"},
       {[](SparseMatrix& m) { m.row_start.pop_back(); }, "6 row starts"},
       {[](SparseMatrix& m) { m.row_start.clear(); }, "0 row starts"},
       {[](SparseMatrix& m) { m.row_start[0] = 1; }, "row starts run from 1"},
@@ -85,12 +85,12 @@ TEST_CASE("each broken invariant of a packed weight is an error that says which"
          m.values = m.values.copy();
          m.values.mutable_data<float>()[7 * 48 + 12] = 1;
        },
-       "block 7 sticks out"},
+       "block 7 has a nonzero element outside of the weight"},
       {[](SparseMatrix& m) {  // block column 6 holds columns 18 and 19, two of its three
          m.values = m.values.copy();
          m.values.mutable_data<float>()[6 * 48 + 2] = 1;
        },
-       "block 6 sticks out"},
+       "block 6 has a nonzero element outside of the weight"},
       {[](SparseMatrix& m) {
          m.values = m.values.copy();
          m.values.mutable_data<float>()[1] = 1;  // row 0, column 1
@@ -104,7 +104,7 @@ TEST_CASE("each broken invariant of a packed weight is an error that says which"
          m.col.clear();
          m.values = Tensor::zeros(DType::kF32, {0, 5, 20});
        },
-       "a diagonal is kept apart from matrices [10, 40]"},
+       "a diagonal is stored separately from matrices [10, 40]"},
   };
   for (const Case& c : cases) {
     SparseMatrix matrix = good();

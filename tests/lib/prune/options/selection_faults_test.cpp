@@ -46,7 +46,7 @@ TEST_CASE("where no weight is selected, each operator has its reason") {
   options.rules = {{"gru.R", {}}};
   options.rules[0].options.skip = true;
   const std::string why = why_none_is_selected(layers_with_reasons(mixed_model(), options));
-  CHECK(why.starts_with("GRU: too small: 2376 weights, at least 10000 "));
+  CHECK(why.starts_with("GRU: too small: 2376 weights, expected at least 10000"));
   CHECK(why.find(" (and 1 more); Gemm: excluded by pattern \"gemm\"; MatMul: too small: 2800") !=
         std::string::npos);
   options.select = {};
