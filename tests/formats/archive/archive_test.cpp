@@ -226,7 +226,7 @@ TEST_CASE("what is no archive is refused") {
   for (const std::string text : {"", "x", "version 1.0;\n"}) {
     write_text(folder / "f", text);
     CHECK_FALSE(archive_kind(folder / "f").has_value());
-    CHECK(error_of(folder / "f").find("is no archive") == 0);
+    CHECK(error_of(folder / "f").find("is not an archive") == 0);
   }
   CHECK_FALSE(archive_kind(folder / "none").has_value());
   CHECK(error_of(folder / "none").find("cannot be opened") == 0);
@@ -239,13 +239,13 @@ TEST_CASE("a model of 95 % zeros unpacks, a bomb does not") {
   write(folder / "sparse.tgz", {{"w.dat", sparse}});
   CHECK(Archive(folder / "sparse.tgz").read("w.dat").bytes.size() == sparse.size());
   write(folder / "bomb.tgz", {{"w.dat", std::string(150'000'000, '\0')}});
-  CHECK(error_of(folder / "bomb.tgz").find("packed bytes unpack to more than") !=
+  CHECK(error_of(folder / "bomb.tgz").find("compressed bytes unpack to more than") !=
         std::string::npos);
   // The same with a size at its end that lies.
   std::string liar = read_text(folder / "bomb.tgz");
   liar.replace(liar.size() - 4, 4, std::string(4, '\1'));
   write_text(folder / "bomb.tgz", liar);
-  CHECK(error_of(folder / "bomb.tgz").find("packed bytes unpack to more than") !=
+  CHECK(error_of(folder / "bomb.tgz").find("compressed bytes unpack to more than") !=
         std::string::npos);
 }
 

@@ -60,7 +60,7 @@ TEST_CASE("what does not fit is an error that names the input") {
           DataSet data = with_array("x", counted({5, 3}));
           data.arrays.emplace("z", counted({5, 3}));
           make_feeds(model, data);
-        }).find("array 'z' is for no input") == 0);
+        }).find("array 'z' does not belong to an input") == 0);
 }
 
 TEST_CASE("an array of f64 is rounded for an input of f32") {

@@ -37,8 +37,8 @@ TEST_CASE("a model that cannot be run says why, once, with each operator named o
   model.graph.nodes.push_back({"NoSuchOp", "", "", {2}, {add_value(model.graph, "z")}, {}, {}});
   model.graph.nodes.push_back({"NoSuchOp", "", "", {3}, {add_value(model.graph, "u")}, {}, {}});
   model.graph.outputs = {4};
-  CHECK(lacking_operators(model) == "the runtime lacks NoSuchOp");
-  CHECK(random_evaluation(model, {}, {}, {}).not_run == "the runtime lacks NoSuchOp");
+  CHECK(lacking_operators(model) == "the runtime does not support NoSuchOp");
+  CHECK(random_evaluation(model, {}, {}, {}).not_run == "the runtime does not support NoSuchOp");
 }
 
 PackedModels packed_models(const std::vector<float>& stored) {

@@ -47,7 +47,7 @@ TEST_CASE("rounding is no gap, nor are outputs of models that were not run") {
   CHECK(gap_of(findings) == Gap::kNone);
   findings.run.packed = off_by(std::nan(""), false);
   CHECK(gap_of(findings) == Gap::kOutputs);
-  findings.run.not_run = "the runtime lacks Op";
+  findings.run.not_run = "the runtime does not support Op";
   CHECK(gap_of(findings) == Gap::kNone);
 }
 

@@ -82,7 +82,7 @@ TEST_CASE("names are assigned once, and before they are used") {
   CHECK(graph_error("y = x; y = relu(x);") == "5:8: y is assigned twice");
   CHECK(graph_error("z = x;") == "3:1: y is never assigned");
   CHECK(graph_error("y = [for x in [1] yield x];") == "5:10: x is assigned twice");
-  CHECK(graph_error("y = x; for = x;").starts_with("5:8: for is a word"));
+  CHECK(graph_error("y = x; for = x;").starts_with("5:8: for is a keyword"));
   CHECK(graph_error("y = [x];") == "3:1: y is tensor<scalar>[], expected tensor<>");
   CHECK(graph_error("y = external(shape = [1]);") ==
         "5:1: y is an external, but not an input of the graph");

@@ -37,7 +37,7 @@ TEST_CASE("? is bound wherever it stands") {
   CHECK(is_generic(generic));
   const Type found = bound(generic, "scalar");
   CHECK_FALSE(is_generic(found));
-  CHECK(name_of(found) == "(tensor<scalar>[],integer)");
+  CHECK(name_of(found) == "(tensor<scalar>[], integer)");
   CHECK(name_of(empty_array()) == "[]");
 }
 

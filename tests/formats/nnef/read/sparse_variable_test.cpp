@@ -138,7 +138,7 @@ TEST_CASE("first elements: on the grid as blocks, off the grid packed anew, over
         std::string::npos);
   const auto [outside, outside_variables] = first({2, 5});
   CHECK(error_of_body(outside, outside_variables, head(Decode::first))
-            .find("its block leaves the weight") != std::string::npos);
+            .find("its block exceeds the weight") != std::string::npos);
 }
 
 TEST_CASE("a diagonal stays apart, and takes what blocks hold on it") {

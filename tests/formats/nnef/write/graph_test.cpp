@@ -365,7 +365,7 @@ TEST_CASE("a fragment of the model that is called like espalier's must mean the 
   b.model.origin.extra =
       "fragment block_sparse_decode( x: tensor<scalar> ) -> ( y: tensor<scalar> )\n{\n    y = "
       "neg(x);\n}\n";
-  CHECK(error_of(b.model).find("'block_sparse_decode' of the model means something else") !=
+  CHECK(error_of(b.model).find("'block_sparse_decode' of the model differs from espalier's") !=
         std::string::npos);
   b.model.origin.extra = std::string(decode_fragment(Decode::grid).text);
   CHECK(error_of(b.model).empty());
