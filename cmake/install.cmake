@@ -27,16 +27,33 @@ if(TARGET espalier_static)
   install(FILES ${merged_archive} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev)
 endif()
 
+# The headers and all of ours that they include.
+function(espalier_with_includes result)
+  set(found)
+  set(left ${ARGN})
+  while(left)
+    list(POP_FRONT left header)
+    if(header IN_LIST found)
+      continue()
+    endif()
+    list(APPEND found ${header})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
+    file(STRINGS ${header} lines REGEX "^#include \"")
+    foreach(line ${lines})
+      string(REGEX REPLACE "^#include \"([^\"]*)\".*" "\\1" included ${line})
+      list(APPEND left ${included})
+    endforeach()
+  endwhile()
+  list(SORT found)
+  set(${result} ${found} PARENT_SCOPE)
+endfunction()
+
 # Headers: C, and the C++ ones that are promised with all that they include.
 install(FILES lib/c/kernels/espalier_kernels.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev)
 if(TARGET espalier_static)
   install(FILES lib/c/models/espalier.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev)
-  set(cxx_headers
-      formats/format.h lib/base/byte_reader.h lib/base/check.h lib/base/checked_math.h lib/base/error.h lib/base/thread_pool.h
-      lib/ir/model.h lib/kernels/sparse_product.h lib/ops/product_observer.h lib/passes/pass.h lib/passes/passes.def lib/prune/plan.h
-      lib/prune/score/criteria.def lib/prune/score/criterion.h lib/prune/score/statistics.h lib/prune/select/selection.h
-      lib/runtime/executor.h lib/sparse/block_mask.h lib/sparse/block_shape.h lib/sparse/indices.h lib/sparse/sparse_matrix.h lib/tensor/dtype.h
-      lib/tensor/matrix_view.h lib/tensor/shape.h lib/tensor/tensor.h lib/tensor/view.h)
+  espalier_with_includes(cxx_headers formats/format.h lib/prune/choose/make_plan.h lib/prune/choose/masks.h lib/prune/pack/pack_weights.h
+                         lib/prune/refit/apply_plan.h lib/runtime/executor.h)
   foreach(header ${cxx_headers})
     get_filename_component(folder ${header} DIRECTORY)
     install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/espalier/${folder} COMPONENT dev)
