@@ -89,11 +89,12 @@ espalier_status espalier_session_bind_input(espalier_session* session, const cha
 espalier_status espalier_session_bind_output(espalier_session* session, const char* name,
                                              void* data, size_t bytes);
 
-/* Streams: `input` is zero at first, and what `output` was in the run before from then on. Extents of
- * the input as given by espalier_session_input, else as declared with 1 for each that is free. */
+/* Streams: `input` is zero in the first run, and what `output` was in the run before from then on; the
+ * caller does not write it. Extents of the input as given by espalier_session_input, else as declared
+ * with 1 for each that is free. All states begin at zero again. */
 espalier_status espalier_session_carry(espalier_session* session, const char* input,
                                        const char* output);
-/* All carried and kept states become zero again: the begin of a stream. */
+/* All carried and kept states are zero in the next run: the begin of a stream. */
 espalier_status espalier_session_reset(espalier_session* session);
 
 espalier_status espalier_session_run(espalier_session* session);

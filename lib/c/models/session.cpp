@@ -31,6 +31,7 @@ struct espalier_session {
   std::map<std::string, espalier::TensorView, std::less<>> inputs;  // memory of the session
   std::vector<espalier::BoundOutput> outputs;
   std::vector<espalier::CarriedState> states;
+  bool outputs_valid;                     // of the last run, which carried states come from
   std::vector<std::byte> apart;           // for carried states that lie in each other's memory
   std::vector<espalier::NodeTime> times;  // of the last espalier_session_profile
 };
@@ -191,6 +192,7 @@ espalier_status espalier_session_create(const espalier_model* model,
                                   .inputs = {},
                                   .outputs = {},
                                   .states = {},
+                                  .outputs_valid = false,
                                   .apart = {},
                                   .times = {}};
   });
@@ -205,8 +207,11 @@ espalier_status espalier_session_input(espalier_session* session, const char* na
     void*& result = not_null(data, "data");
     const Value& value = declared_input(of, &not_null(name, "name"));
     const TensorView view = own_memory(of, value, dims_of(value, rank, extents, 0));
-    for (CarriedState& state : of.states)
-      if (state.input == value.name) state.view = view;
+    for (CarriedState& state : of.states) {
+      if (state.input != value.name) continue;
+      state.view = view;
+      zero(view);
+    }
     result = view.bytes;
   });
 }
@@ -249,7 +254,8 @@ espalier_status espalier_session_carry(espalier_session* session, const char* in
         own != of.inputs.end() ? own->second : own_memory(of, value, dims_of(value, 0, nullptr, 1));
     forget_state(of, value.name);
     of.states.push_back({value.name, std::string(from), view});
-    zero(view);
+    of.outputs_valid = false;  // states begin at zero together
+    for (const CarriedState& state : of.states) zero(state.view);
   });
 }
 
@@ -257,6 +263,7 @@ espalier_status espalier_session_reset(espalier_session* session) {
   return guarded([&] {
     espalier_session& of = not_null(session, "session");
     ++*of.stream;
+    of.outputs_valid = false;
     for (const CarriedState& state : of.states) zero(state.view);
   });
 }
@@ -264,9 +271,12 @@ espalier_status espalier_session_reset(espalier_session* session) {
 espalier_status espalier_session_run(espalier_session* session) {
   return guarded([&] {
     espalier_session& of = not_null(session, "session");
+    // Not after the run: an output may lie in an input's memory, and is read until the next one.
+    if (of.outputs_valid) carry_states(of);
+    of.outputs_valid = false;
     of.executor.run_bound();
+    of.outputs_valid = true;
     copy_outputs(of);
-    carry_states(of);
   });
 }
 

@@ -69,8 +69,9 @@ int main(void) {
     CHECK(espalier_product_run(product, x, ESPALIER_SAMPLES_OUTER, 1, NULL, &relu, y, NULL));
     CHECK(espalier_recurrent_step(gru, y, 1, h, NULL, NULL));
   }
-  printf("%zu allocations in 18 steps, %zu before\n", allocations - before, before);
-  REQUIRE(allocations == before);
+  const size_t of_steps = allocations - before; /* printf may allocate */
+  printf("%zu allocations in 18 steps, %zu before\n", of_steps, before);
+  REQUIRE(of_steps == 0);
   REQUIRE(isfinite(h[0]) && h[0] != 0);
 
   /* A broken index is an error with a text. */

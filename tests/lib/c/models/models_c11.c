@@ -96,8 +96,9 @@ int main(int argc, char** argv) {
       memcpy(stepped[t], y.data, sizeof stepped[t]);
     }
   }
-  printf("%zu allocations in %d steps, %zu before\n", allocations - before, STEPS, before);
-  REQUIRE(allocations == before);
+  const size_t of_steps = allocations - before; /* printf may allocate */
+  printf("%zu allocations in %d steps, %zu before\n", of_steps, STEPS, before);
+  REQUIRE(of_steps == 0);
   float largest = 0;
   for (int t = 0; t < STEPS; ++t)
     for (int i = 0; i < BANDS; ++i) largest = fmaxf(largest, fabsf(stepped[t][i] - sequence[t][i]));
