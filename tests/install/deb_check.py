@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""deb_test.py PROGRAM: makes the .deb packages of the build that PROGRAM belongs to, installs them in a clean Debian 12, runs the
+"""deb_check.py PROGRAM: makes the .deb packages of the build that PROGRAM belongs to, installs them in a clean Debian 12, runs the
 program and the libraries there, and builds the programs of docs/deploy.md. Needs root, debootstrap and a Debian mirror; else skipped."""
 import os
 import re
