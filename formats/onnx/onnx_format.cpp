@@ -34,7 +34,7 @@ Model read(const fs::path& path) {
   pb::ModelProto frame;  // the file without its graph
   const bool parsed = frame.ParseFromString(model.origin.extra);
   const std::string newer = parsed ? newer_ir_version(frame) : "";
-  if (!newer.empty()) warn_once(fmt::format("{}: {}", path.string(), newer));
+  if (!newer.empty()) warn_once(newer, fmt::format("{}: {}", path.string(), newer));
   return model;
 }
 

@@ -56,12 +56,12 @@ void warn(std::string_view text) {
   if (sink->warn) sink->warn(printable(text, kTextLimit));
 }
 
-void warn_once(std::string_view text) {
+void warn_once(std::string_view subject, std::string_view text) {
   static std::mutex mutex;
   static std::set<std::string, std::less<>> said;
   {
     const std::lock_guard lock(mutex);
-    if (!said.emplace(text).second) return;
+    if (!said.emplace(subject).second) return;
   }
   warn(text);
 }

@@ -12,8 +12,9 @@ namespace espalier {
 /// What goes to stderr. The text is made printable() here, so a name from a file can be put into it
 /// as it is.
 void warn(std::string_view text);
-/// The same where that text was not said before: for what is read or checked more than once.
-void warn_once(std::string_view text);
+/// The same where nothing was said yet of `subject`: for what is read or checked more than once, and
+/// for files that were made of others and share their oddities.
+void warn_once(std::string_view subject, std::string_view text);
 /// Shown with -v only.
 void note(std::string_view text);
 

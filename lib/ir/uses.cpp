@@ -7,12 +7,10 @@
 #include <utility>
 
 #include "lib/base/error.h"
-#include "lib/base/limits.h"
 #include "lib/ir/scope.h"
 
 namespace espalier {
 
-static_assert(kMaxNesting == limits::subgraph_nesting);
 namespace {
 
 bool is_stored_constant(const Graph& graph, const Node& node) {

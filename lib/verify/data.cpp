@@ -181,7 +181,8 @@ Tensor rounded_to_f32(const Value& input, const Tensor& array) {
                               quoted(input.name), i, from[i]));
     }
   }
-  warn_once(fmt::format("input {}: the array's type is f64, it is rounded to the model's f32",
+  warn_once(input.name,
+            fmt::format("input {}: the array's type is f64, it is rounded to the model's f32",
                         quoted(input.name)));
   return result;
 }

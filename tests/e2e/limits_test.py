@@ -52,10 +52,10 @@ class Cases:
 
     def archive_always(self, value, past):
         """Both limits of archives: what may be unpacked follows from the packed size, which follows from what is unpacked."""
-        size = value
+        always, ratio = self.limits["archive_always"], self.limits["archive_ratio"]
+        size = always
         for _ in range(4):
-            packed = gzip.compress(bytes(size), 9)
-            size = value + self.limits["archive_ratio"] * len(packed)
+            size = always + ratio * len(gzip.compress(bytes(size), 9))
         spare = 512 * self.limits["archive_ratio"]
         save("m.tgz", gzip.compress(bytes(size + (spare if past else -spare)), 9))
         return ["inspect", "m.tgz"], "unpack to more than", OTHER
@@ -98,18 +98,6 @@ class Cases:
         save_model("m.onnx", nodes, [floats("x", [1])], [floats("y", [1])], functions=[helper.make_function("local", "f", ["a"], ["b"], body, imports)])
         return ["run", "m.onnx", "--inputs", save_input([1, 1]), "-o", "out"], "functions expand to more than"
 
-    def subgraph_nesting(self, value, past):
-        graph = helper.make_graph([helper.make_node("Neg", ["x"], ["z"])], "g", [], [floats("z", [1])])
-        for _ in range(value + past - 1):
-            node = helper.make_node("If", ["c"], ["z"], then_branch=graph, else_branch=helper.make_graph(
-                [helper.make_node("Identity", ["x"], ["z"])], "e", [], [floats("z", [1])]))
-            graph = helper.make_graph([node], "g", [], [floats("z", [1])])
-        node = helper.make_node("If", ["c"], ["y"], then_branch=graph, else_branch=helper.make_graph(
-            [helper.make_node("Identity", ["x"], ["z"])], "e", [], [floats("z", [1])]))
-        condition = helper.make_tensor("c", TensorProto.BOOL, [], [True])
-        save_model("m.onnx", [node], [floats("x", [1])], [floats("y", [1])], [condition])
-        return ["run", "m.onnx", "--inputs", save_input([1, 1]), "-o", "out"], "nested|deep"
-
     # ---- NNEF
 
     def nnef(self, body="y = relu(x);", before="", after=""):
@@ -127,22 +115,22 @@ class Cases:
         return self.nnef(f"z = [{'0,' * (value if past else value // 16)}0]; y = relu(x);"), "more than .* expressions", OTHER
 
     def nnef_nesting(self, value, past):
-        depth = value + (1 if past else -2)  # the array and the number in it are levels of their own
-        return self.nnef(f"y = relu({'(' * depth}x{')' * depth});"), "nested deeper than", OTHER
+        depth = value // 2 + (1 if past else -1)  # a call and its argument are a level each
+        return self.nnef(f"y = {'neg(' * depth}x{')' * depth};"), "nested deeper than", OTHER
 
     def nnef_fragment_nesting(self, value, past):
         count = value + past
-        fragments = "".join(f"fragment f{i}( a: tensor<scalar> ) -> ( b: tensor<scalar> ) {{ b = f{i + 1}(a); }}\n" for i in range(count - 1))
-        fragments += f"fragment f{count - 1}( a: tensor<scalar> ) -> ( b: tensor<scalar> ) {{ b = relu(a); }}\n"
-        return self.nnef("y = f0(x);", before=fragments), "expanded more than .* deep"
+        called = ["relu", *(f"f{i}" for i in range(1, count))]
+        fragments = "".join(f"fragment f{i + 1}( a: tensor<scalar> ) -> ( b: tensor<scalar> ) {{ b = {called[i]}(a); }}\n" for i in range(count))
+        return self.nnef(f"y = f{count}(x);", before=fragments), "expanded more than .* deep"
 
     def nnef_array_nesting(self, value, past):
-        depth = value + past
-        return self.nnef(f"y = reshape(x, shape = {'[' * depth}1{']' * depth});"), "arrays are nested deeper", OTHER
+        lists = "".join(f"b{i} = [b{i - 1}]; " for i in range(2, value + past + 1))
+        return self.nnef(f"b1 = [1]; {lists} y = relu(x);"), "arrays are nested deeper", OTHER
 
     def nnef_steps(self, value, past):
-        count = value // 8 + (1 if past else -100)
-        return self.nnef(f"y = reshape(x, shape = [1] * {count});"), "more steps than a graph may take", OTHER
+        count = value // 8 + 1 if past else value // 32  # an item costs 8 steps to make, and is looked at more than once
+        return self.nnef(f"y = reshape(x, shape = [1] * {count});"), "more steps than", OTHER
 
     def nnef_nodes(self, value, past):
         count = value + past
@@ -203,7 +191,7 @@ class Cases:
 
     def statistics_nesting(self, value, past):
         depth = value + past - 1
-        text = self.START + '"version":"1","layers":"[]"},"x":' + "[" * depth + "]" * depth + "}"
+        text = self.START + '"version":"1","layers":"[]"},"x":' + "[" * depth + "1" + "]" * depth + "}"
         text = text.ljust((len(text) + 7) // 8 * 8)
         return self.statistics(len(text), text), "nested deeper than", OTHER
 

@@ -69,11 +69,11 @@ TEST_CASE("warnings are one printable line each, notes are shown with -v only") 
   set_log_level(LogLevel::kNormal);
 }
 
-TEST_CASE("a warning of the same text is given once where that is asked for") {
+TEST_CASE("a warning of the same subject is given once where that is asked for") {
   CHECK(stderr_of([] {
           for (int i = 0; i < 2; ++i) {
-            warn_once("one");
-            warn_once("two");
+            warn_once("one", i == 0 ? "one" : "another");
+            warn_once("two", "two");
           }
         }) == "warning: one\nwarning: two\n");
 }
