@@ -31,7 +31,13 @@ std::string shown(const fs::path& path) { return printable(path.string()); }
 
 void check_can_be_read(const fs::path& path) {
   std::error_code ignored;
-  if (!fs::is_directory(path, ignored)) MappedFile::open(path);
+  if (fs::is_directory(path, ignored)) return;
+  try {
+    MappedFile::open(path);
+  } catch (Error& error) {
+    error.add_context(shown(path));
+    throw;
+  }
 }
 
 void check_folder_exists(const fs::path& path) {

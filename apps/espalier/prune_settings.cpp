@@ -225,7 +225,6 @@ PruneSettings prune_settings(const PruneArgs& given) {
   PruneArgs args = given;
   if (args.in_place && args.output.empty()) args.output = args.input;
   check(args);
-  check_files(args);
   PruneSettings settings;
   settings.calib = calibration_source(args);
   settings.request.options = options_of(args, settings.calib.kind);
@@ -256,6 +255,7 @@ PruneSettings prune_settings(const PruneArgs& given) {
   settings.by_magnitude_unasked = args.calib.empty() && args.mask_in.empty() && args.method.empty();
   settings.common = args.common;
   settings.machine_file = args.machine;
+  check_files(args);
   // What is wrong with it is told before the model is read.
   if (!args.machine.empty()) settings.machine = read_machine(args.machine);
   return settings;

@@ -10,6 +10,11 @@
 namespace espalier {
 namespace {
 
+template <typename T>
+Tensor tensor(Shape shape, const std::vector<T>& values) {
+  return Tensor::of<T>(std::move(shape), values);
+}
+
 TEST_CASE("each tenth feed is held out, and the shares make up the whole") {
   const Model model = matmul_model();
   DataSet data;
@@ -60,9 +65,9 @@ PackedModels packed_models(const std::vector<float>& stored) {
 
 TEST_CASE("models of a job are run side by side, with a metric where there are labels") {
   DataSet data;
-  data.arrays.emplace("x", Tensor::of<float>({2, 3}, {1, 0, 0, /**/ 0, 1, 0}));
+  data.arrays.emplace("x", tensor<float>({2, 3}, {1, 0, 0, /**/ 0, 1, 0}));
   const PackedModels models = packed_models({1, 0, 3, 4, 5, 6});  // 2 was pruned
-  const LabelledMetric labels{"top1", Tensor::of<int64_t>({2}, {1, 1})};
+  const LabelledMetric labels{"top1", tensor<int64_t>({2}, {1, 1})};
   const Evaluation evaluation = evaluation_of(models.before, data, Share::kAll, labels);
   const RunChecks checks = run_checks(models, evaluation, {});
   CHECK(checks.samples == 2);

@@ -24,7 +24,9 @@ Findings sound() {
   findings.read_back = ReadBack{1, 1, {}};
   findings.read_back_run = off_by(0, true);
   findings.output_bytes = 100;
-  findings.speed = SpeedChecks{2, 1, {}, {}, {}};
+  findings.speed.emplace();
+  findings.speed->ms_dense = 2;
+  findings.speed->ms_packed = 1;
   return findings;
 }
 

@@ -15,7 +15,11 @@ SparseMatrix packed(const std::vector<float>& values, BlockShape block, bool dia
   return pack_blocks(dense, kFold, nonzero_blocks(dense, kFold, block, diagonal), diagonal);
 }
 
-Tensor weight(const std::vector<float>& values) { return Tensor::of<float>({2, 4}, values); }
+Tensor tensor(Shape shape, const std::vector<float>& values) {
+  return Tensor::of<float>(std::move(shape), values);
+}
+
+Tensor weight(const std::vector<float>& values) { return tensor({2, 4}, values); }
 
 TEST_CASE("negative zeros outside of kept blocks are lost and counted; inside they stay") {
   const std::vector<float> values{1, -0.0F, 0, -0.0F, /**/ 2, 0, 0, 3};
@@ -36,7 +40,7 @@ TEST_CASE("any other difference is no lost sign") {
   }
   // A zero that decodes to a negative zero is a difference too.
   SparseMatrix flipped = matrix;
-  flipped.values = Tensor::of<float>({3, 1, 1}, {1, 2, -0.0F});
+  flipped.values = tensor({3, 1, 1}, {1, 2, -0.0F});
   std::vector<float> zero = values;
   zero[7] = 0;
   CHECK_FALSE(lost_zero_signs(flipped, weight(zero)));
@@ -59,7 +63,7 @@ TEST_CASE("elements are equal bit for bit, or but for the signs of zeros") {
   CHECK_FALSE(equal_elements(a, b, false));
   CHECK(equal_elements(a, b, true));
   CHECK_FALSE(equal_elements(a, weight({1, 0, 0, 2, 3, 4, 5, 7}), true));
-  CHECK_FALSE(equal_elements(a, Tensor::of<float>({4, 2}, {1, 0, 0, 2, 3, 4, 5, 6}), true));
+  CHECK_FALSE(equal_elements(a, tensor({4, 2}, {1, 0, 0, 2, 3, 4, 5, 6}), true));
 }
 
 Model with_weight(std::variant<Tensor, SparseMatrix> value) {
@@ -96,7 +100,7 @@ TEST_CASE("weights that were read back are found by name; another name is not co
 TEST_CASE("literals are left to the run where the format keeps no name for them") {
   Model written = matmul_model();
   const ValueId one = add_value(written.graph, "one", DType::kF32, Shape{});
-  written.graph.weights.emplace(one, Weight{Tensor::of<float>({}, {1}), {}});
+  written.graph.weights.emplace(one, Weight{tensor({}, {1}), {}});
   CHECK(compare_read_back(written, written, true).total == 2);
   CHECK(compare_read_back(written, written, false).total == 1);
 }
