@@ -160,7 +160,7 @@ std::vector<std::string> wrapped(std::string_view text, size_t width, size_t ind
   return lines;
 }
 
-std::string escaped(const std::string& text) {
+std::string ascii_escaped(const std::string& text) {
   std::string result;
   for (const CodePoint& point : code_points(text)) {
     if (point.bytes.size() == 1 || point.bytes == "…") {

@@ -36,7 +36,7 @@ std::string shortened(std::string_view text, size_t width);
 /// all but the first begin with `indent` blanks.
 std::vector<std::string> wrapped(std::string_view text, size_t width, size_t indent);
 /// Characters outside of ASCII as \uXXXX; box frames and the ellipsis of shortened() stay.
-std::string escaped(const std::string& text);
+std::string ascii_escaped(const std::string& text);
 
 /// "ok", "NOT ok" or "-".
 std::string_view mark(const Verdict& verdict);

@@ -198,9 +198,9 @@ class Box {
 
 void to_ascii(PaperTable& table) {
   for (auto* rows : {&table.rows, &table.total}) {
-    for (auto& row : *rows) std::ranges::transform(row, row.begin(), escaped);
+    for (auto& row : *rows) std::ranges::transform(row, row.begin(), ascii_escaped);
   }
-  for (auto& row : table.left_out) row = {escaped(row.what), escaped(row.reason)};
+  for (auto& row : table.left_out) row = {ascii_escaped(row.what), ascii_escaped(row.reason)};
 }
 
 // Frames and ellipses, each as one character.
@@ -233,7 +233,7 @@ std::string ascii_frames(std::string text) {
 std::string render(const Report& report, const RenderOptions& options) {
   std::string out;
   const auto add_line = [&](const std::string& line, size_t indent) {
-    const std::string text = options.ascii ? escaped(line) : line;
+    const std::string text = options.ascii ? ascii_escaped(line) : line;
     if (!options.wrap) {
       out += text + '\n';
       return;

@@ -125,7 +125,7 @@ TEST_CASE("the JSON of inspect, verify and bench has the promised keys") {
   const std::string shown = render("text", inspect);
   CHECK(shown.find("parameters: 1.28 k, 50.0 % in weights that can be pruned\n") !=
         std::string::npos);
-  CHECK(shown.find("│ more  │ 75.0 % │ ##############################") != std::string::npos);
+  CHECK(shown.find("│ more │ 75.0 % │ ##############################") != std::string::npos);
   CHECK(shown.find("│ x    │ f32  │ ?x4   │ 0: batch") != std::string::npos);
 
   Results verify;
@@ -193,17 +193,18 @@ TEST_CASE("at any width no line is wider than the terminal, no column lost, no t
     const std::string text =
         find_renderer("text")->render(make_report(long_names()), {.width = width, .wrap = true});
     const auto lines = boxed_lines(text, width, {"┌", "│", "├", "└"});
-    std::map<std::string, int> labels;
-    size_t titles = 0;
+    std::map<std::string, int> labels;  // with the number of the box: each shortens as it has room
+    size_t titles = 0, box = 0;
     for (const std::string& line : lines) {
-      if (line.starts_with("│ encoder") || line.starts_with("│ …"))
-        ++labels[line.substr(0, line.find("│", 4))];
+      if (line.starts_with("┌")) ++box;
+      if (line.starts_with("│ encoder.layers.") || line.starts_with("│ …"))
+        ++labels[fmt::format("{} {}", box, line.substr(0, line.find("│", 4)))];
       for (const char* title : {" shape ", " zeros ", " before ", " after ", " dense "})
         titles += line.find(title) != std::string::npos ? 1 : 0;
     }
     CHECK(titles == 5);
-    CHECK(labels.size() == 6);                                  // those left out, too
-    for (const auto& [label, rows] : labels) CHECK(rows <= 3);  // one in each box
+    CHECK(labels.size() >= 4 * box + 2);  // those left out, too
+    for (const auto& [label, rows] : labels) CHECK(rows == 1);
   }
 }
 
