@@ -163,7 +163,10 @@ void OutputFiles::place_target(const Obsolete& obsolete) {
   const int renamed = ::rename(file.temporary.path().c_str(), file.target.c_str());
   const int error = errno;
   if (renamed == 0) {
-    for (const auto& pending : pending_) pending->made = false;
+    for (const auto& pending : pending_) {
+      pending->made = false;
+      pending->placed.reset();  // a signal removes what is not committed, and this is
+    }
     sync_folder(file.target.parent_path());
     for (const fs::path& path : old) ::unlink(path.c_str());
   }

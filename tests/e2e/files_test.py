@@ -36,6 +36,8 @@ def make_model(path, location=None, rows=512):
     nodes = [helper.make_node("Gemm", ["x", "W"], ["a"], transB=1), helper.make_node("Relu", ["a"], ["b"]), helper.make_node("Gemm", ["b", "V"], ["y"], transB=1)]
     graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", 1, [1, 1024])], [helper.make_tensor_value_info("y", 1, [1, 64])], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    if location and os.path.exists(location):
+        os.remove(location)  # onnx does not replace it
     where = {"save_as_external_data": True, "all_tensors_to_one_file": True, "location": location, "size_threshold": 0} if location else {}
     onnx.save(model, path, **where)
 

@@ -30,6 +30,8 @@ def make_model(path, external):
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, WIDTH])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, WIDTH])], [numpy_helper.from_array(values, "w")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if external and os.path.exists(path + ".data"):
+        os.remove(path + ".data")  # onnx does not replace it
     where = {"save_as_external_data": True, "location": os.path.basename(path) + ".data", "size_threshold": 0} if external else {}
     onnx.save(model, path, **where)
 
@@ -175,11 +177,11 @@ def at_once(target, faults):
 def in_place(program, folder, faults, rng):
     """IN itself is replaced, with its data: it is the old or the new one, and always whole."""
     model = os.path.join(folder, "itself.onnx")
-    command = [program, "convert", model, "--in-place", "--values", "f16", "--pack", "16x1", "--no-verify", "-q"]
+    command = [program, "prune", model, "--in-place", "--sparsity", "0.5", "--no-verify", "-q"]
     make_model(model, True)
     old = digest(model)
     subprocess.run(command, check=True)
-    new, names = digest(model), names_of(model)
+    new = digest(model)
     for turn in range(KILLS):
         make_model(model, True)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -188,7 +190,6 @@ def in_place(program, folder, faults, rng):
         process.wait()
         if digest(model) not in (old, new):
             faults.append(f"--in-place, kill {turn}: {digest(model)[:80]}")
-    return names
 
 
 def main(program):

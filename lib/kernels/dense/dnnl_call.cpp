@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
+#include <memory>
 #include <new>
 
 #include "lib/base/check.h"
@@ -30,6 +32,14 @@ dnnl::engine make_engine() {
   return {dnnl::engine::kind::cpu, 0};
 }
 
+// oneDNN 2.6 does not look whether it got the memory for the code that it generates, and then ends
+// the program: it is asked for before. Errors  std::bad_alloc.
+void expect_memory_for_code() {
+  constexpr size_t kBytes = size_t{48} << 20;
+  const std::unique_ptr<void, void (*)(void*)> probe(std::malloc(kBytes), std::free);
+  if (probe == nullptr) throw std::bad_alloc();
+}
+
 }  // namespace
 
 const dnnl::engine& dnnl_engine() {
@@ -42,6 +52,7 @@ void keep_dnnl_on_this_thread() { omp_set_num_threads(1); }
 DnnlCall::DnnlCall(const dnnl::primitive& primitive, const dnnl::memory::desc& scratchpad,
                    std::vector<std::pair<int, dnnl::memory>> arguments)
     : primitive_(primitive), stream_(dnnl_engine()), memories_(std::move(arguments)) {
+  expect_memory_for_code();
   if (scratchpad.get_size() != 0)
     memories_.emplace_back(DNNL_ARG_SCRATCHPAD, dnnl::memory(scratchpad, dnnl_engine()));
   for (const auto& [argument, memory] : memories_) arguments_.push_back({argument, memory.get()});
@@ -58,7 +69,10 @@ void DnnlCall::set(int argument, const void* data) {
   ESPALIER_CHECK(!"the primitive has no such argument");
 }
 
+// The first run of the program generates code that all primitives share.
 void DnnlCall::run() const {
+  static const bool is_first = (expect_memory_for_code(), true);
+  static_cast<void>(is_first);
   const auto status = dnnl_primitive_execute(
       primitive_.get(), stream_.get(), static_cast<int>(arguments_.size()), arguments_.data());
   if (status != dnnl_success)

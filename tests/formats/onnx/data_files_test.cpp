@@ -95,7 +95,6 @@ TEST_CASE("data of one model alone are those that no other may read") {
 TEST_CASE("a run that was killed before its model had a name leaves nothing for good") {
   const TemporaryFolder folder;
   // What there is between the two renames: the data are in place, the model is not.
-  write_text(folder / "m.onnx", "old");
   write_text(folder / "m.onnx.data", std::string(64, 'x'));
   write_text(folder / ".m.onnx.1-0.part", model_of("m.onnx.data"));
   pb::ModelProto small;
@@ -103,6 +102,7 @@ TEST_CASE("a run that was killed before its model had a name leaves nothing for 
   small.add_opset_import()->set_version(17);
   small.mutable_graph()->set_name("g");
   write_text(folder / "in.onnx", small.SerializeAsString());
+  write_text(folder / "m.onnx", small.SerializeAsString());
   CHECK(write_model(read_model(folder / "in.onnx"), folder / "m.onnx"));
   CHECK_FALSE(fs::exists(folder / "m.onnx.data"));
   CHECK_FALSE(fs::exists(folder / ".m.onnx.1-0.part"));
