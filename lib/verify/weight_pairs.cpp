@@ -1,14 +1,35 @@
 #include "lib/verify/weight_pairs.h"
 
+#include <array>
 #include <map>
 #include <set>
+#include <string>
 
 #include "lib/ir/named_weights.h"
 #include "lib/verify/data.h"
 
 namespace espalier {
 
-// Pairs equal names first, then names that are equal once mangled.
+namespace {
+
+std::string as_it_is(const std::string& name) { return name; }
+std::string mangled(const std::string& name) { return mangled_name(name); }
+
+// Without the _NUMBER that a writer adds where two names meet.
+std::string without_number(const std::string& name) {
+  const std::string mangled = mangled_name(name);
+  const size_t end = mangled.find_last_not_of("0123456789");
+  const bool numbered =
+      end != std::string::npos && end > 0 && end + 1 != mangled.size() && mangled[end] == '_';
+  return numbered ? mangled.substr(0, end) : mangled;
+}
+
+constexpr std::array<std::string (*)(const std::string&), 3> kKeys{as_it_is, mangled,
+                                                                   without_number};
+
+}  // namespace
+
+// Pairs equal names first, then names that are equal once mangled, then without their numbers.
 WeightPairs pair_weights(const Model& a, const Model& b, bool literals) {
   const auto may_be_alone = [&](const Weight& weight) {
     return !literals && (!is_float(weight.dtype()) || element_count(weight.shape()) <= 1);
@@ -16,15 +37,15 @@ WeightPairs pair_weights(const Model& a, const Model& b, bool literals) {
   WeightPairs result;
   // What has no partner yet: first those of the same name find theirs.
   auto left_a = named_weights(a), left_b = named_weights(b);
-  for (const bool mangled : {false, true}) {
-    const auto key = [&](const std::string& name) { return mangled ? mangled_name(name) : name; };
+  const bool other_format = a.origin.format != b.origin.format;
+  for (const auto& key : kKeys) {
     std::map<std::string, const Weight*> in_b;
     for (const auto& [name, weight] : left_b) in_b.emplace(key(name), weight);
     std::set<const Weight*> taken;
     std::erase_if(left_a, [&](const auto& entry) {
       const auto found = in_b.find(key(entry.first));
       if (found == in_b.end()) return false;
-      result.pairs.push_back({entry.first, entry.second, found->second});
+      result.pairs.push_back({entry.first, entry.second, found->second, other_format});
       taken.insert(found->second);
       in_b.erase(found);
       return true;

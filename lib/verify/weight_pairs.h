@@ -8,12 +8,14 @@
 namespace espalier {
 
 /// The weights of two models that have the same name, or names that a format with narrower
-/// identifiers makes equal. Without `literals`, integers and single numbers that are in one model
+/// identifiers makes equal: by replaced characters, or by a number at the end of the second of two
+/// names that differ in case alone. Without `literals`, integers and single numbers that are in one model
 /// alone are left out: a format of one of them keeps no names of these.
 struct WeightPairs {
   struct Pair {
     std::string name;  ///< in a
     const Weight *a = nullptr, *b = nullptr;
+    bool other_format = false;  ///< a and b come from files of different formats
   };
   std::vector<Pair> pairs;
   std::vector<std::string> only_a, only_b;

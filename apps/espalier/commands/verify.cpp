@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <memory>
 
@@ -39,17 +40,37 @@ Shape without_ones(Shape shape) {
   return shape;
 }
 
+// NNEF keeps a packed weight of MatMul as [outputs, inputs], ONNX as [inputs, outputs].
+bool is_turned(const Shape& a, const Shape& b) { return a.size() == 2 && b == Shape{a[1], a[0]}; }
+
+Tensor transposed(const Tensor& matrix) {
+  const auto rows = static_cast<size_t>(matrix.shape()[0]);
+  const auto cols = static_cast<size_t>(matrix.shape()[1]);
+  Tensor result = Tensor::zeros(matrix.dtype(), {matrix.shape()[1], matrix.shape()[0]});
+  const size_t width = bytes_of(matrix.dtype());
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t c = 0; c < cols; ++c) {
+      std::memcpy(result.mutable_bytes().data() + (c * rows + r) * width,
+                  matrix.bytes().data() + (r * cols + c) * width, width);
+    }
+  }
+  return result;
+}
+
 WeightDifference compare_weight(const WeightPairs::Pair& pair, Tolerance tolerance) {
   const Weight &a = *pair.a, &b = *pair.b;
   WeightDifference result{pair.name, a.shape()};
-  if (a.dtype() != b.dtype() || without_ones(a.shape()) != without_ones(b.shape())) {
+  const bool same = without_ones(a.shape()) == without_ones(b.shape());
+  const bool turned = !same && pair.other_format && is_turned(a.shape(), b.shape());
+  if (a.dtype() != b.dtype() || (!same && !turned)) {
     result.max_abs = result.max_rel = std::numeric_limits<double>::quiet_NaN();
     result.ok = false;
     result.note = fmt::format("{} {} in a, {} {} in b", name_of(a.dtype()), to_string(a.shape()),
                               name_of(b.dtype()), to_string(b.shape()));
     return result;
   }
-  const Tensor from_a = dense_of(a), from_b = dense_of(b).reshaped(a.shape());
+  const Tensor from_a = dense_of(a);
+  const Tensor from_b = turned ? transposed(dense_of(b)) : dense_of(b).reshaped(a.shape());
   if (!is_number(a.dtype())) {
     result.ok = same_bits(from_a, from_b);
     return result;
