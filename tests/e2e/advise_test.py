@@ -87,12 +87,12 @@ def latency_by_the_file(program, model, file, folder):
 
 def broken_files_are_refused(program, model, folder):
     broken = {
-        "[]": 'no list of "kernels"',
-        '{"kernels": []}': 'no list of "kernels"',
+        "[]": '"kernels" is missing or not a list',
+        '{"kernels": []}': '"kernels" is missing or not a list',
         '{"kernels": [1]}': "kernels[0]: expected an object",
-        "{": 'no list of "kernels"',
-        json.dumps({"kernels": [row(m=-1)]}): "kernels[0].m: a number from 1",
-        json.dumps({"kernels": [row(), row(gflops=0)]}): "kernels[1].gflops_nonzero: a number from",
+        "{": '"kernels" is missing or not a list',
+        json.dumps({"kernels": [row(m=-1)]}): "kernels[0].m: expected a number from 1",
+        json.dumps({"kernels": [row(), row(gflops=0)]}): "kernels[1].gflops_nonzero: expected a number from",
         json.dumps({"kernels": [row(block="x")]}): "x",
         json.dumps({"kernels": [row(block="8x1")]}): "no block 16x1: `espalier bench --kernels",
         json.dumps({"machine": {"threads": "two"}, "kernels": [row()]}): '"machine": processor',

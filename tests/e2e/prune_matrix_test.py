@@ -68,8 +68,8 @@ def run_case(program, name, block, folder):
     model = os.path.join(peer.SHARED, "models", name, "model.onnx")
     stem = os.path.join(folder, f"{name}-{block.replace(':', 'of')}")
     function, dense, report = f"{stem}.onnx", f"{stem}.dense.onnx", f"{stem}.json"
-    shape = ["--nm", block] if ":" in block else ["--block", block]
-    common = ["prune", model, *shape, "--sparsity", SPARSITY, "--method", "l2", "--no-verify"]
+    shape = ["--nm", block] if ":" in block else ["--block", block, "--sparsity", SPARSITY]
+    common = ["prune", model, *shape, "--method", "l2", "--no-verify"]
     peer.espalier(program, *common, "-o", function, "--json", report)
     peer.espalier(program, *common, "-o", dense, "--profile", "dense")
     onnx.checker.check_model(function, full_check=True)

@@ -58,6 +58,7 @@ class Checks:
             assert done.returncode == 0, (arguments, done.stderr)
             lines = [line for line in done.stderr.splitlines() if "ir_version" in line]
             assert lines == ([f"warning: {path}: {warning}"] if warning else []), done.stderr
+        os.remove("out.onnx")
 
     # ---- accepted before
 

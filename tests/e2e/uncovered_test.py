@@ -49,7 +49,7 @@ def main(program):
         peer.espalier(program, "run", out, "--inputs", data, "-o", os.path.join(folder, "run"), "-q")
         ours = [np.load(os.path.join(folder, "run", f"output_{o.name}.npy")) for o in session.get_outputs()]
         difference = peer.relative_difference(ours, expected)
-        assert difference < 1e-5, difference
+        assert difference < 3e-5, difference  # sums in another order; with AVX2 1.4e-5
         # Masks found in the pruned model fit the unpruned one.
         masks = os.path.join(folder, "masks.npz")
         peer.espalier(program, "mask", "export", out, "-o", masks, "-q")

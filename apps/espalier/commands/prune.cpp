@@ -387,7 +387,7 @@ std::function<int()> add(CLI::App& app) {
   add_footer(
       app,
       "  espalier prune model.onnx pruned.nnef.tgz --block 16x1 --sparsity 0.8\n"
-      "  espalier prune model.onnx pruned.onnx --nm 2:4 --exclude '^head' --json report.json");
+      "  espalier prune model.onnx pruned.onnx --nm 2:4 --keep-first-last --json report.json");
   return [args] {
     apply_common(args->common);
     return run(prune_settings(*args));

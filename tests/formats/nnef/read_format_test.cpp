@@ -131,7 +131,7 @@ TEST_CASE("containers are known by their bytes, whatever they are called") {
   }
   std::ofstream(folder / "model.nnef") << "PK\x03\x04 and more";
   CHECK_THROWS_WITH(read_model(folder / "model.nnef"),
-                    doctest::Contains("it is a zip archive, NNEF is read from a folder, a tar or"));
+                    doctest::Contains("it is a zip archive, but NNEF is read from a folder, a tar or"));
 }
 
 TEST_CASE("hostile files get the right verdict") {

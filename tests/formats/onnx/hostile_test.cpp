@@ -55,7 +55,7 @@ TEST_CASE("what is no plain file is refused without being read") {
   CHECK(file_refusal("/dev/zero") == "/dev/zero: is not a regular file");
   CHECK(file_refusal(folder / "none.onnx").ends_with("No such file or directory"));
   fs::create_directory(folder / "folder.onnx");
-  CHECK(file_refusal(folder / "folder.onnx").find("is no ONNX and no NNEF model") !=
+  CHECK(file_refusal(folder / "folder.onnx").find("is neither an ONNX nor an NNEF model") !=
         std::string::npos);
   write_text(folder / "empty.onnx", "");
   CHECK(file_refusal(folder / "empty.onnx")

@@ -73,7 +73,7 @@ TEST_CASE("shapes that do not fit the grid, and grids that fit nothing, are refu
   };
   CHECK(error("grid = [2, 3, 2, 2], shape = [4, 5]").find("shape [4, 5] is not that of") !=
         std::string::npos);
-  CHECK(error("grid = [2, 3, 2, 1], shape = [4, 3]").find("values is [2, 2, 2], not [2, 2, 1]") !=
+  CHECK(error("grid = [2, 3, 2, 1], shape = [4, 3]").find("values is [2, 2, 2], expected [2, 2, 1]") !=
         std::string::npos);
   CHECK(error("grid = [2, 3, 2], shape = [4, 6]").find("grid has 3 values, expected 4") !=
         std::string::npos);
