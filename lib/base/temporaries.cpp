@@ -117,7 +117,7 @@ constexpr std::string_view kEnding = ".part";
 // What the names of all temporaries of a target begin with.
 std::string front_of(const std::filesystem::path& target) {
   constexpr size_t kNameLimit = 200;  // with pid and number below the 255 bytes of a name
-  return "." + target.filename().string().substr(0, kNameLimit) + ".";
+  return fmt::format(".{}.", target.filename().string().substr(0, kNameLimit));
 }
 
 // Whether `text` is PID-NUMBER.

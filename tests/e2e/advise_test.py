@@ -94,8 +94,8 @@ def broken_files_are_refused(program, model, folder):
         json.dumps({"kernels": [row(m=-1)]}): "kernels[0].m: expected a number from 1",
         json.dumps({"kernels": [row(), row(gflops=0)]}): "kernels[1].gflops_nonzero: expected a number from",
         json.dumps({"kernels": [row(block="x")]}): "x",
-        json.dumps({"kernels": [row(block="8x1")]}): "no block 16x1: `espalier bench --kernels",
-        json.dumps({"machine": {"threads": "two"}, "kernels": [row()]}): '"machine": processor',
+        json.dumps({"kernels": [row(block="8x1")]}): "block 16x1 is not measured: `espalier bench --kernels",
+        json.dumps({"machine": {"threads": "two"}, "kernels": [row()]}): '"machine": expected processor',
     }
     for text, wanted in broken.items():
         path = os.path.join(folder, "broken.json")
