@@ -57,6 +57,7 @@ Tensor transposed(const Tensor& matrix) {
   return result;
 }
 
+// Elements of one pair as dense tensors of one shape; a note where type or shape does not allow that.
 WeightDifference compare_weight(const WeightPairs::Pair& pair, Tolerance tolerance) {
   const Weight &a = *pair.a, &b = *pair.b;
   WeightDifference result{pair.name, a.shape()};
