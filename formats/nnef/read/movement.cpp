@@ -224,7 +224,7 @@ EvalValue tile(const Call& call) {
   const std::vector<Extent> repeats = call.extents("repeats");
   std::optional<Shape> shape = call.graph.shape(input);
   if (shape) {
-    if (repeats.size() != shape->size()) call.fail("expected one repeat per axis");
+    if (repeats.size() != shape->size()) call.fail("repeats has a length that differs from the rank");
     for (size_t i = 0; i < repeats.size(); ++i) {
       const int64_t times = repeats[i].value;
       if (repeats[i].is_known() && (times < 0 || times > INT32_MAX)) {

@@ -358,7 +358,7 @@ void spell_expand(NodeWriter& n) {
 void spell_tile(NodeWriter& n) {
   const Wire x = n.ranked(0);
   const Extents repeats = n.extents(1);
-  if (repeats.size() != x.extents->size()) n.fail("expected one repeat per axis");
+  if (repeats.size() != x.extents->size()) n.fail("repeats has a length that differs from the rank");
   Extents extents = *x.extents;
   for (size_t i = 0; i < repeats.size(); ++i) {
     const std::optional<int64_t> times = repeats[i].constant();
