@@ -13,7 +13,7 @@ program = Path(sys.argv[1]).resolve()
 build = program.parent.parent
 sources = Path(__file__).resolve().parents[2]
 model = sources / "testdata/bandgru/trained_16x1_90.onnx"
-MIRROR = os.environ.get("ESPALIER_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+mirror = [os.environ["ESPALIER_DEBIAN_MIRROR"]] if "ESPALIER_DEBIAN_MIRROR" in os.environ else []  # else debootstrap's own
 cache = Path(os.environ.get("ESPALIER_CACHE", Path.home() / ".cache/espalier"))
 
 
@@ -35,7 +35,7 @@ def clean_root(folder):
     archive = cache / "debian12-minbase.tar"
     if not archive.exists():
         base = folder / "base"
-        result = subprocess.run(["debootstrap", "--variant=minbase", "bookworm", base, MIRROR], capture_output=True, text=True)
+        result = subprocess.run(["debootstrap", "--variant=minbase", "bookworm", base, *mirror], capture_output=True, text=True)
         if result.returncode != 0:
             skip(f"debootstrap: {result.stdout[-300:]}")
         part = archive.with_suffix(".part")
