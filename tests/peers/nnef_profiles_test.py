@@ -238,7 +238,7 @@ REFUSED = [
     ("gru_digits", "portable", [], "GRU"),
     ("dtln_1", "portable", [], "LSTM"),
     ("mlp_digits", "tract", ["--values", "bf16"], "bf16"),
-    ("mlp_digits", "portable", ["--values", "i8"], "profile portable holds no packed values of type i8"),
+    ("mlp_digits", "portable", ["--values", "i8"], "profile portable stores no packed values of type i8"),
 ]
 
 
