@@ -64,34 +64,36 @@ std::optional<uint32_t> model_field_type(uint32_t number) {
 uint64_t WireReader::varint() {
   uint64_t value = 0;
   for (unsigned shift = 0; shift < 64; shift += 7) {
-    if (at_ == message_.size()) {
-      throw Error(Fault::kFormat, fmt::format("is truncated inside a number at byte {}", at_));
+    if (at_end()) {
+      throw Error(Fault::kFormat,
+                  fmt::format("is truncated inside a number at byte {}", position()));
     }
-    const auto byte = static_cast<uint64_t>(message_[at_++]);
+    const uint64_t byte = rest_.get<uint8_t>("number");
     value |= (byte & 0x7F) << shift;
     if ((byte & 0x80) == 0) return value;
   }
   throw Error(Fault::kFormat,
-              fmt::format("is not protobuf: a number of more than 64 bits at byte {}", at_));
+              fmt::format("is not protobuf: a number of more than 64 bits at byte {}", position()));
 }
 
-void WireReader::skip(uint64_t count, size_t field_at, uint32_t number) {
-  if (count > message_.size() - at_) {
+// The error says where the field began: what it needs may be gigabytes.
+Bytes WireReader::take(uint64_t count, size_t field_at, uint32_t number) {
+  if (count > rest_.left()) {
     throw Error(Fault::kFormat,
                 fmt::format("is truncated or damaged: field {} at byte {} needs {} bytes, found {}",
-                            number, field_at, count, message_.size() - at_));
+                            number, field_at, count, rest_.left()));
   }
-  at_ += count;
+  return rest_.take(count, "field");
 }
 
 // Reads tag and payload of the next field. A group, with all that is nested in it, is one field
 // without payload.
 WireField WireReader::next() {
   WireField field;
-  field.begin = at_;
+  field.begin = position();
   size_t open_groups = 0;
   do {
-    const size_t begin = at_;
+    const size_t begin = position();
     const uint64_t tag = varint();
     const auto number = static_cast<uint32_t>(tag >> 3);
     const auto type = static_cast<uint32_t>(tag & 7);
@@ -106,10 +108,10 @@ WireField WireReader::next() {
         varint();
         break;
       case kEightBytes:
-        skip(8, begin, number);
+        take(8, begin, number);
         break;
       case kFourBytes:
-        skip(4, begin, number);
+        take(4, begin, number);
         break;
       case kGroup:
         ++open_groups;
@@ -119,13 +121,12 @@ WireField WireReader::next() {
         break;
       default: {
         const uint64_t length = varint();
-        const size_t payload = at_;
-        skip(length, begin, number);
-        if (open_groups == 0) field.payload = message_.subspan(payload, length);
+        const Bytes payload = take(length, begin, number);
+        if (open_groups == 0) field.payload = payload;
       }
     }
   } while (open_groups != 0);
-  field.end = at_;
+  field.end = position();
   return field;
 }
 

@@ -20,17 +20,17 @@ struct WireField {
 /// Source  protobuf.dev, "Encoding".
 class WireReader {
  public:
-  explicit WireReader(Bytes message) : message_(message) {}
-  bool at_end() const { return at_ == message_.size(); }
-  size_t position() const { return at_; }
+  explicit WireReader(Bytes message) : message_(message), rest_(message) {}
+  bool at_end() const { return rest_.left() == 0; }
+  size_t position() const { return message_.size() - rest_.left(); }
   /// Errors  Fault::kFormat naming the byte at which the message is cut off or is no protobuf.
   WireField next();
 
  private:
   uint64_t varint();
-  void skip(uint64_t count, size_t field_at, uint32_t number);
+  Bytes take(uint64_t count, size_t field_at, uint32_t number);
   Bytes message_;
-  size_t at_ = 0;
+  ByteReader rest_;
 };
 
 /// Tag of a length-delimited field and the length.

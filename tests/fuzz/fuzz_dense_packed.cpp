@@ -28,8 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                   one.rounding());
   one.check_equal(one.run(*prepare_sparse(one.packed)), wanted, one.rounding());
   for (const SparseKernel* kernel : sparse_kernels()) {
-    const bool any = kernel->block == BlockShape{0, 0};
-    if (!any && kernel->block != one.packed.block) continue;
+    if (!takes(*kernel, one.packed)) continue;
     one.check_equal(one.run(*kernel->prepare(one.packed)), wanted, one.rounding());
   }
   constexpr DType kTypes[] = {DType::kF16, DType::kBF16, DType::kI8};
