@@ -30,9 +30,9 @@ struct Padded {
 // Calls visit(block, block row, block column).
 template <typename Visit>
 void for_each_block(const SparseMatrix& matrix, const Visit& visit) {
-  for (size_t row = 0; row + 1 < matrix.row_start.size(); ++row) {
-    for (size_t b = matrix.row_start[row]; b < matrix.row_start[row + 1]; ++b)
-      visit(b, row, matrix.col[b]);
+  const std::vector<uint32_t>&row_start = matrix.row_start, &cols = matrix.col;
+  for (size_t row = 0; row + 1 < row_start.size(); ++row) {
+    for (size_t b = row_start[row]; b < row_start[row + 1]; ++b) visit(b, row, cols[b]);
   }
 }
 
@@ -144,7 +144,7 @@ class MatrixReader {
             "shape is {} of shape {}, expected a list of i64", name_of(shape.dtype()),
             to_string(shape.shape()));
     m_.shape = to_i64(shape);
-    check_expansion(m_.values.bytes().size() + part("index").bytes().size(),
+    check_expansion(m_.values.byte_size() + part("index").byte_size(),
                     byte_count(m_.dtype, m_.shape));
   }
 
@@ -263,6 +263,20 @@ class MatrixReader {
   size_t rows_ = 0, cols_ = 0;  // of one part, padded to whole blocks
 };
 
+constexpr size_t kWorthDeferring = size_t{1} << 16;  // blocks
+
+Tensor deferred_index(const SparseMatrix& matrix, bool first_element) {
+  if (matrix.blocks() < kWorthDeferring) return index_of(matrix, first_element);
+  const auto made = [matrix, first_element] {
+    Tensor index = index_of(matrix, first_element);
+    matrix.row_start.give_back();
+    matrix.col.give_back();
+    return index;
+  };
+  const Tensor once = made();
+  return Tensor::deferred(once.dtype(), once.shape(), made);
+}
+
 }  // namespace
 
 DecodeParts decode_parts(const SparseMatrix& matrix, const DecodeForm& form) {
@@ -270,7 +284,7 @@ DecodeParts decode_parts(const SparseMatrix& matrix, const DecodeForm& form) {
   const Fold& fold = matrix.fold;
   DecodeParts parts;
   parts["values"] = matrix.values;
-  parts["index"] = index_of(matrix, form.first_element);
+  parts["index"] = deferred_index(matrix, form.first_element);
   if (form.first_element) {
     parts["within"] = within_block(matrix.block, padded.cols);
     parts["count"] = integers({as_i64(fold.parts * padded.rows * padded.cols)});
@@ -291,7 +305,18 @@ DecodeParts decode_parts(const SparseMatrix& matrix, const DecodeForm& form) {
 }
 
 SparseMatrix matrix_from_parts(const DecodeForm& form, const DecodeParts& parts) {
-  return MatrixReader(form, parts).read();
+  SparseMatrix matrix = MatrixReader(form, parts).read();
+  if (matrix.blocks() < kWorthDeferring) return matrix;
+  // The values stay where the file has them; the index is read again when it is looked at.
+  const SparseMatrix index = deferred(matrix, [form, parts] {
+    SparseMatrix again = MatrixReader(form, parts).read();
+    for (const auto& [name, part] : parts) part.give_back();
+    return again;
+  });
+  matrix.row_start = index.row_start;
+  matrix.col = index.col;
+  for (const auto& [name, part] : parts) part.give_back();
+  return matrix;
 }
 
 }  // namespace espalier

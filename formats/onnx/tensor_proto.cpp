@@ -299,7 +299,7 @@ StoredTensor stored_tensor(const Tensor& tensor, TensorProto leftovers) {
     result.proto.clear_raw_data();
     put_typed(result.proto, tensor);
   } else if (tensor.count() != 0) {
-    result.bytes = tensor.bytes().size();
+    result.bytes = tensor.byte_size();
     result.data = [tensor] { return tensor; };
   }
   return result;
@@ -311,7 +311,13 @@ StoredTensor stored_tensor(const Weight& weight, TensorProto leftovers) {
   StoredTensor result{std::move(leftovers), byte_count(matrix.dtype, matrix.shape), nullptr};
   put_header(result.proto, matrix.dtype, matrix.shape);
   clear_typed(result.proto);
-  if (result.bytes != 0) result.data = [matrix] { return decode(matrix); };
+  if (result.bytes != 0) {
+    result.data = [matrix] {
+      Tensor dense = decode(matrix);
+      matrix.give_back();
+      return dense;
+    };
+  }
   return result;
 }
 

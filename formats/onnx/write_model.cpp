@@ -98,7 +98,7 @@ struct PlacedTensor {
 // Packed values that are narrow, short of what a profile does with them: dense is the most they
 // take.
 uint64_t weight_bytes(const Weight& weight) {
-  return weight.is_sparse() ? packed_bytes(weight.sparse()) : weight.dense().bytes().size();
+  return weight.is_sparse() ? packed_bytes(weight.sparse()) : weight.dense().byte_size();
 }
 
 bool was_external(const Weight& weight) {
@@ -115,7 +115,8 @@ void write_data(const ExternalWriter& external, const std::function<void(Bytes)>
     sink(Bytes(kPadding).first(part.offset - at));
     const Tensor data = part.data();
     sink(data.bytes());
-    at = part.offset + data.bytes().size();
+    at = part.offset + data.byte_size();
+    data.give_back();
   }
 }
 
@@ -189,7 +190,11 @@ void write_model_bytes(const Lowered& what, const OnnxOutput& output) {
   put(graph_cut.head);
   for (PlacedTensor& tensor : placed) {
     put(tensor.head);
-    if (tensor.tensor.data) output.model(tensor.tensor.data().bytes());
+    if (tensor.tensor.data) {
+      const Tensor data = tensor.tensor.data();
+      output.model(data.bytes());
+      data.give_back();
+    }
     put(tensor.tail);
     tensor = PlacedTensor(StoredTensor{});  // lets go of what was decoded for it
   }

@@ -1,5 +1,6 @@
 #include "lib/search/prune_model.h"
 
+#include "lib/base/log.h"
 #include "lib/prune/choose/masks.h"
 #include "lib/search/pruner.h"
 
@@ -17,6 +18,18 @@ PruneResult prune_model(const Model& model, const PruneRequest& request, const P
   const PruneOptions& options = request.options;
   if (request.given_masks) {
     PrunePlan plan = plan_from_masks(model, options, request.masks);
+    result.weights = weights_of_plan(model, std::move(plan), nullptr, data, pool);
+    return result;
+  }
+  // Once, so that no scores are kept; prune_in_order and scans look at those.
+  const bool once = !needs_meter(request) && !options.schedule && !options.sequential &&
+                    options.scope != "sensitivity";
+  if (once) {
+    PrunePlan plan;
+    {
+      const Stage stage("score");
+      plan = plan_at_once(model, data.layers, options, pool, data.statistics);
+    }
     result.weights = weights_of_plan(model, std::move(plan), nullptr, data, pool);
     return result;
   }

@@ -56,8 +56,7 @@ Model pruned_by_magnitude(const Model& model, const std::vector<Layer>& layers,
   options.sequential = false;
   options.sparsity = sparsity;
   for (LayerRule& rule : options.rules) rule.options.method.reset();
-  const ScoredPlan scored = score_plan(model, layers, options, pool, nullptr);
-  return apply_plan(model, choose_plan(scored, sparsity, pool), pool);
+  return apply_plan(model, plan_at_once(model, layers, options, pool, nullptr), pool);
 }
 
 }  // namespace espalier

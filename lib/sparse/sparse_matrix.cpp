@@ -52,24 +52,25 @@ void validate_fold(const SparseMatrix& m) {
 
 // Block rows and columns of the grid; ascending without duplicates.
 void validate_index(const SparseMatrix& m) {
+  const std::vector<uint32_t>&row_start = m.row_start, &col = m.col;
   const auto block_rows = checked_mul(m.fold.parts, m.grid_rows());
-  require(block_rows && m.row_start.size() == *block_rows + 1,
+  require(block_rows && row_start.size() == *block_rows + 1,
           "packed weight has {} row starts, expected one more than its {} block rows",
-          m.row_start.size(), block_rows.value_or(0));
-  require(m.row_start.front() == 0 && m.row_start.back() == m.col.size(),
+          row_start.size(), block_rows.value_or(0));
+  require(row_start.front() == 0 && row_start.back() == col.size(),
           "row starts run from {} to {}, expected 0 to {} (the number of blocks)",
-          m.row_start.front(), m.row_start.back(), m.col.size());
-  const auto descent = std::ranges::adjacent_find(m.row_start, std::greater<>());
-  require(descent == m.row_start.end(), "row starts descend at block row {}",
-          descent - m.row_start.begin());
-  for (size_t row = 0; row + 1 < m.row_start.size(); ++row) {
-    for (size_t b = m.row_start[row]; b < m.row_start[row + 1]; ++b) {
-      require(m.col[b] < m.grid_cols(), "block {} is in block column {}, the grid has {}", b,
-              m.col[b], m.grid_cols());
-      require(b == m.row_start[row] || m.col[b - 1] < m.col[b],
+          row_start.front(), row_start.back(), col.size());
+  const auto descent = std::ranges::adjacent_find(row_start, std::greater<>());
+  require(descent == row_start.end(), "row starts descend at block row {}",
+          descent - row_start.begin());
+  for (size_t row = 0; row + 1 < row_start.size(); ++row) {
+    for (size_t b = row_start[row]; b < row_start[row + 1]; ++b) {
+      require(col[b] < m.grid_cols(), "block {} is in block column {}, the grid has {}", b, col[b],
+              m.grid_cols());
+      require(b == row_start[row] || col[b - 1] < col[b],
               "block {} is in block column {} of block row {} after block column {}, expected "
               "ascending columns",
-              b, m.col[b], row, m.col[b - (b == 0 ? 0 : 1)]);
+              b, col[b], row, col[b - (b == 0 ? 0 : 1)]);
     }
   }
 }
@@ -100,11 +101,12 @@ void validate_padding(const SparseMatrix& m) {
   const size_t inside_cols = m.fold.cols - (m.grid_cols() - 1) * m.block.cols;
   const size_t inside_rows = m.fold.rows - (m.grid_rows() - 1) * m.block.rows;
   if (inside_cols == m.block.cols && inside_rows == m.block.rows) return;
-  for (size_t row = 0; row + 1 < m.row_start.size(); ++row) {
+  const std::vector<uint32_t>&row_start = m.row_start, &col = m.col;
+  for (size_t row = 0; row + 1 < row_start.size(); ++row) {
     const bool last_row = row % m.grid_rows() + 1 == m.grid_rows();
     const size_t rows = last_row ? inside_rows : m.block.rows;
-    for (size_t b = m.row_start[row]; b < m.row_start[row + 1]; ++b) {
-      const size_t cols = m.col[b] + 1 == m.grid_cols() ? inside_cols : m.block.cols;
+    for (size_t b = row_start[row]; b < row_start[row + 1]; ++b) {
+      const size_t cols = col[b] + 1 == m.grid_cols() ? inside_cols : m.block.cols;
       if (rows == m.block.rows && cols == m.block.cols) continue;
       for (size_t i = 0; i < m.block.area(); ++i) {
         const bool inside = i / m.block.cols < rows && i % m.block.cols < cols;
@@ -169,8 +171,8 @@ size_t index_bytes(const Fold& fold, BlockShape block) {
 
 std::optional<size_t> place_of_diagonal(const SparseMatrix& m, size_t part, size_t r) {
   const size_t row = part * m.grid_rows() + r / m.block.rows;
-  const auto first = m.col.begin() + m.row_start[row];
-  const auto last = m.col.begin() + m.row_start[row + 1];
+  const uint32_t* const first = m.col.begin() + m.row_start[row];
+  const uint32_t* const last = m.col.begin() + m.row_start[row + 1];
   const auto found = std::lower_bound(first, last, r / m.block.cols);
   if (found == last || *found != r / m.block.cols) return std::nullopt;
   const auto block = static_cast<size_t>(found - m.col.begin());

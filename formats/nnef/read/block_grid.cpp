@@ -42,6 +42,19 @@ void clear_outside(SparseMatrix& matrix) {
   }
 }
 
+// One number of each pair of `index`, or how many pairs come before each row.
+Indices columns_of(const Tensor& index) {
+  const auto make = [index] {
+    const std::vector<int64_t> pairs = to_i64(index);
+    std::vector<uint32_t> columns(pairs.size() / 2);
+    for (size_t i = 0; i < columns.size(); ++i)
+      columns[i] = static_cast<uint32_t>(pairs[2 * i + 1]);
+    index.give_back();
+    return std::make_shared<const std::vector<uint32_t>>(std::move(columns));
+  };
+  return Indices::deferred(index.count() / 2, make);
+}
+
 }  // namespace
 
 void check_grid(const Call& call, const Grid& grid) {
@@ -84,7 +97,7 @@ Tensor reordered(const Tensor& values, const std::vector<size_t>& order) {
 
 // Sorts the blocks by row and column where they are not, then counts them row by row.
 SparseMatrix on_grid(const Call& call, const Grid& grid, const Tensor& values,
-                     const std::vector<int64_t>& pairs) {
+                     const std::vector<int64_t>& pairs, const Tensor* index) {
   check_grid(call, grid);
   const size_t count = pairs.size() / 2;
   expect_shape(call, "values", values.shape(),
@@ -122,6 +135,8 @@ SparseMatrix on_grid(const Call& call, const Grid& grid, const Tensor& values,
   matrix.dtype = DType::kF32;
   if (values.dtype() == DType::kI8) matrix.scale = ones(grid.fold.parts * grid.fold.rows);
   clear_outside(matrix);
+  constexpr size_t kWorthDeferring = size_t{1} << 16;
+  if (index != nullptr && sorted && count >= kWorthDeferring) matrix.col = columns_of(*index);
   return matrix;
 }
 

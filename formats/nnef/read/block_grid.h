@@ -27,8 +27,10 @@ Tensor reordered(const Tensor& values, const std::vector<size_t>& order);
 
 /// The weight with `values` at `pairs`, the (block row, block column) of each block in any order.
 /// Blocks of i8 get a scale of ones; elements of edge blocks outside of the weight become zeros.
+/// `index`: integers [N, 2] that `pairs` came from, where there is such a tensor; of many blocks in
+/// order, columns are read from it again when they are looked at.
 /// Errors  Fault::kFormat: a pair outside of the grid, or twice; those of check_grid.
 SparseMatrix on_grid(const Call& call, const Grid& grid, const Tensor& values,
-                     const std::vector<int64_t>& pairs);
+                     const std::vector<int64_t>& pairs, const Tensor* index = nullptr);
 
 }  // namespace espalier::nnef

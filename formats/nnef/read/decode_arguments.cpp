@@ -83,6 +83,7 @@ size_t capped_product(int64_t a, int64_t b) {
 
 EvalValue packed_weight(std::string name, SparseMatrix matrix) {
   validate(matrix);
+  matrix.give_back();
   const bool has_label = !name.empty();
   const ConstantPtr constant = make_constant(std::move(name), std::move(matrix));
   constant->has_label = has_label;

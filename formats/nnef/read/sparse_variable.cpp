@@ -60,8 +60,11 @@ EvalValue decode_grid(Decode kind, const Call& call) {
     grid.fold = {static_cast<size_t>(padded[0]), static_cast<size_t>(keep[0]),
                  static_cast<size_t>(keep[1]), false};
   }
-  return packed_weight(weight_name(call, "index"),
-                       on_grid(call, grid, values, index_pairs(call, values)));
+  const Tensor& index = *constant_argument(call, "index").dense();
+  SparseMatrix matrix = on_grid(call, grid, values, index_pairs(call, values),
+                                is_float(index.dtype()) ? nullptr : &index);
+  index.give_back();
+  return packed_weight(weight_name(call, "index"), std::move(matrix));
 }
 
 void expect_count_up(const Call& call, std::string_view name, const Shape& shape) {

@@ -412,6 +412,7 @@ bool write_nnef(const Model& model, const std::filesystem::path& path, const Wri
       const std::string bits = tensor.dtype() == DType::kBool ? dat_items(tensor) : "";
       add(fmt::format("{}.dat", variable.label),
           {as_bytes(header), bits.empty() ? tensor.bytes() : as_bytes(bits)});
+      tensor.give_back();
     }
   };
   const auto may_replace = [](const std::filesystem::path& folder) {

@@ -31,9 +31,10 @@ Tensor integers(const std::vector<uint64_t>& values, DType dtype, const Shape& s
 // Calls visit(stacked block row, block column) for each block, in order.
 template <typename Visit>
 void for_each_block(const SparseMatrix& matrix, const Visit& visit) {
-  for (size_t row = 0; row + 1 < matrix.row_start.size(); ++row) {
-    for (size_t b = matrix.row_start[row]; b < matrix.row_start[row + 1]; ++b) {
-      visit(row, matrix.col[b]);
+  const std::vector<uint32_t>&row_start = matrix.row_start, &cols = matrix.col;
+  for (size_t row = 0; row + 1 < row_start.size(); ++row) {
+    for (size_t b = row_start[row]; b < row_start[row + 1]; ++b) {
+      visit(row, cols[b]);
     }
   }
 }
@@ -66,11 +67,18 @@ Tensor element_offsets(const SparseMatrix& matrix, DType dtype) {
   return integers(offsets, dtype, {matrix.block.rows, matrix.block.cols});
 }
 
+// `index` was made of the matrix's own, which is not needed again.
+Tensor index_made(const SparseMatrix& matrix, Tensor index) {
+  matrix.row_start.give_back();
+  matrix.col.give_back();
+  return index;
+}
+
 Wire write_index(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix) {
   const size_t rows = matrix.fold.parts * matrix.grid_rows();
   const DType dtype = index_type(std::max(rows, matrix.grid_cols()) - 1);
   return w.part("index", label, dtype, {static_cast<int64_t>(matrix.blocks()), 2},
-                [&matrix, dtype] { return grid_index(matrix, dtype); });
+                [&matrix, dtype] { return index_made(matrix, grid_index(matrix, dtype)); });
 }
 
 Wire write_values(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix) {
@@ -90,8 +98,9 @@ Wire write_first(const WeightWriter& w, const std::string& label, const SparseMa
                  const Shape& shape) {
   const Wire values = write_values(w, label, matrix);
   const DType dtype = index_type(matrix.fold.count() - 1);
-  const Wire index = w.part("index", label, dtype, {static_cast<int64_t>(matrix.blocks())},
-                            [&matrix, dtype] { return first_elements(matrix, dtype); });
+  const Wire index =
+      w.part("index", label, dtype, {static_cast<int64_t>(matrix.blocks())},
+             [&matrix, dtype] { return index_made(matrix, first_elements(matrix, dtype)); });
   const Wire offsets = w.part("offsets", label, dtype, {matrix.block.rows, matrix.block.cols},
                               [&matrix, dtype] { return element_offsets(matrix, dtype); });
   const size_t count = matrix.blocks() * matrix.block.area();

@@ -196,10 +196,11 @@ void choose_globally(const std::vector<const BlockScores*>& scores,
   drop_lowest(ranges, sparsity, pool);
 }
 
-}  // namespace
-
-ScoredPlan score_plan(const Model& model, const std::vector<Layer>& layers,
-                      const PruneOptions& options, ThreadPool& pool, const Statistics* statistics) {
+// Scores layer after layer; done(scored, i) follows each.
+template <typename Done>
+ScoredPlan score_layers(const Model& model, const std::vector<Layer>& layers,
+                        const PruneOptions& options, ThreadPool& pool, const Statistics* statistics,
+                        const Done& done) {
   ScoredPlan scored;
   scored.plan.options = options;
   scored.settings = layer_settings(layers, options);
@@ -216,11 +217,20 @@ ScoredPlan score_plan(const Model& model, const std::vector<Layer>& layers,
     const std::optional<LayerMoments> moments = all_moments.of(layer, i);
     scored.scores[i] = score_layer(model, layer, moments ? &*moments : nullptr, options.seed, pool);
     nan.look_at(model, layer, scored.scores[i]);
+    weight_of(model, layer.layer).give_back();
     // A layer that lacks statistics has scores of another kind: it reaches the target by itself.
     const bool other_kind = layer.method != settings.method;
     scored.shared[i] = options.scope != "layer" && !settings.own_target && !other_kind;
+    done(scored, i);
   }
   return scored;
+}
+
+}  // namespace
+
+ScoredPlan score_plan(const Model& model, const std::vector<Layer>& layers,
+                      const PruneOptions& options, ThreadPool& pool, const Statistics* statistics) {
+  return score_layers(model, layers, options, pool, statistics, [](const ScoredPlan&, size_t) {});
 }
 
 PrunePlan choose_plan(const ScoredPlan& scored, double sparsity, ThreadPool& pool) {
@@ -269,8 +279,34 @@ LayerPlan choose_again(const Model& model, const ScoredPlan& scored, const Layer
 
 PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool& pool,
                     const Statistics* statistics) {
-  const std::vector<Layer> layers = select_layers(model, options.select);
-  return choose_plan(score_plan(model, layers, options, pool, statistics), options.sparsity, pool);
+  return plan_at_once(model, select_layers(model, options.select), options, pool, statistics);
+}
+
+PrunePlan plan_at_once(const Model& model, const std::vector<Layer>& layers,
+                       const PruneOptions& options, ThreadPool& pool,
+                       const Statistics* statistics) {
+  // Scores that no other layer's are compared with need not be kept.
+  const auto choose = [&](ScoredPlan& scored, size_t i) {
+    if (scored.shared[i]) return;
+    LayerPlan& layer = scored.plan.layers[i];
+    if (!scored.settings[i].own_target) layer.sparsity = options.sparsity;
+    choose_layer(scored.scores[i], scored.settings[i], layer, pool);
+    scored.scores[i] = {};
+  };
+  ScoredPlan scored = score_layers(model, layers, options, pool, statistics, choose);
+  scored.plan.options.sparsity = options.sparsity;
+  if (std::ranges::none_of(scored.shared, [](bool shared) { return shared; }))
+    return std::move(scored.plan);
+  std::vector<const BlockScores*> shared_scores;
+  std::vector<LayerPlan*> shared;
+  for (size_t i = 0; i < scored.shared.size(); ++i) {
+    if (!scored.shared[i]) continue;
+    shared_scores.push_back(&scored.scores[i]);
+    shared.push_back(&scored.plan.layers[i]);
+  }
+  for (LayerPlan* layer : shared) layer->sparsity = options.sparsity;
+  choose_globally(shared_scores, shared, options.sparsity, scored.distances, pool);
+  return std::move(scored.plan);
 }
 
 }  // namespace espalier

@@ -23,6 +23,11 @@ struct ScoredPlan {
 ScoredPlan score_plan(const Model& model, const std::vector<Layer>& layers,
                       const PruneOptions& options, ThreadPool& pool, const Statistics* statistics);
 
+/// Scores and chooses layer by layer: what choose_plan makes of score_plan at options.sparsity, but
+/// scores that are not compared with those of other layers are not kept.
+PrunePlan plan_at_once(const Model& model, const std::vector<Layer>& layers,
+                       const PruneOptions& options, ThreadPool& pool, const Statistics* statistics);
+
 /// make_plan's second half: `sparsity` is that of all layers without a target of their own.
 PrunePlan choose_plan(const ScoredPlan& scored, double sparsity, ThreadPool& pool);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/error.h"
+#include "lib/ir/deferred_weights.h"
 #include "lib/sparse/element_bits.h"
 #include "lib/sparse/mask_dense.h"
 #include "lib/sparse/pack.h"
@@ -63,13 +64,13 @@ size_t bytes_when_packed(const Fold& fold, const BlockMask& mask, bool diagonal,
 }
 
 Stored pack_or_mask(const Weight& weight, const LayerPlan& plan, DType values, ThreadPool& pool) {
-  const Tensor dense = dense_of(weight);
+  const Tensor dense = dense_or_deferred(weight, pool.threads());
   const BlockMask mask = with_bits_of(
-      dense.dtype(), [&]<typename T>(T) { return without_zero_blocks<T>(dense, plan); });
+      dense.dtype(), [&]<typename T>(T) { return without_zero_blocks<T>(dense.held(), plan); });
   const Fold& fold = plan.layer.fold;
-  if (bytes_when_packed(fold, mask, plan.diagonal, dense.dtype(), values) < dense.bytes().size())
-    return with_values(pack_blocks(dense, fold, mask, plan.diagonal), values);
-  return mask_dense(dense, plan.layer.fold, plan.mask, plan.diagonal, pool);
+  if (bytes_when_packed(fold, mask, plan.diagonal, dense.dtype(), values) >= dense.byte_size())
+    return masked_or_deferred(weight, fold, plan.mask, plan.diagonal, pool);
+  return rounded_or_deferred(packed_or_deferred(dense, fold, mask, plan.diagonal, pool), values);
 }
 
 std::optional<SparseMatrix> smaller(std::optional<SparseMatrix> a, std::optional<SparseMatrix> b) {
@@ -80,14 +81,13 @@ std::optional<SparseMatrix> smaller(std::optional<SparseMatrix> a, std::optional
 // In blocks of that shape, with the diagonal apart where that saves bytes and values of the type
 // that `packed` has; nothing where the dense weight is smaller.
 std::optional<SparseMatrix> pack_in(const Tensor& dense, const Layer& layer, BlockShape block,
-                                    const SparseMatrix* packed) {
+                                    const SparseMatrix* packed, ThreadPool& pool) {
   const DType values = packed ? packed->values.dtype() : dense.dtype();
   const auto pack = [&](bool diagonal) -> std::optional<SparseMatrix> {
     const BlockMask mask = nonzero_blocks(dense, layer.fold, block, diagonal);
-    if (bytes_when_packed(layer.fold, mask, diagonal, dense.dtype(), values) >=
-        dense.bytes().size())
+    if (bytes_when_packed(layer.fold, mask, diagonal, dense.dtype(), values) >= dense.byte_size())
       return std::nullopt;
-    SparseMatrix result = pack_blocks(dense, layer.fold, mask, diagonal);
+    SparseMatrix result = packed_or_deferred(dense, layer.fold, mask, diagonal, pool);
     return packed ? with_values_like(result, *packed) : std::move(result);
   };
   // The diagonal is no multiple of i8's scale.
@@ -97,18 +97,24 @@ std::optional<SparseMatrix> pack_in(const Tensor& dense, const Layer& layer, Blo
 }
 
 std::optional<Stored> pack_losslessly(const Weight& weight, const Layer& layer,
-                                      std::optional<BlockShape> block) {
+                                      std::optional<BlockShape> block, ThreadPool& pool) {
   const SparseMatrix* packed = weight.is_sparse() ? &weight.sparse() : nullptr;
   if (packed && (!block || packed->block == *block)) return std::nullopt;
   // Scales are of the outputs that the matrix was packed by.
   if (packed && packed->values.dtype() == DType::kI8 && packed->fold != layer.fold)
     return std::nullopt;
   if (!block) {
-    auto smallest = pack_smallest(weight.dense(), layer.fold);
-    return smallest ? std::optional<Stored>(std::move(*smallest)) : std::nullopt;
+    const Tensor& dense = weight.dense();
+    auto smallest = pack_smallest(dense.held(), layer.fold);
+    if (!smallest) return std::nullopt;
+    if (dense.byte_size() < kWorthDeferring) return std::optional<Stored>(std::move(*smallest));
+    const BlockMask mask =
+        nonzero_blocks(dense.held(), layer.fold, smallest->block, smallest->has_diagonal());
+    return packed_or_deferred(dense, layer.fold, mask, smallest->has_diagonal(), pool);
   }
-  Tensor dense = dense_of(weight);
-  auto result = pack_in(dense, layer, *block, packed);
+  Tensor dense = packed ? decoded_or_deferred(*packed, pool.threads()) : weight.dense();
+  auto result = pack_in(dense, layer, *block, packed, pool);
+  dense.give_back();
   return result ? Stored(std::move(*result)) : Stored(std::move(dense));
 }
 
@@ -121,16 +127,19 @@ Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool) 
   }
   std::vector<Layer> layers;
   for (const LayerPlan* layer : plans) layers.push_back(layer->layer);
+  std::vector<const Weight*> from;
+  for (const Layer& layer : layers) from.push_back(&weight_of(model, layer));
   std::vector<std::optional<Stored>> weights(plans.size());
-  pool.for_each(plans.size(), [&](size_t i) {
+  const auto pack = [&](size_t i) {
     try {
-      weights[i] = pack_or_mask(weight_of(model, plans[i]->layer), *plans[i],
+      weights[i] = pack_or_mask(*from[i], *plans[i],
                                 values_type(plan.options.values, plans[i]->layer.dtype), pool);
     } catch (Error& error) {
       error.add_context(printable(plans[i]->layer.weight));
       throw;
     }
-  });
+  };
+  for_each_weight(from, pack, pool);
   return with_weights(model, layers, std::move(weights));
 }
 
@@ -141,10 +150,13 @@ Model pack_existing(const Model& model, std::optional<BlockShape> block, ThreadP
   everything.force = {""};
   std::vector<Layer> layers = select_layers(model, everything);
   std::erase_if(layers, [](const Layer& layer) { return !layer.left_out.empty(); });
+  std::vector<const Weight*> from;
+  for (const Layer& layer : layers) from.push_back(&weight_of(model, layer));
   std::vector<std::optional<Stored>> weights(layers.size());
-  pool.for_each(layers.size(), [&](size_t i) {
-    weights[i] = pack_losslessly(weight_of(model, layers[i]), layers[i], block);
-  });
+  const auto pack = [&](size_t i) {
+    weights[i] = pack_losslessly(*from[i], layers[i], block, pool);
+  };
+  for_each_weight(from, pack, pool);
   return with_weights(model, layers, std::move(weights));
 }
 
@@ -154,7 +166,7 @@ Model with_packed_values(const Model& model, std::string_view values) {
       if (!weight.is_sparse()) continue;
       const SparseMatrix& packed = weight.sparse();
       try {
-        weight.value = with_values(packed, values_type(values, packed.values.dtype()));
+        weight.value = rounded_or_deferred(packed, values_type(values, packed.values.dtype()));
       } catch (Error& error) {
         error.add_context(printable(prefix + graph.values[value].name));
         throw;
@@ -170,7 +182,7 @@ Model with_packed_values(const Model& model, std::string_view values) {
 Model decode_weights(const Model& model) {
   const auto decode_all = [](Graph& graph, const std::string&) {
     for (auto& [value, weight] : graph.weights) {
-      if (weight.is_sparse()) weight.value = decode(weight.sparse());
+      if (weight.is_sparse()) weight.value = decoded_or_deferred(weight.sparse(), 0);
     }
   };
   Model result = model;

@@ -1,6 +1,6 @@
 #include "lib/prune/refit/apply_plan.h"
 
-#include "lib/sparse/mask_dense.h"
+#include "lib/ir/deferred_weights.h"
 
 namespace espalier {
 
@@ -10,8 +10,8 @@ Model apply_plan(const Model& model, const PrunePlan& plan, ThreadPool& pool) {
   for (const LayerPlan& layer : plan.layers) {
     if (!layer.layer.left_out.empty()) continue;
     layers.push_back(layer.layer);
-    weights.emplace_back(mask_dense(dense_of(weight_of(model, layer.layer)), layer.layer.fold,
-                                    layer.mask, layer.diagonal, pool));
+    weights.emplace_back(masked_or_deferred(weight_of(model, layer.layer), layer.layer.fold,
+                                            layer.mask, layer.diagonal, pool));
   }
   return with_weights(model, layers, std::move(weights));
 }

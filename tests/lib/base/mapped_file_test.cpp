@@ -3,6 +3,9 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <fstream>
+
 #include "lib/base/error.h"
 #include "tests/support/temporary_folder.h"
 
@@ -48,6 +51,34 @@ TEST_CASE("nothing leads out of a model's folder") {
     CAPTURE(bad);
     CHECK_THROWS_AS(open(bad), Error);
   }
+}
+
+// Pages of files that this process has in memory, as Linux counts them.
+size_t resident_file_pages() {
+  std::ifstream file("/proc/self/statm");
+  size_t size = 0, resident = 0, shared = 0;
+  file >> size >> resident >> shared;
+  return shared;
+}
+
+TEST_CASE("pages of a file are given back, and come back as they were") {
+  constexpr size_t kBytes = size_t{8} << 20, kPages = kBytes / 4096;
+  const TemporaryFolder folder;
+  std::string text(kBytes, 'x');
+  text[kBytes / 2] = 'y';
+  write_text(folder / "f", text);
+  const auto file = MappedFile::open(folder / "f");
+  const size_t before = resident_file_pages();
+  CHECK(as_text(file->bytes()) == text);
+  CHECK(resident_file_pages() >= before + kPages / 2);
+  MappedFile::give_back(file->bytes().subspan(1, kBytes - 2));  // whole pages inside of it
+  CHECK(resident_file_pages() < before + kPages / 4);
+  CHECK(as_text(file->bytes()) == text);
+  // Memory that is no file's keeps what is in it.
+  std::vector<std::byte> own(kBytes, std::byte{7});
+  MappedFile::give_back(own);
+  CHECK(std::ranges::all_of(own, [](std::byte b) { return b == std::byte{7}; }));
+  MappedFile::give_back({});
 }
 
 }  // namespace
