@@ -95,30 +95,56 @@ std::string array_name(archive_entry* entry) {
   return std::string(name.substr(0, name.size() - kEnding.size()));
 }
 
-// Reads the members one after another; all together may unpack to no more than the budget.
-std::map<std::string, Tensor> read_npz(Bytes file) {
-  // A zip without members is only its end, which libarchive does not take for a zip.
-  if (as_text(file).starts_with("PK\5\6")) return {};
+// Calls visit(reader, name) for the members, in order, until it gives false.
+template <typename Visit>
+void for_each_member(Bytes file, const Visit& visit) {
   const Utf8Locale utf8;
   const std::unique_ptr<struct archive, CloseReader> reader(archive_read_new());
   archive_read_support_format_zip_seekable(reader.get());
   if (archive_read_open_memory(reader.get(), file.data(), file.size()) != ARCHIVE_OK)
     fail(fmt::format("is not a .npz file: {}", reason(reader.get())));
-  std::map<std::string, Tensor> arrays;
-  size_t budget = checked_mul(file.size(), kMostPerByte).value_or(SIZE_MAX);
   archive_entry* entry = nullptr;
   int result;
   while ((result = archive_read_next_header(reader.get(), &entry)) != ARCHIVE_EOF) {
     if (result != ARCHIVE_OK) fail(reason(reader.get()));
     const std::string name = array_name(entry);
     try {
-      if (arrays.contains(name)) fail("duplicate member of the archive");
-      arrays[name] = read_npy(as_bytes(read_member(reader.get(), budget)));
+      if (!visit(reader.get(), name)) return;
     } catch (Error& error) {
       error.add_context(printable(name));
       throw;
     }
   }
+}
+
+// A large mask, which takes much less in the file, is unpacked again whenever it is looked at.
+Tensor unpacked_again(std::shared_ptr<const MappedFile> file, const std::string& name,
+                      const Tensor& once) {
+  constexpr size_t kWorthDeferring = size_t{1} << 20;
+  if (once.dtype() != DType::kBool || once.byte_size() < kWorthDeferring) return once;
+  return Tensor::deferred(once.dtype(), once.shape(), [file, name] {
+    Tensor result;
+    for_each_member(file->bytes(), [&](struct archive* reader, const std::string& other) {
+      size_t budget = SIZE_MAX;  // it was kept to when the file was read
+      if (other == name) result = read_npy(as_bytes(read_member(reader, budget)));
+      return other != name;
+    });
+    return result;
+  });
+}
+
+// Reads the members one after another; all together may unpack to no more than the budget.
+std::map<std::string, Tensor> read_npz(const std::shared_ptr<const MappedFile>& file) {
+  // A zip without members is only its end, which libarchive does not take for a zip.
+  if (as_text(file->bytes()).starts_with("PK\5\6")) return {};
+  std::map<std::string, Tensor> arrays;
+  size_t budget = checked_mul(file->bytes().size(), kMostPerByte).value_or(SIZE_MAX);
+  for_each_member(file->bytes(), [&](struct archive* reader, const std::string& name) {
+    if (arrays.contains(name)) fail("duplicate member of the archive");
+    const Tensor once = read_npy(as_bytes(read_member(reader, budget)));
+    arrays[name] = unpacked_again(file, name, once);
+    return true;
+  });
   return arrays;
 }
 
@@ -144,10 +170,11 @@ class ZipWriter {
     archive_entry_set_perm(entry.get(), 0644);
     archive_entry_set_mtime(entry.get(), 0, 0);
     archive_entry_set_size(entry.get(),
-                           static_cast<la_int64_t>(header.size() + tensor.bytes().size()));
+                           static_cast<la_int64_t>(header.size() + tensor.byte_size()));
     check(archive_write_header(writer_.get(), entry.get()));
     write(as_bytes(header));
     write(tensor.bytes());
+    tensor.give_back();
   }
 
   void finish() {
@@ -194,7 +221,7 @@ class ZipWriter {
 
 std::map<std::string, Tensor> read_npz_file(const std::filesystem::path& path) {
   try {
-    return read_npz(MappedFile::open(path)->bytes());
+    return read_npz(MappedFile::open(path));
   } catch (Error& error) {
     error.add_context(printable(path.string()));
     throw;

@@ -18,6 +18,15 @@ Tensor ones(const Shape& shape) {
   return result;
 }
 
+// A mask that is made when it is looked at, where it is large: masks of a model take a byte for each
+// of its weights.
+template <typename Make>
+Tensor of_weight(const Shape& shape, const Make& make) {
+  constexpr size_t kWorthDeferring = size_t{1} << 20;
+  if (element_count(shape) < kWorthDeferring) return make();
+  return Tensor::deferred(DType::kBool, shape, make);
+}
+
 bool all_kept(const Tensor& mask) {
   return std::ranges::none_of(mask.bytes(), [](std::byte b) { return b == std::byte{0}; });
 }
@@ -90,8 +99,10 @@ void check_mask(const std::string& name, const Tensor& mask, const Shape& shape)
   }
 }
 
-void fill_from_mask(const Tensor& mask, const LayerSettings& settings, bool keep_diagonal,
+void fill_from_mask(const Tensor& given, const LayerSettings& settings, bool keep_diagonal,
                     LayerPlan& plan) {
+  const Tensor mask = given.held();
+  given.give_back();
   const Fold& fold = plan.layer.fold;
   plan.diagonal = keep_diagonal && plan.layer.square && diagonals_kept(mask, fold);
   plan.mask = in_largest_blocks(mask, fold, settings.block, plan.diagonal);
@@ -168,12 +179,15 @@ PrunePlan plan_from_masks(const Model& model, const PruneOptions& options,
 }
 
 std::map<std::string, Tensor> masks_of(const PrunePlan& plan) {
-  ThreadPool pool(1);
   std::map<std::string, Tensor> masks;
   for (const LayerPlan& layer : plan.layers) {
     if (!layer.layer.left_out.empty()) continue;
-    masks[layer.layer.weight] =
-        mask_dense(ones(layer.layer.shape), layer.layer.fold, layer.mask, layer.diagonal, pool);
+    const auto make = [shape = layer.layer.shape, fold = layer.layer.fold, mask = layer.mask,
+                       diagonal = layer.diagonal] {
+      ThreadPool pool(1);
+      return mask_dense(ones(shape), fold, mask, diagonal, pool);
+    };
+    masks[layer.layer.weight] = of_weight(layer.layer.shape, make);
   }
   return masks;
 }
@@ -182,12 +196,15 @@ std::map<std::string, Tensor> masks_of_zeros(const Model& model, const SelectOpt
   std::map<std::string, Tensor> masks;
   for (const Layer& layer : select_layers(model, options)) {
     if (!layer.left_out.empty()) continue;
-    const Weight& weight = weight_of(model, layer);
-    const std::vector<float> values = to_f32(dense_of(weight));
-    Tensor mask = Tensor::zeros(DType::kBool, layer.shape);
-    const auto kept = mask.mutable_data<uint8_t>();
-    for (size_t i = 0; i < values.size(); ++i) kept[i] = values[i] != 0 ? 1 : 0;
-    masks[layer.weight] = std::move(mask);
+    const auto make = [weight = weight_of(model, layer), shape = layer.shape] {
+      const std::vector<float> values = to_f32(dense_of(weight));
+      weight.give_back();
+      Tensor mask = Tensor::zeros(DType::kBool, shape);
+      const auto kept = mask.mutable_data<uint8_t>();
+      for (size_t i = 0; i < values.size(); ++i) kept[i] = values[i] != 0 ? 1 : 0;
+      return mask;
+    };
+    masks[layer.weight] = of_weight(layer.shape, make);
   }
   return masks;
 }
