@@ -119,6 +119,15 @@ Evaluation read_evaluation(const Model& model, const EvaluationSource& source,
     return evaluation;
   }
   DataSet data = data_set(source.path, model, options);
+  const std::string too_large =
+      source.optional ? too_large_to_run(model, source.memory) : std::string();
+  if (!too_large.empty()) {
+    Evaluation evaluation;
+    evaluation.data = std::move(data);
+    evaluation.labels = std::move(labels);
+    evaluation.not_run = too_large;
+    return evaluation;
+  }
   if (!source.path.empty()) {
     Evaluation evaluation = evaluation_of(model, std::move(data), source.share, std::move(labels));
     try_labels(model, evaluation, options, {.threads = common.threads});

@@ -44,6 +44,8 @@ struct EvaluationSource {
   Share share = Share::kAll;                 ///< of the feeds in it
   std::map<std::string, Shape> shapes = {};  ///< of random inputs
   bool run = true;                           ///< else only the labels are read (--no-verify)
+  bool optional = false;                     ///< runs that take more than `memory` are left out
+  std::optional<uint64_t> memory = {};       ///< --memory
 };
 
 /// Reads data and labels, fits labels to the outputs of the first feed, and finds random inputs that

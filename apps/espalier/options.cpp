@@ -69,6 +69,12 @@ void add_write_options(CLI::App& app, WriteArgs& args) {
       ->type_name("NAME=DxDx...")
       ->allow_extra_args(false)
       ->group("What is written");
+  app.add_option("--memory", args.memory,
+                 "memory of the runs that check the output: a model that needs more is compared "
+                 "weight by weight (half of what is available, for weights of up to 1 GiB)")
+      ->type_name("BYTES")
+      ->transform(CLI::AsSizeValue(false))
+      ->group("What is written");
 }
 
 std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts) {

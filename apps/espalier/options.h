@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,11 +15,12 @@ class App;
 
 namespace espalier {
 
-/// --profile, --index, --keep-io-names and --input-shape as they are given.
+/// --profile, --index, --keep-io-names, --input-shape and --memory as they are given.
 struct WriteArgs {
   std::string profile, index;  ///< "" = the default
   bool keep_io_names = false;
   std::vector<std::string> shapes;
+  std::optional<uint64_t> memory;  ///< --memory: of runs that check what is written
 };
 /// Declares them, for every command that writes a model.
 void add_write_options(CLI::App& app, WriteArgs& args);

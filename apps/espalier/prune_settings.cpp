@@ -241,6 +241,8 @@ PruneSettings prune_settings(const PruneArgs& given) {
   settings.destination = destination_of(args.output, args.dry_run, write, options.values);
   settings.evaluation.path = run_data(args, settings.calib.kind);
   settings.evaluation.shapes = settings.destination.write.shapes;
+  settings.evaluation.optional = true;
+  settings.evaluation.memory = args.write.memory;
   settings.evaluation.run = !args.no_verify || needs_meter(settings.request);
   settings.assert_drop = assert_drop_of(args);
   settings.line = {args.operators, args.exclude,  args.force,

@@ -28,6 +28,38 @@ std::vector<double> numbers(const Tensor& tensor) {
   return {values.begin(), values.end()};
 }
 
+// `count` elements from `first` on; `first` is a multiple of 8, so that those below a byte begin one.
+Tensor piece_of(const Tensor& tensor, size_t first, size_t count) {
+  const Shape shape{static_cast<int64_t>(count)};
+  const size_t from = first * bits_of(tensor.dtype()) / 8;
+  const size_t bytes = byte_count(tensor.dtype(), shape);
+  return {tensor.dtype(), shape, tensor.bytes().subspan(from, bytes), nullptr};
+}
+
+// Adds elements of both sides to the sums of an output.
+template <typename Sums>
+void add_numbers(Sums& sums, const std::vector<double>& x, const std::vector<double>& y,
+                 Tolerance tolerance) {
+  for (size_t i = 0; i < x.size(); ++i) {
+    const bool both_nan = std::isnan(x[i]) && std::isnan(y[i]);
+    if (both_nan || x[i] == y[i]) {  // equal infinities too, whose difference would be NaN
+      if (!std::isfinite(x[i])) continue;
+    } else if (!std::isfinite(x[i]) || !std::isfinite(y[i])) {
+      sums.ok = false;
+      sums.max_abs = std::numeric_limits<double>::infinity();
+      continue;
+    }
+    const double difference = std::abs(x[i] - y[i]);
+    if (difference > tolerance.abs + tolerance.rel * std::abs(x[i])) sums.ok = false;
+    sums.max_abs = std::max(sums.max_abs, difference);
+    sums.largest = std::max(sums.largest, std::abs(x[i]));
+    sums.aa += x[i] * x[i];
+    sums.bb += y[i] * y[i];
+    sums.ab += x[i] * y[i];
+    sums.dd += difference * difference;
+  }
+}
+
 }  // namespace
 
 Tolerance Tolerance::of(DType dtype) const {
@@ -64,24 +96,13 @@ void Comparer::add_tensor(Sums& sums, const Tensor& a, const Tensor& b) const {
     return;
   }
   const Tolerance tolerance = tolerance_.of(a.dtype());
-  const std::vector<double> x = numbers(a), y = numbers(b);
-  for (size_t i = 0; i < x.size(); ++i) {
-    const bool both_nan = std::isnan(x[i]) && std::isnan(y[i]);
-    if (both_nan || x[i] == y[i]) {  // equal infinities too, whose difference would be NaN
-      if (!std::isfinite(x[i])) continue;
-    } else if (!std::isfinite(x[i]) || !std::isfinite(y[i])) {
-      sums.ok = false;
-      sums.max_abs = std::numeric_limits<double>::infinity();
-      continue;
-    }
-    const double difference = std::abs(x[i] - y[i]);
-    if (difference > tolerance.abs + tolerance.rel * std::abs(x[i])) sums.ok = false;
-    sums.max_abs = std::max(sums.max_abs, difference);
-    sums.largest = std::max(sums.largest, std::abs(x[i]));
-    sums.aa += x[i] * x[i];
-    sums.bb += y[i] * y[i];
-    sums.ab += x[i] * y[i];
-    sums.dd += difference * difference;
+  // Some elements at a time: as doubles they take several times the memory of the tensors.
+  constexpr size_t kPiece = size_t{1} << 16;
+  const Tensor whole_a = a.held(), whole_b = b.held();
+  for (size_t first = 0; first < a.count(); first += kPiece) {
+    const size_t count = std::min(kPiece, a.count() - first);
+    add_numbers(sums, numbers(piece_of(whole_a, first, count)),
+                numbers(piece_of(whole_b, first, count)), tolerance);
   }
 }
 

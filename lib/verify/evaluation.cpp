@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <new>
 
+#include "lib/base/available_memory.h"
 #include "lib/ir/free_dimensions.h"
 #include "lib/verify/model_runner.h"
 
@@ -34,6 +35,25 @@ std::string lacking_operators(const Model& model) {
   names.resize(std::min(count, kShown));
   return fmt::format("the runtime does not support {}{}", fmt::join(names, ", "),
                      count > kShown ? fmt::format(" and {} more", count - kShown) : "");
+}
+
+std::string too_large_to_run(const Model& model, std::optional<uint64_t> memory) {
+  constexpr uint64_t kCopies = 4;  // dense, decoded and packed side by side, and what is compared
+  constexpr uint64_t kUnasked = uint64_t{1} << 30;
+  uint64_t weights = 0;
+  for_each_graph(model.graph, [&](const Graph& graph, const std::string&) {
+    for (const auto& [id, weight] : graph.weights) {
+      if (is_float(weight.dtype())) weights += sizeof(float) * element_count(weight.shape());
+    }
+  });
+  const uint64_t most = memory.value_or(available_memory() / 2);
+  const bool fits = weights <= most / kCopies && (memory || weights <= kUnasked);
+  if (fits) return "";
+  const double gib = static_cast<double>(uint64_t{1} << 30);
+  return fmt::format(
+      "the weights take {:.2g} GiB and runs about {:.2g} GiB, more than --memory: "
+      "weights were compared one by one",
+      static_cast<double>(weights) / gib, static_cast<double>(kCopies * weights) / gib);
 }
 
 std::vector<Feed> share_of(std::vector<Feed> feeds, Share share) {

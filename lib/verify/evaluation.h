@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -47,6 +48,10 @@ Evaluation random_evaluation(const Model& model, DataSet data, const RandomInput
 
 /// Operators that the runtime lacks, as part of a sentence; "" where it has all.
 std::string lacking_operators(const Model& model);
+
+/// Why runs that check a model would take more than `memory` bytes; "" where they do not. If
+/// nothing is said, half of what is available is theirs, and weights of more than 1 GiB are not run.
+std::string too_large_to_run(const Model& model, std::optional<uint64_t> memory);
 
 /// Calls body; an Error or a lack of memory becomes `why` where inputs are random: a model need not
 /// take those.

@@ -18,6 +18,11 @@ struct PackedModels {
 
   std::vector<Layer> layers;  ///< `left_out` is empty where a layer was to be packed
   std::vector<std::optional<RefittedBias>> biases;  ///< parallel to layers, or empty
+
+  /// Lets go of what the layer's weights take in memory: done with them for now.
+  void give_back(const Layer& layer) const {
+    for (const Model* model : {&before, &masked, &packed}) weight_of(*model, layer).give_back();
+  }
 };
 
 }  // namespace espalier

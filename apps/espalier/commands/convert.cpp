@@ -51,6 +51,7 @@ LayerResult row_of(const PackedModels& models, const Layer& layer, const Setting
   const bool diagonal = after.is_sparse() && after.sparse().has_diagonal();
   if (after.is_sparse() || is_float(after.dtype()))
     row.zeros = zero_share(after, layer.fold, diagonal);
+  models.give_back(layer);
   if (!after.is_sparse()) {
     const bool sparse_tensor = after.dtype() == DType::kF64 && row.bytes_after < row.bytes_before;
     row.left_out = sparse_tensor ? "not packed: its f64 values are stored as a sparse tensor"
@@ -143,7 +144,9 @@ Settings settings_of(Args args) {
   settings.verify = !args.no_verify;
   settings.evaluation = {.path = args.eval.empty() ? args.data.inputs : args.eval,
                          .shapes = settings.destination.write.shapes,
-                         .run = settings.verify};
+                         .run = settings.verify,
+                         .optional = true,
+                         .memory = args.write.memory};
   if (!args.data.labels.empty() && settings.evaluation.path.empty())
     throw Error(Fault::kUsage, "--labels requires --eval DATA, the samples that they label");
   return settings;

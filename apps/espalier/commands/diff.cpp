@@ -39,6 +39,7 @@ DiffWeight one_side(const std::string& name, const Weight& weight, bool in_a) {
   (in_a ? row.shape_a : row.shape_b) = weight.shape();
   (in_a ? row.bytes_a : row.bytes_b) = stored_bytes(weight);
   (in_a ? row.zeros_a : row.zeros_b) = zeros_of(dense_of(weight));
+  weight.give_back();
   return row;
 }
 
@@ -115,6 +116,8 @@ DiffResults diff(const Args& args, const Model& a, const Model& b) {
     const auto other = weights_b.find(name);
     const auto row = other == weights_b.end() ? one_side(name, *weight, true)
                                               : compare(name, *weight, *other->second);
+    weight->give_back();
+    if (other != weights_b.end()) other->second->give_back();
     if (row) {
       result.weights.push_back(*row);
     } else {

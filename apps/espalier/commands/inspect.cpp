@@ -63,6 +63,7 @@ LayerResult row_of(const Model& model, const Layer& layer) {
   } else {
     row.block = "dense";
   }
+  weight.give_back();
   return row;
 }
 

@@ -87,6 +87,25 @@ std::vector<Pair> pairs_of(const Masks& a, const Masks& b) {
   return result;
 }
 
+MaskResult row_of(const Pair& pair) {
+  const Tensor a = pair.a.held(), b = pair.b.held();
+  MaskResult row{pair.name, a.shape(), share(a), share(b), differing(a, b)};
+  pair.a.give_back();
+  pair.b.give_back();
+  return row;
+}
+
+// What both keep, or what either keeps.
+Tensor combined(const Tensor& a, const Tensor& b, bool both) {
+  Tensor mask = Tensor::zeros(DType::kBool, a.shape());
+  const std::span<std::byte> to = mask.mutable_bytes();
+  for (size_t i = 0; i < to.size(); ++i) {
+    const bool in_a = kept(a, i), in_b = kept(b, i);
+    to[i] = std::byte{both ? in_a && in_b : in_a || in_b};
+  }
+  return mask;
+}
+
 // Nothing that is read is replaced: told before any work.
 void check_files(const Args& args, bool model) {
   CommandFiles files;
@@ -112,7 +131,10 @@ int export_masks(const Args& args) {
   check_files(args, true);
   const Masks masks = masks_of_zeros(read_uncovered(args.a, args.common.threads), {});
   std::vector<MaskResult> rows;
-  for (const auto& [name, mask] : masks) rows.push_back({name, mask.shape(), share(mask), {}, 0});
+  for (const auto& [name, mask] : masks) {
+    rows.push_back({name, mask.shape(), share(mask.held()), {}, 0});
+    mask.give_back();
+  }
   write_npz_file(args.output, masks);
   return report(args, rows, false);
 }
@@ -122,14 +144,14 @@ int combine(const Args& args, bool both) {
   Masks result;
   std::vector<MaskResult> rows;
   for (const Pair& pair : pairs_of(read_masks(args.a), read_masks(args.b))) {
-    Tensor mask = Tensor::zeros(DType::kBool, pair.a.shape());
-    for (size_t i = 0; i < mask.count(); ++i) {
-      const bool a = kept(pair.a, i), b = kept(pair.b, i);
-      mask.mutable_bytes()[i] = std::byte{both ? a && b : a || b};
-    }
-    rows.push_back(
-        {pair.name, pair.a.shape(), share(pair.a), share(pair.b), differing(pair.a, pair.b)});
-    result.emplace(pair.name, std::move(mask));
+    rows.push_back(row_of(pair));
+    const auto make = [pair, both] {
+      Tensor mask = combined(pair.a.held(), pair.b.held(), both);
+      pair.a.give_back();
+      pair.b.give_back();
+      return mask;
+    };
+    result.emplace(pair.name, Tensor::deferred(DType::kBool, pair.a.shape(), make));
   }
   write_npz_file(args.output, result);
   return report(args, rows, true);
@@ -138,10 +160,8 @@ int combine(const Args& args, bool both) {
 int diff_masks(const Args& args) {
   check_files(args, false);
   std::vector<MaskResult> rows;
-  for (const Pair& pair : pairs_of(read_masks(args.a), read_masks(args.b))) {
-    rows.push_back(
-        {pair.name, pair.a.shape(), share(pair.a), share(pair.b), differing(pair.a, pair.b)});
-  }
+  for (const Pair& pair : pairs_of(read_masks(args.a), read_masks(args.b)))
+    rows.push_back(row_of(pair));
   return report(args, rows, true);
 }
 
@@ -149,6 +169,7 @@ LayerResult row_of(const PackedModels& models, const LayerPlan& plan, bool dense
   LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer),
                               weight_of(models.packed, plan.layer));
   row.zeros = zero_share(weight_of(models.masked, plan.layer), plan.layer.fold, plan.diagonal);
+  models.give_back(plan.layer);
   if (dense) row.bytes_after = row.bytes_before;
   return row;
 }
@@ -169,12 +190,16 @@ int apply(Args args) {
   ThreadPool pool(args.common.threads);
   PackedModels models;
   models.before = read_uncovered(args.a, args.common.threads);
-  const Evaluation evaluation =
-      read_evaluation(models.before, {.path = args.data.inputs, .shapes = destination.write.shapes},
-                      args.data, args.common);
+  const Evaluation evaluation = read_evaluation(
+      models.before,
+      {.path = args.data.inputs,
+       .shapes = destination.write.shapes,
+       .optional = true,
+       .memory = args.write.memory},
+      args.data, args.common);
   const PrunePlan plan = plan_from_masks(models.before, {}, read_masks(args.b));
   models.masked = apply_plan(models.before, plan, pool);
-  models.packed = pack_weights(models.masked, plan, pool);
+  models.packed = pack_weights(models.before, plan, pool);
   const std::string& profile = destination.write.profile;
   Heading heading{"mask apply", args.a, {{"masks", printable(args.b, 4096)}, {"profile", profile}},
                   {},           {},     {}};

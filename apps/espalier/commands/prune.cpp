@@ -46,6 +46,7 @@ LayerResult row_of(const PackedModels& models, const LayerPlan& plan, const std:
   const Weight& after = weight_of(models.packed, plan.layer);
   LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer), after, profile);
   row.zeros = zero_share(weight_of(models.masked, plan.layer), plan.layer.fold, plan.diagonal);
+  models.give_back(plan.layer);
   if (!row.left_out.empty()) {
     row.bytes_after = row.bytes_before;
     return row;
@@ -191,7 +192,7 @@ std::optional<double> command_before(const std::optional<MetricPair>& dense,
 }
 
 // Packs what was pruned; the masks of a checkpoint are those found in the model.
-PackedModels packed_models(Inputs inputs, PrunedWeights& weights, ThreadPool& pool) {
+PackedModels packed_models(Inputs inputs, PrunedWeights& weights, bool refitted, ThreadPool& pool) {
   PackedModels models;
   if (inputs.checkpoint) {
     weights.plan = retarget(weights.plan, *inputs.checkpoint);
@@ -204,7 +205,9 @@ PackedModels packed_models(Inputs inputs, PrunedWeights& weights, ThreadPool& po
   models.before = inputs.checkpoint ? std::move(*inputs.checkpoint) : std::move(inputs.model);
   models.masked = std::move(weights.masked);
   models.biases = std::move(weights.biases);
-  models.packed = pack_weights(models.masked, weights.plan, pool);
+  // Kept weights that nobody changed need not be masked first.
+  const Model& from = refitted ? models.masked : models.before;
+  models.packed = pack_weights(from, weights.plan, pool);
   for (const LayerPlan& plan : weights.plan.layers) models.layers.push_back(plan.layer);
   return models;
 }
@@ -230,7 +233,8 @@ int run(const PruneSettings& settings) {
              evaluation, dense, pool);
   if (settings.request.given_masks) check_plan_selects(result.weights.plan, settings.mask_in);
   const PruneOptions& options = result.options;
-  PackedModels models = packed_models(std::move(inputs), result.weights, pool);
+  const bool refitted = statistics && options.refit;
+  PackedModels models = packed_models(std::move(inputs), result.weights, refitted, pool);
   if (statistics && settings.verify && settings.rewind.empty() && settings.mask_in.empty()) {
     models.magnitude = pruned_by_magnitude(models.before, layers, options, options.sparsity, pool);
   }
@@ -238,7 +242,7 @@ int run(const PruneSettings& settings) {
   const std::string& profile = settings.destination.write.profile;
   Heading heading{"prune",
                   settings.rewind.empty() ? settings.input : settings.rewind,
-                  option_cells(options, statistics && options.refit, profile),
+                  option_cells(options, refitted, profile),
                   {},
                   std::move(result.curve),
                   notes_of(settings, result)};

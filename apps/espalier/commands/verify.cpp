@@ -88,8 +88,11 @@ WeightDifference compare_weight(const WeightPairs::Pair& pair, Tolerance toleran
 // is never ok.
 void verify_weights(const Args& args, const Model& a, const Model& b, VerifyResults& found) {
   WeightPairs weights = pair_weights(a, b, literals_are_named(a) && literals_are_named(b));
-  for (const WeightPairs::Pair& pair : weights.pairs)
+  for (const WeightPairs::Pair& pair : weights.pairs) {
     found.weights.push_back(compare_weight(pair, args.tolerance));
+    pair.a->give_back();
+    pair.b->give_back();
+  }
   found.only_a = std::move(weights.only_a);
   found.only_b = std::move(weights.only_b);
   if (found.weights.empty() && !found.only_a.empty()) {
