@@ -73,7 +73,7 @@ void add_write_options(CLI::App& app, WriteArgs& args) {
                  "memory of the runs that check the output: a model that needs more is compared "
                  "weight by weight (half of what is available, for weights of up to 1 GiB)")
       ->type_name("BYTES")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(CLI::AsSizeValue(true))
       ->group("What is written");
 }
 

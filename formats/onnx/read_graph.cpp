@@ -245,6 +245,18 @@ class GraphReader {
 
 }  // namespace
 
+bool was_external(const Weight& weight) {
+  const std::string_view leftovers =
+      std::string_view(weight.extra).substr(weight.extra.empty() ? 0 : 1);
+  if (origin_of(weight) != kTensorOrigin) {
+    const bool decoded = origin_of(weight) == kFunctionOrigin || origin_of(weight) == kInlineOrigin;
+    return decoded && leftovers.starts_with(kDataFileMark);
+  }
+  pb::TensorProto proto;
+  proto.ParseFromArray(leftovers.data(), static_cast<int>(leftovers.size()));
+  return proto.data_location() == pb::TensorProto::EXTERNAL;
+}
+
 bool is_constant(const Node& node) {
   return node.op == "Constant" && node.domain.empty() && node.outputs.size() == 1 &&
          node.outputs[0] != kNoValue && node.inputs.empty();

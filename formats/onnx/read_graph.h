@@ -13,10 +13,14 @@ inline constexpr char kSparseInitializerOrigin = 'S';  // SparseTensorProto, its
 inline constexpr char kSparseValueOrigin = 'V';        // the same, in a Constant node
 inline constexpr char kFunctionOrigin = 'F';           // decoded by a function of espalier's
 inline constexpr char kInlineOrigin = 'I';             // decoded by nodes of espalier's
+/// After kFunctionOrigin or kInlineOrigin: elements of the weight were in a data file.
+inline constexpr char kDataFileMark = 'E';
 /// 0 where there is none.
 inline char origin_of(const Weight& weight) {
   return weight.extra.empty() ? '\0' : weight.extra.front();
 }
+/// Whether a weight that was read from ONNX had elements in a data file.
+bool was_external(const Weight& weight);
 
 /// Names that a subgraph sees from outside.
 struct KnownNames {

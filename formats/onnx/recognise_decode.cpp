@@ -175,6 +175,12 @@ class Recogniser {
 
   void place(ValueId weight, SparseMatrix matrix, char origin, const Bindings& bindings,
              const std::vector<size_t>& nodes) {
+    std::string extra(1, origin);
+    const auto in_data_file = [&](const auto& binding) {
+      const Weight* part = find_weight(graph_, binding.second);
+      return part != nullptr && was_external(*part);
+    };
+    if (std::ranges::any_of(bindings, in_data_file)) extra += kDataFileMark;
     for (const size_t node : nodes) {
       dropped_[node] = true;
       for (const ValueId input : graph_.nodes[node].inputs) --uses_[input];
@@ -183,7 +189,7 @@ class Recogniser {
     }
     results_.push_back(nodes.front());
     for (const auto& [name, id] : bindings) candidates_.insert(id);
-    graph_.weights.insert_or_assign(weight, Weight{std::move(matrix), std::string(1, origin)});
+    graph_.weights.insert_or_assign(weight, Weight{std::move(matrix), std::move(extra)});
     Value& value = graph_.values[weight];
     if (value.dtype == DType::kUnknown) value.dtype = graph_.weights.at(weight).dtype();
     if (!value.shape) value.shape = graph_.weights.at(weight).shape();

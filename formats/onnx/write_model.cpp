@@ -101,13 +101,6 @@ uint64_t weight_bytes(const Weight& weight) {
   return weight.is_sparse() ? packed_bytes(weight.sparse()) : weight.dense().byte_size();
 }
 
-bool was_external(const Weight& weight) {
-  if (origin_of(weight) != kTensorOrigin) return false;
-  pb::TensorProto leftovers;
-  leftovers.ParseFromString(weight.extra.substr(1));
-  return leftovers.data_location() == pb::TensorProto::EXTERNAL;
-}
-
 void write_data(const ExternalWriter& external, const std::function<void(Bytes)>& sink) {
   static constexpr std::array<std::byte, 4096> kPadding{};
   uint64_t at = 0;

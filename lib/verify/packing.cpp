@@ -7,6 +7,8 @@
 
 #include "lib/ir/named_weights.h"
 #include "lib/sparse/pack.h"
+#include "lib/sparse/pack_rules.h"
+#include "lib/verify/weight_pairs.h"
 
 namespace espalier {
 namespace {
@@ -62,13 +64,28 @@ Tensor as_stored(const SparseMatrix& packed, const Tensor& dense) {
   return from_f32(to_f32(rounded), dense.dtype(), dense.shape());
 }
 
-// Packed alike, in the same blocks with the same bits: then they decode to the same.
-bool same_parts(const Weight& a, const Weight& b) {
+// Packed alike, in the same blocks with the same bits: then they decode to the same, but for the
+// order of axes where one is stored [outputs, inputs] and the other [inputs, outputs].
+bool same_parts(const Weight& a, const Weight& b, bool may_be_turned) {
   if (!a.is_sparse() || !b.is_sparse()) return false;
   const SparseMatrix &x = a.sparse(), &y = b.sparse();
-  return x.shape == y.shape && x.fold == y.fold && x.block == y.block && x.dtype == y.dtype &&
+  Fold fold = y.fold;
+  fold.transposed = x.fold.transposed;
+  const bool turned = x.fold.transposed != y.fold.transposed;
+  const bool same_shape = turned ? may_be_turned && x.fold.parts == 1 && is_turned(x.shape, y.shape)
+                                 : x.shape == y.shape;
+  return same_shape && x.fold == fold && x.block == y.block && x.dtype == y.dtype &&
          x.row_start == y.row_start && x.col == y.col && same_bits(x.values, y.values) &&
          same_bits(x.scale, y.scale) && same_bits(x.diagonal, y.diagonal);
+}
+
+bool same_weight(const Weight& a, const Weight& b, bool may_be_turned) {
+  if (same_parts(a, b, may_be_turned)) return true;
+  const bool diagonal = a.is_sparse() && a.sparse().has_diagonal();
+  const Tensor x = dense_of(a), y = dense_of(b);
+  if (x.shape() == y.shape() && equal_elements(x, y, diagonal)) return true;
+  return may_be_turned && is_turned(x.shape(), y.shape()) &&
+         equal_elements(x, transposed(y), diagonal);
 }
 
 }  // namespace
@@ -115,6 +132,7 @@ Packing check_packing(const Model& masked, const Model& packed) {
 }
 
 ReadBack compare_read_back(const Model& written, const Model& read, bool literals) {
+  const bool may_be_turned = written.origin.format != read.origin.format;
   std::map<std::string, const Weight*> found;
   for (const auto& [name, weight] : named_weights(read)) found.emplace(name, weight);
   ReadBack result;
@@ -123,15 +141,13 @@ ReadBack compare_read_back(const Model& written, const Model& read, bool literal
     if (literal && !literals) continue;
     ++result.total;
     const auto other = found.find(name);
-    if (other == found.end() || other->second->shape() != weight->shape() ||
-        other->second->dtype() != weight->dtype()) {
-      continue;
-    }
+    if (other == found.end() || other->second->dtype() != weight->dtype()) continue;
+    const Shape shape = weight->shape(), read_shape = other->second->shape();
+    const bool turned =
+        may_be_turned && can_be_packed(weight->dtype()) && is_turned(shape, read_shape);
+    if (shape != read_shape && !turned) continue;
     ++result.compared;
-    const bool diagonal = weight->is_sparse() && weight->sparse().has_diagonal();
-    const bool equal = same_parts(*weight, *other->second) ||
-                       equal_elements(dense_of(*weight), dense_of(*other->second), diagonal);
-    if (!equal) result.wrong.push_back(name);
+    if (!same_weight(*weight, *other->second, turned)) result.wrong.push_back(name);
     weight->give_back();
     other->second->give_back();
   }

@@ -1,6 +1,7 @@
 #include "lib/verify/weight_pairs.h"
 
 #include <array>
+#include <cstring>
 #include <map>
 #include <set>
 #include <string>
@@ -57,6 +58,23 @@ WeightPairs pair_weights(const Model& a, const Model& b, bool literals) {
   }
   for (const auto& [name, weight] : left_b) {
     if (!may_be_alone(*weight)) result.only_b.push_back(name);
+  }
+  return result;
+}
+
+bool is_turned(const Shape& a, const Shape& b) { return a.size() == 2 && b == Shape{a[1], a[0]}; }
+
+Tensor transposed(const Tensor& matrix) {
+  const auto rows = static_cast<size_t>(matrix.shape()[0]);
+  const auto cols = static_cast<size_t>(matrix.shape()[1]);
+  Tensor result = Tensor::zeros(matrix.dtype(), {matrix.shape()[1], matrix.shape()[0]});
+  const size_t width = bytes_of(matrix.dtype());
+  const Tensor held = matrix.held();
+  const std::byte* from = held.bytes().data();
+  std::byte* to = result.mutable_bytes().data();
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t c = 0; c < cols; ++c)
+      std::memcpy(to + (c * rows + r) * width, from + (r * cols + c) * width, width);
   }
   return result;
 }

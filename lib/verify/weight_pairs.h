@@ -22,4 +22,10 @@ struct WeightPairs {
 };
 WeightPairs pair_weights(const Model& a, const Model& b, bool literals);
 
+/// Whether b is the shape of a matrix of shape a with its axes exchanged. NNEF keeps a packed weight
+/// of MatMul as [outputs, inputs], ONNX as [inputs, outputs].
+bool is_turned(const Shape& a, const Shape& b);
+/// A matrix with its axes exchanged; elements of whole bytes.
+Tensor transposed(const Tensor& matrix);
+
 }  // namespace espalier

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Peak memory and speed on a model that is larger than memory needs to be: builds it, and prints for each command the peak of resident memory, mapped
 pages included, and GB of weights per second. Ends with 1 if a peak is over 3 times the largest weight + 256 MiB.
-memory.py ESPALIER [--weights N] [--mib M] [--type f32|f16|bf16] [--folder DIR] [--method M] [--keep]     80 weights of 32 MiB each if nothing else is said: 2.5 GiB"""
+80 weights of 32 MiB each if nothing else is said: 2.5 GiB. GB/s are those of the program where --folder is in memory (/dev/shm): outputs are synced.
+memory.py ESPALIER [--weights N] [--mib M] [--type f32|f16|bf16] [--folder DIR] [--method M] [--keep]"""
 import argparse
 import os
 import shutil
@@ -69,6 +70,34 @@ def run(command):
     return time.monotonic() - began, usage.ru_maxrss / 1024
 
 
+def runs_of(type_name, method, *options):
+    """(what it does, arguments, what nobody reads any more after it). `options`: of commands that write models."""
+    runs = [("inspect", ("inspect", "big.onnx"), ()),
+            ("prune to ONNX", ("prune", "big.onnx", "pruned.onnx", "--method", method, *options), ()),
+            ("prune to NNEF", ("prune", "big.onnx", "pruned_nnef", "--method", method, *options), ()),
+            ("convert back, from ONNX", ("convert", "pruned.onnx", "dense.onnx", "--profile", "dense", *options), ()),
+            ("convert back, from NNEF", ("convert", "pruned_nnef", "dense_too.onnx", "--profile", "dense", *options), ("dense_too.onnx", "dense_too.onnx.data", "pruned_nnef")),
+            ("convert, zeros packed", ("convert", "dense.onnx", "packed.onnx", *options), ("packed.onnx", "packed.onnx.data")),
+            ("mask export", ("mask", "export", "pruned.onnx", "-o", "masks.npz"), ()),
+            ("mask apply", ("mask", "apply", "big.onnx", "masks.npz", "-o", "masked.onnx", *options), ("masked.onnx", "masked.onnx.data")),
+            ("verify, weights", ("verify", "pruned.onnx", "dense.onnx"), ()),
+            ("diff", ("diff", "big.onnx", "pruned.onnx"), ())]
+    return [r for r in runs if type_name != "bf16" or "NNEF" not in r[0]]
+
+
+def measure(program, total, limit, runs):
+    """Prints a line for each command, run in this folder; how many peaks are over `limit` MiB."""
+    print(f"{'command':26} {'seconds':>8} {'GB/s':>6} {'peak MiB':>9}", flush=True)
+    over = 0
+    for name, command, unused in runs:
+        seconds, peak = run([program, *command, "-q"])
+        over += peak > limit
+        print(f"{name:26} {seconds:8.2f} {total / 1e9 / seconds:6.2f} {peak:9.0f}{'  OVER' if peak > limit else ''}", flush=True)
+        for used in filter(os.path.exists, unused):
+            shutil.rmtree(used) if os.path.isdir(used) else os.remove(used)
+    return over
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -79,34 +108,13 @@ def main():
     parser.add_argument("--folder", default=None)
     parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
-    limit = 3 * args.mib + 256
+    program, limit = os.path.abspath(args.program), 3 * args.mib + 256
     folder = tempfile.mkdtemp(prefix="espalier_memory_", dir=args.folder)
     os.chdir(folder)
     try:
         total = build("big.onnx", args.weights, args.mib, args.type)
-        runs = [("inspect", "inspect", "big.onnx"),
-                ("prune to ONNX", "prune", "big.onnx", "pruned.onnx", "--method", args.method),
-                ("prune to NNEF", "prune", "big.onnx", "pruned_nnef", "--method", args.method),
-                ("convert back, from ONNX", "convert", "pruned.onnx", "dense.onnx", "--profile", "dense"),
-                ("convert back, from NNEF", "convert", "pruned_nnef", "dense_too.onnx", "--profile", "dense"),
-                ("convert, zeros packed", "convert", "dense.onnx", "packed.onnx"),
-                ("mask export", "mask", "export", "pruned.onnx", "-o", "masks.npz"),
-                ("mask apply", "mask", "apply", "big.onnx", "masks.npz", "-o", "masked.onnx"),
-                ("verify, weights", "verify", "pruned.onnx", "dense.onnx"),
-                ("diff", "diff", "big.onnx", "pruned.onnx")]
-        if args.type == "bf16":
-            runs = [r for r in runs if "NNEF" not in r[0]]
         print(f"{args.weights} weights of {args.mib} MiB, {args.type}: {total / 2**30:.2f} GiB; a peak may be {limit} MiB", flush=True)
-        print(f"{'command':26} {'seconds':>8} {'GB/s':>6} {'peak MiB':>9}", flush=True)
-        over = 0
-        for name, *command in runs:
-            seconds, peak = run([args.program, *command, "-q"])
-            over += peak > limit
-            print(f"{name:26} {seconds:8.2f} {total / 1e9 / seconds:6.2f} {peak:9.0f}{'  OVER' if peak > limit else ''}", flush=True)
-            for used in {"dense_too.onnx": ("dense_too.onnx", "dense_too.onnx.data", "pruned_nnef"), "packed.onnx": ("packed.onnx", "packed.onnx.data"),
-                         "masked.onnx": ("masked.onnx", "masked.onnx.data")}.get(command[2] if len(command) > 2 else "", ()):
-                shutil.rmtree(used) if os.path.isdir(used) else os.path.exists(used) and os.remove(used)
-        return 1 if over else 0
+        return 1 if measure(program, total, limit, runs_of(args.type, args.method)) else 0
     finally:
         os.chdir("/")
         if not args.keep:
@@ -114,6 +122,4 @@ def main():
 
 
 if __name__ == "__main__":
-    program = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else ""
-    sys.argv[1:2] = [program] if program else []
     sys.exit(main())

@@ -93,6 +93,8 @@ def stays_external():
     expect(run("prune", "big.onnx", "pruned.onnx", "-q", "--sparsity", "0.1").returncode == 0 and locations("pruned.onnx") == {"pruned.onnx.data"},
            "pruned above 1 MiB it stays external")
     expect(os.path.getsize("pruned.onnx") < 100000, "and the model itself is small")
+    run("prune", "pruned.onnx", "again.onnx", "-q", "--sparsity", "0.2")
+    expect(locations("again.onnx") == {"again.onnx.data"}, "so does what was packed already")
 
 
 def spellings():

@@ -63,7 +63,6 @@ LayerResult row_of(const Model& model, const Layer& layer) {
   } else {
     row.block = "dense";
   }
-  weight.give_back();
   return row;
 }
 
@@ -133,6 +132,7 @@ int run(const Args& args) {
     if (stored_weight(model, layer) == nullptr) continue;
     found.layers.push_back(row_of(model, layer));
     if (layer.left_out.empty()) add_magnitudes(weight_of(model, layer), magnitudes);
+    weight_of(model, layer).give_back();
   }
   found.magnitudes = shares_of(magnitudes);
   emit(results, args.common);

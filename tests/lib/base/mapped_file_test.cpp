@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <vector>
 
 #include "lib/base/error.h"
 #include "tests/support/temporary_folder.h"
