@@ -100,7 +100,8 @@ fn difference(a: &[TValue], b: &[TValue]) -> TractResult<f32> {
         let (a, b) = (a.cast_to::<f32>()?, b.cast_to::<f32>()?);
         let (a, b) = (a.try_as_plain_ram()?, b.try_as_plain_ram()?);
         for (a, b) in a.as_slice::<f32>()?.iter().zip(b.as_slice::<f32>()?) {
-            worst = worst.max((a - b).abs() / b.abs().max(1.0));
+            let apart = (a - b).abs() / b.abs().max(1.0);
+            worst = if apart.is_nan() { f32::INFINITY } else { worst.max(apart) };
         }
     }
     Ok(worst)

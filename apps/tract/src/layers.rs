@@ -104,11 +104,47 @@ impl Pass<'_> {
             batch_first: true,
             backwards: op.chunk < 0,
             reset_every_turn: op.reset_every_turn,
+            is_scan: false,
             outputs: tvec!(Output::Steps { empty: !op.emit_y }, Output::State(0)),
             skip: 0,
         };
         let wires = [node.inputs[0], node.inputs[node.inputs.len() - 1]];
+        if let Some(patch) = self.without_swaps(node, wires, &op)? {
+            return Ok(Some(patch));
+        }
         Ok(Some(TypedModelPatch::replace_single_op(self.model, node, &wires, op)?))
+    }
+
+    /// Where steps and batch change places before a layer and behind it again, it reads and writes
+    /// them in the order that they had.
+    fn without_swaps(
+        &self,
+        node: &TypedNode,
+        [x, state]: [OutletId; 2],
+        op: &PackedRecurrent,
+    ) -> Patched {
+        let swaps = |node: &TypedNode| {
+            matches!(node.op_as::<AxisOp>(), Some(AxisOp::Move(0, 1) | AxisOp::Move(1, 0)))
+        };
+        let before = self.model.node(x.node);
+        let all_swapped = (0..node.outputs.len()).all(|slot| {
+            let is_output = self.model.outputs.contains(&OutletId::new(node.id, slot));
+            let readers = &node.outputs[slot].successors;
+            !is_output && readers.iter().all(|reader| swaps(self.model.node(reader.node)))
+        });
+        if !swaps(before) || !all_swapped {
+            return Ok(None);
+        }
+        let mut patch = TypedModelPatch::default();
+        let wires = patch.taps(self.model, &[before.inputs[0], state])?;
+        let op = PackedRecurrent { batch_first: false, ..op.clone() };
+        let results = patch.wire_node(&node.name, op, &wires)?;
+        for (slot, result) in results.iter().enumerate() {
+            for reader in &node.outputs[slot].successors {
+                patch.shunt_outside(self.model, reader.node.into(), *result)?;
+            }
+        }
+        Ok(Some(patch))
     }
 
     pub fn known_scan(&self, node: &TypedNode, op: &KnownScan) -> Patched {
@@ -150,6 +186,7 @@ impl Pass<'_> {
             batch_first: false,
             backwards: op.backwards,
             reset_every_turn: op.reset_every_turn,
+            is_scan: true,
             outputs: outputs.collect(),
             skip: 0,
         };

@@ -178,6 +178,8 @@ pub struct PackedRecurrent {
     pub batch_first: bool,
     pub backwards: bool,
     pub reset_every_turn: bool,
+    /// A scan in the file: see `declutter`.
+    pub is_scan: bool,
     pub outputs: TVec<Output>,
     /// Steps of a pulsed stream that are not there yet.
     pub skip: usize,
@@ -350,8 +352,7 @@ impl TypedOp for PackedRecurrent {
         model: &TypedModel,
         node: &TypedNode,
     ) -> TractResult<Option<TypedModelPatch>> {
-        let is_scan = !self.batch_first;
-        if !is_scan || self.reset_every_turn || self.skip > 0 {
+        if !self.is_scan || self.reset_every_turn || self.skip > 0 {
             return Ok(None);
         }
         let one_step = model.outlet_fact(node.inputs[0])?.shape[0].is_one();
