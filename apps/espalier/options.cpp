@@ -46,7 +46,8 @@ void check_one(const char* option, const std::string& value,
 void add_write_options(CLI::App& app, WriteArgs& args) {
   app.add_option("--profile", args.profile,
                  "how packed weights are written; NNEF: tract, portable, operator, opaque or dense "
-                 "(tract); ONNX: see docs/formats/sparse-onnx.md (function)")
+                 "(tract); ONNX: function, operator, region, inline, sparse-value, sparse-initializer or "
+                 "dense (function)")
       ->type_name("P")
       ->group("What is written");
   app.add_option("--index", args.index,

@@ -7,8 +7,9 @@
 #include <map>
 #include <set>
 
+#include "formats/onnx/decode_function.h"
 #include "formats/onnx/onnx_model.h"
-#include "formats/onnx/proto.h"
+#include "formats/onnx/runtime_has.h"
 #include "lib/base/limits.h"
 #include "lib/ops/operator.h"
 
@@ -246,6 +247,18 @@ void put_back(Graph& graph, const Weights& taken) {
 }
 
 }  // namespace
+
+bool runtime_has(const pb::NodeProto& node, const pb::ModelProto& frame) {
+  if (node.domain() == kDecodeDomain) return true;  // a packed weight, once it is read
+  const FunctionId id{default_domain(node.domain()), node.op_type()};
+  if (!runs(node.domain(), node.op_type()) && !(id.first.empty() && has_body(schema_of(frame, id))))
+    return false;
+  return std::ranges::all_of(node.attribute(), [&](const pb::AttributeProto& attribute) {
+    return std::ranges::all_of(attribute.g().node(), [&](const pb::NodeProto& inner) {
+      return runtime_has(inner, frame);
+    });
+  });
+}
 
 // Writes the model without its large weights, lets ONNX inline the functions, reads it back, and
 // puts the weights back.

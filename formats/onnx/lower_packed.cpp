@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "formats/onnx/operator_signature.h"
 #include "formats/onnx/read_graph.h"
 #include "formats/onnx/sparse_tensor.h"
 #include "lib/base/log.h"
@@ -18,7 +19,8 @@ enum class Spelling { kAsItIs, kDense, kFunction, kInline, kSparseValue, kSparse
 
 class Lowering {
  public:
-  Lowering(const WriteOptions& options, PackedNeeds& needs) : options_(options), needs_(needs) {}
+  Lowering(int64_t opset, const WriteOptions& options, PackedNeeds& needs)
+      : opset_(opset), options_(options), needs_(needs) {}
 
   Graph lower(const Graph& root) {
     for_each_graph(root, [&](const Graph& graph, const std::string&) {
@@ -33,7 +35,9 @@ class Lowering {
     const bool sparse_tensor = origin == kSparseInitializerOrigin || origin == kSparseValueOrigin;
     if (options_.profile == "dense") return Spelling::kDense;
     if (!weight.is_sparse() && !sparse_f64(weight)) return Spelling::kAsItIs;
-    if (options_.profile == "function") return Spelling::kFunction;
+    if (options_.profile == "function" || options_.profile == "operator" ||
+        options_.profile == "region")
+      return Spelling::kFunction;
     if (options_.profile == "inline") return Spelling::kInline;
     if (options_.profile == "sparse-value") return Spelling::kSparseValue;
     if (options_.profile == "sparse-initializer") return Spelling::kSparseInitializer;
@@ -48,6 +52,8 @@ class Lowering {
     }
     front_.clear();
     in_place_.clear();
+    if (options_.profile == "operator") spell_operators(graph, constants);
+    if (options_.profile == "region") take_large_constants(graph, constants);
     std::vector<ValueId> ids;
     for (const auto& [id, weight] : graph.weights) {
       if (weight.is_sparse() || origin_of(weight) == kSparseInitializerOrigin ||
@@ -59,6 +65,119 @@ class Lowering {
       lower_weight(graph, id, constant == constants.end() ? nullptr : &constant->second);
     }
     splice(graph);
+  }
+
+  // A region holds its Constant nodes twice; large ones become initializers.
+  void take_large_constants(Graph& graph, const std::unordered_map<ValueId, size_t>& constants) {
+    constexpr size_t kSmall = 1024;
+    for (auto& [id, weight] : graph.weights) {
+      const auto constant = constants.find(id);
+      if (constant == constants.end() || weight.is_sparse() ||
+          origin_of(weight) == kSparseValueOrigin || weight.dense().byte_size() < kSmall)
+        continue;
+      weight.extra.clear();
+      in_place_[constant->second] = {};
+    }
+  }
+
+  // Nodes whose packed weights nobody else reads become calls that hold decode and operator.
+  void spell_operators(Graph& graph, const std::unordered_map<ValueId, size_t>& constants) {
+    small_parts_.clear();
+    const std::unordered_set<ValueId> own = only_operators_read(graph);
+    std::unordered_map<ValueId, OperatorParts> made;
+    for (Node& node : graph.nodes) {
+      const std::vector<size_t> packed = packed_inputs(node, own);
+      const OperatorForm* form = operator_form(node, packed);
+      if (form == nullptr) continue;
+      write_out_defaults(node, graph.weights.at(node.inputs[packed[0]]).shape(), opset_);
+      call_operator(graph, node, *form, made);
+    }
+    for (const auto& [id, parts] : made) {
+      need(operator_opset(graph.weights.at(id).sparse()), 8);
+      graph.weights.erase(id);
+      drop_input(graph, id);
+      const auto constant = constants.find(id);
+      if (constant != constants.end()) in_place_[constant->second] = {};
+    }
+  }
+
+  using OperatorParts = std::vector<ValueId>;
+
+  static std::vector<size_t> packed_inputs(const Node& node,
+                                           const std::unordered_set<ValueId>& packed) {
+    std::vector<size_t> result;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (packed.contains(node.inputs[i])) result.push_back(i);
+    }
+    return result;
+  }
+
+  // Packed weights that only nodes read which have such a call. One that another node reads besides
+  // is decoded for all of them, so that nodes which had a call with it may do without.
+  static std::unordered_set<ValueId> only_operators_read(const Graph& graph) {
+    std::unordered_set<std::string> inside;  // subgraphs
+    for (const Node& node : graph.nodes) {
+      for_each_subgraph(node, [&](const Graph& sub) {
+        for_each_graph(sub, [&](const Graph& part, const std::string&) {
+          for (const Value& value : part.values) inside.insert(value.name);
+        });
+      });
+    }
+    std::unordered_set<ValueId> result;
+    for (const auto& [id, weight] : graph.weights) {
+      if (weight.is_sparse() && !inside.contains(graph.values[id].name)) result.insert(id);
+    }
+    for (const ValueId output : graph.outputs) result.erase(output);
+    for (size_t before = result.size() + 1; before != result.size();) {
+      before = result.size();
+      for (const Node& node : graph.nodes) {
+        const std::vector<size_t> packed = packed_inputs(node, result);
+        if (packed.empty() || operator_form(node, packed) != nullptr) continue;
+        for (const size_t input : packed) result.erase(node.inputs[input]);
+      }
+    }
+    return result;
+  }
+
+  // Small parts that are equal are stored once: onnxruntime's cost of a run grows with their number.
+  ValueId part_value(Graph& graph, Tensor& part, const std::string& weight, std::string_view name) {
+    constexpr size_t kSmall = 64;
+    const bool small = part.byte_size() <= kSmall;
+    for (const ValueId id : small_parts_) {
+      if (small && same_bits(graph.weights.at(id).dense(), part)) return id;
+    }
+    const ValueId id =
+        add_value(graph, unique(fmt::format("{}/{}", weight, name)), part.dtype(), part.shape());
+    graph.weights.emplace(id, Weight{std::move(part), {}});
+    if (small) small_parts_.push_back(id);
+    return id;
+  }
+
+  // Parts take the place of each packed input; those that an earlier call made are shared.
+  void call_operator(Graph& graph, Node& node, const OperatorForm& form,
+                     std::unordered_map<ValueId, OperatorParts>& made) {
+    const auto names = operator_inputs(form);
+    std::vector<ValueId> inputs;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const ValueId id = node.inputs[i];
+      if (!form.is_packed(i)) {
+        inputs.push_back(id);
+        continue;
+      }
+      const std::string name = graph.values[id].name;
+      OperatorWeight weight = operator_weight(graph.weights.at(id).sparse(), names[i], name);
+      OperatorParts& parts = made[id];
+      for (size_t p = parts.size(); p < weight.parts.size(); ++p) {
+        parts.push_back(part_value(graph, weight.parts[p], name, kOperatorParts[p]));
+      }
+      inputs.insert(inputs.end(), parts.begin(), parts.end());
+      std::ranges::move(weight.attributes, std::back_inserter(node.attributes));
+    }
+    node.inputs = std::move(inputs);
+    node.outputs.resize(operator_signature(form.op).outputs.size(), kNoValue);
+    node.op = form.name;
+    node.domain = kDecodeDomain;
+    needs_.operators.emplace(form.name, &form);
   }
 
   // Writes one weight in the spelling that the profile gives it: as it is, dense, by a decode, or
@@ -215,17 +334,19 @@ class Lowering {
     graph.nodes = std::move(nodes);
   }
 
+  int64_t opset_;
   const WriteOptions& options_;
   PackedNeeds& needs_;
   std::unordered_set<std::string> taken_;
+  std::vector<ValueId> small_parts_;                        // of calls, in the graph at hand
   std::vector<Node> front_;                                 // of the graph at hand
   std::unordered_map<size_t, std::vector<Node>> in_place_;  // of Constant nodes
 };
 
 }  // namespace
 
-Graph lowered(const Graph& graph, const WriteOptions& options, PackedNeeds& needs) {
-  return Lowering(options, needs).lower(graph);
+Graph lowered(const Graph& graph, int64_t opset, const WriteOptions& options, PackedNeeds& needs) {
+  return Lowering(opset, options, needs).lower(graph);
 }
 
 }  // namespace espalier

@@ -18,8 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 5> kProfiles{"function", "inline", "sparse-value",
-                                                    "sparse-initializer", "dense"};
+constexpr std::array<std::string_view, 7> kProfiles{
+    "function", "operator", "region", "inline", "sparse-value", "sparse-initializer", "dense"};
 
 constexpr std::array kValues{DType::kF32, DType::kF16, DType::kBF16, DType::kI8};
 

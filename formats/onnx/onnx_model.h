@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -42,6 +43,11 @@ std::optional<Model> at_opset(const Model& model, int64_t opset, std::string& wh
 /// A call that onnx's inliner cannot replace stays, and the runtime names it.
 /// Errors  Fault::kUnsupported for functions nested too deep or growing too large.
 Model with_functions_expanded(const Model& model);
+
+/// A model that was read from ONNX with those of its inputs as constants; packed where a decode
+/// reads them.
+/// Errors  Fault::kFormat naming the weight, where the parts of a packed one break an invariant.
+Model with_constants(const Model& model, const std::map<std::string, Tensor>& constants);
 
 /// Of a model that was read from ONNX.
 ModelFacts onnx_facts(const Model& model);

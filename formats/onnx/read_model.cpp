@@ -9,6 +9,7 @@
 #include "formats/onnx/onnx_model.h"
 #include "formats/onnx/read_graph.h"
 #include "formats/onnx/recognise_decode.h"
+#include "formats/onnx/region.h"
 #include "formats/onnx/wire.h"
 
 namespace espalier {
@@ -96,6 +97,13 @@ pb::ModelProto parsed(const std::string& bytes) {
   return proto;
 }
 
+int64_t opset_of(const pb::FunctionProto& function) {
+  for (const auto& import : function.opset_import()) {
+    if (is_default(import.domain())) return import.version();
+  }
+  return 0;
+}
+
 // Functions that are ours and still what we would write.
 DecodeFunctions decode_functions(const pb::ModelProto& proto) {
   DecodeFunctions result;
@@ -105,6 +113,17 @@ DecodeFunctions decode_functions(const pb::ModelProto& proto) {
       if (decode_name(form) == function.name() && same_function(function, decode_function(form, 0)))
         result.emplace(function.name(), form);
     }
+  }
+  return result;
+}
+
+OperatorFunctions operator_functions(const pb::ModelProto& proto) {
+  OperatorFunctions result;
+  for (const auto& function : proto.functions()) {
+    if (function.domain() != kDecodeDomain) continue;
+    const OperatorForm* form = find_operator_form(function.name());
+    if (form != nullptr && same_function(function, operator_function(*form, opset_of(function))))
+      result.insert(function.name());
   }
   return result;
 }
@@ -123,12 +142,12 @@ bool still_called(const Model& model, const pb::ModelProto& proto, const std::st
   return called;
 }
 
-void drop_decode_functions(const Model& model, pb::ModelProto& proto,
-                           const DecodeFunctions& functions) {
+// Takes out the functions of `names` that nothing calls any more, and the domain with the last.
+void drop_functions(const Model& model, pb::ModelProto& proto, const std::set<std::string>& names) {
   auto* list = proto.mutable_functions();
   for (int i = list->size() - 1; i >= 0; --i) {
     const auto& function = list->Get(i);
-    if (function.domain() == kDecodeDomain && functions.contains(function.name()) &&
+    if (function.domain() == kDecodeDomain && names.contains(function.name()) &&
         !still_called(model, proto, function.name()))
       list->DeleteSubrange(i, 1);
   }
@@ -137,12 +156,31 @@ void drop_decode_functions(const Model& model, pb::ModelProto& proto,
   }
   auto* imports = proto.mutable_opset_import();
   for (int i = imports->size() - 1; i >= 0; --i) {
-    if (imports->Get(i).domain() == kDecodeDomain && !functions.empty())
-      imports->DeleteSubrange(i, 1);
+    if (imports->Get(i).domain() == kDecodeDomain && !names.empty()) imports->DeleteSubrange(i, 1);
   }
 }
 
 }  // namespace
+
+Model with_constants(const Model& model, const std::map<std::string, Tensor>& constants) {
+  pb::ModelProto proto;
+  ESPALIER_CHECK(proto.ParseFromString(model.origin.extra));
+  Model result = model;
+  Graph& graph = result.graph;
+  std::erase_if(graph.inputs, [&](ValueId id) {
+    const auto constant = constants.find(graph.values[id].name);
+    if (constant == constants.end()) return false;
+    graph.weights.insert_or_assign(id, Weight{constant->second, {}});
+    return true;
+  });
+  const DecodeFunctions functions = decode_functions(proto);
+  graph = with_packed_weights(std::move(graph), functions);
+  std::set<std::string> known;
+  for (const auto& [name, form] : functions) known.insert(name);
+  drop_functions(result, proto, known);
+  result.origin.extra = proto.SerializeAsString();
+  return result;
+}
 
 Model read_onnx(Bytes bytes, std::shared_ptr<const void> owner,
                 std::optional<std::filesystem::path> folder) {
@@ -153,16 +191,21 @@ Model read_onnx(Bytes bytes, std::shared_ptr<const void> owner,
   check_frame(proto);
   for (const auto& import : proto.opset_import())
     if (import.domain() == kDecodeDomain) check_packed_version(import.version());
+  put_back_regions(proto);
   ExternalFiles external(std::move(folder));
   Model model;
   model.origin.format = "onnx";
   model.origin.opset = default_opset(proto);
   GraphSource source{external, std::move(owner), std::move(lean.initializer_data)};
   model.graph = read_graph(*proto.mutable_graph(), source);
+  take_region_constants(model.graph);
   proto.clear_graph();
   const DecodeFunctions functions = decode_functions(proto);
-  model.graph = with_packed_weights(std::move(model.graph), functions);
-  drop_decode_functions(model, proto, functions);
+  const OperatorFunctions operators = operator_functions(proto);
+  model.graph = with_packed_weights(std::move(model.graph), functions, operators);
+  std::set<std::string> known = operators;
+  for (const auto& [name, form] : functions) known.insert(name);
+  drop_functions(model, proto, known);
   model.origin.extra = proto.SerializeAsString();
   model.origin.bytes = bytes.size() + external.bytes();
   return model;

@@ -34,8 +34,8 @@ void collect_names(const Graph& graph, std::unordered_set<std::string>& names) {
 
 class Recogniser {
  public:
-  Recogniser(Graph& graph, const DecodeFunctions& functions)
-      : graph_(graph), functions_(functions) {
+  Recogniser(Graph& graph, const DecodeFunctions& functions, const OperatorFunctions& operators)
+      : graph_(graph), functions_(functions), operators_(operators) {
     std::unordered_set<std::string> names;
     collect_names(graph, names);
     uses_.assign(graph.values.size(), 0);
@@ -62,9 +62,9 @@ class Recogniser {
     // Backwards: the first Reshape of a longer form looks like the end of the plain one.
     for (size_t i = graph_.nodes.size(); i-- > 0;) {
       if (dropped_[i]) continue;
-      if (!take_call(i) && may_be_spelled_out) take_spelled_out(i);
+      if (!take_call(i) && !take_operator(i) && may_be_spelled_out) take_spelled_out(i);
     }
-    if (results_.empty()) return;
+    if (results_.empty() && candidates_.empty()) return;
     drop_unread();
     compact();
   }
@@ -107,6 +107,59 @@ class Recogniser {
       throw;
     }
     return true;
+  }
+
+  // The call becomes the operator, its parts a weight of the name that it had.
+  bool take_operator(size_t index) {
+    const Node& call = graph_.nodes[index];
+    if (call.domain != kDecodeDomain || !operators_.contains(call.op)) return false;
+    const OperatorForm* form = find_operator_form(call.op);
+    auto read = operator_call(call, *form, [&](ValueId id) { return constant(id); });
+    if (!read) return false;
+    std::vector<ValueId> weights;
+    size_t first = 0;  // part of the next weight among the call's inputs
+    for (size_t i = 0; i < form->packed.size(); ++i) {
+      first = form->packed[i] + i * (kOperatorParts.size() - 1);
+      const std::vector<ValueId> parts(call.inputs.begin() + first,
+                                       call.inputs.begin() + first + kOperatorParts.size());
+      weights.push_back(weight_of(read->weights[i], parts));
+      candidates_.insert(parts.begin(), parts.end());
+    }
+    for (const ValueId input : call.inputs) {
+      if (input != kNoValue) --uses_[input];
+    }
+    for (size_t i = 0; i < weights.size(); ++i)
+      read->node.inputs.insert(read->node.inputs.begin() + form->packed[i], weights[i]);
+    for (const ValueId input : read->node.inputs) {
+      if (input != kNoValue) ++uses_[input];
+    }
+    graph_.nodes[index] = std::move(read->node);
+    return true;
+  }
+
+  // Calls that name the same weight share its parts.
+  ValueId weight_of(OperatorCall::PackedWeight& read, const std::vector<ValueId>& parts) {
+    const auto known = operator_weights_.find(read.name);
+    if (known != operator_weights_.end() && known->second.second == parts)
+      return known->second.first;
+    if (!names_known_) {
+      for (const Value& value : graph_.values) names_.insert(value.name);
+      names_known_ = true;
+    }
+    if (read.name.empty() || !names_.insert(read.name).second) {
+      throw Error(Fault::kFormat,
+                  fmt::format("packed weight {}: the name is empty or that of another value",
+                              printable(read.name)));
+    }
+    const ValueId id = add_value(graph_, read.name, read.matrix.dtype, read.matrix.shape);
+    uses_.push_back(0);
+    std::string extra(1, kFunctionOrigin);
+    if (std::ranges::any_of(parts,
+                            [&](ValueId part) { return was_external(graph_.weights.at(part)); }))
+      extra += kDataFileMark;
+    graph_.weights.emplace(id, Weight{std::move(read.matrix), std::move(extra)});
+    operator_weights_[read.name] = {id, parts};
+    return id;
   }
 
   void take_spelled_out(size_t index) {
@@ -277,6 +330,10 @@ class Recogniser {
 
   Graph& graph_;
   const DecodeFunctions& functions_;
+  const OperatorFunctions& operators_;
+  std::map<std::string, std::pair<ValueId, std::vector<ValueId>>> operator_weights_;
+  std::unordered_set<std::string> names_;  // of values, once they are asked for
+  bool names_known_ = false;
   std::vector<size_t> uses_;  // per value; outputs and subgraphs count
   std::unordered_map<ValueId, size_t> maker_;
   std::vector<bool> dropped_;  // per node
@@ -286,9 +343,11 @@ class Recogniser {
 
 }  // namespace
 
-Graph with_packed_weights(Graph graph, const DecodeFunctions& functions) {
-  return transformed(std::move(graph),
-                     [&](Graph& part, const std::string&) { Recogniser(part, functions).run(); });
+Graph with_packed_weights(Graph graph, const DecodeFunctions& functions,
+                          const OperatorFunctions& operators) {
+  return transformed(std::move(graph), [&](Graph& part, const std::string&) {
+    Recogniser(part, functions, operators).run();
+  });
 }
 
 }  // namespace espalier

@@ -6,6 +6,7 @@
 #include "formats/onnx/lower_packed.h"
 #include "formats/onnx/onnx_model.h"
 #include "formats/onnx/read_graph.h"
+#include "formats/onnx/region.h"
 #include "formats/onnx/wire.h"
 #include "formats/onnx/write_graph.h"
 #include "lib/base/log.h"
@@ -54,7 +55,10 @@ pb::ModelProto frame(const Model& model, const PackedNeeds& needs) {
   if (proto.ir_version() < needs.ir_version) proto.set_ir_version(needs.ir_version);
   for (const auto& [name, form] : needs.functions)
     add_function(proto, decode_function(form, model.origin.opset));
-  if (!needs.functions.empty()) import_opset(proto, std::string(kDecodeDomain), kPackedVersion);
+  for (const auto& [name, form] : needs.operators)
+    add_function(proto, operator_function(*form, model.origin.opset));
+  if (!needs.functions.empty() || !needs.operators.empty())
+    import_opset(proto, std::string(kDecodeDomain), kPackedVersion);
   return proto;
 }
 
@@ -114,19 +118,22 @@ void write_data(const ExternalWriter& external, const std::function<void(Bytes)>
 }
 
 void check_options(const WriteOptions& options) {
-  constexpr std::array<std::string_view, 6> kProfiles{
-      "", "function", "inline", "sparse-value", "sparse-initializer", "dense"};
+  constexpr std::array<std::string_view, 8> kProfiles{
+      "",       "function",     "operator",           "region",
+      "inline", "sparse-value", "sparse-initializer", "dense"};
   if (std::ranges::find(kProfiles, options.profile) == kProfiles.end()) {
     throw Error(
         Fault::kUsage,
-        fmt::format(
-            "profile is '{}', expected function, inline, sparse-value, sparse-initializer or dense",
-            printable(options.profile)));
+        fmt::format("profile is '{}', expected function, operator, region, inline, sparse-value, "
+                    "sparse-initializer or dense",
+                    printable(options.profile)));
   }
   if (options.index != "grid" && options.index != "first-element") {
     throw Error(Fault::kUsage, fmt::format("index is '{}', expected grid or first-element",
                                            printable(options.index)));
   }
+  if (options.profile == "operator" && options.index != "grid")
+    throw Error(Fault::kUsage, "profile operator has index grid alone");
 }
 
 // The model spelled out, at an opset that has the operators for it.
@@ -137,7 +144,7 @@ struct Lowered {
 
 Lowered lowered_model(const Model& model, const WriteOptions& options) {
   Lowered result{model, {}};
-  result.model.graph = lowered(model.graph, options, result.needs);
+  result.model.graph = lowered(model.graph, model.origin.opset, options, result.needs);
   if (result.needs.opset <= model.origin.opset) return result;
   std::string why;
   const int64_t opset = result.needs.opset;
@@ -151,19 +158,22 @@ Lowered lowered_model(const Model& model, const WriteOptions& options) {
   WriteOptions again = options;
   if (!raised) again.profile = "dense";
   result = {raised ? *raised : model, {}};
-  result.model.graph = lowered(raised ? raised->graph : model.graph, again, result.needs);
+  const Graph& graph = raised ? raised->graph : model.graph;
+  result.model.graph = lowered(graph, result.model.origin.opset, again, result.needs);
   return result;
 }
 
 // Writes the message piece by piece, so that no second copy of the weights is made: the head of the
 // model, the graph with its tensors one by one, the rest.
-void write_model_bytes(const Lowered& what, const OnnxOutput& output) {
+void write_model_bytes(const Lowered& what, bool regions, const OnnxOutput& output) {
   const bool own_extra = what.model.origin.format == "onnx";
   ExternalWriter external{output.data_file, {}, 0};
   std::vector<StoredTensor> initializers;
   pb::GraphProto graph = graph_proto(what.model.graph, own_extra, external, initializers);
   if (graph.name().empty() && !own_extra) graph.set_name("espalier");
-  const Cut model_cut(frame(what.model, what.needs), pb::ModelProto::kGraphFieldNumber);
+  pb::ModelProto rest = frame(what.model, what.needs);
+  if (regions) take_regions(graph, rest, initializers);
+  const Cut model_cut(rest, pb::ModelProto::kGraphFieldNumber);
   const Cut graph_cut(graph, pb::GraphProto::kInitializerFieldNumber);
   graph.Clear();
   std::vector<PlacedTensor> placed;
@@ -214,7 +224,7 @@ void write_onnx(const Model& model, const WriteOptions& options, const OnnxOutpu
   check_options(options);
   Lowered what = lowered_model(model, options);
   bind_free_dimensions(what.model.graph, options.shapes);
-  write_model_bytes(what, output);
+  write_model_bytes(what, options.profile == "region", output);
 }
 
 std::string onnx_bytes(const Model& model, const WriteOptions& options) {

@@ -22,7 +22,8 @@ VALUES = ("f16", "bf16", "i8")
 VALUE_MODELS = ("mlp_digits", "cnn_digits", "bandgru_trained_16x1_90")  # the last one keeps the zeros that it was trained with
 # profile, index, whether onnx's full checker knows it
 SPELLINGS = (("function", "grid", True), ("function", "first-element", True), ("inline", "grid", True), ("inline", "first-element", True),
-             ("sparse-value", "grid", True), ("sparse-initializer", "grid", False))
+             ("sparse-value", "grid", True), ("sparse-initializer", "grid", False),
+             ("operator", "grid", True), ("region", "grid", True))
 
 
 def outputs(path, model):
