@@ -65,6 +65,7 @@ const std::vector<std::pair<std::string, Names>> kRooms{
     {"formats/nnef", {"formats/nnef/write"}},
     {"formats", {"formats/onnx", "formats/nnef", "formats/npy"}},
     {"lib/c/models", {"lib/c/kernels", "lib/runtime", "formats"}},
+    {"apps/onnxruntime", {"lib/runtime", "formats"}},
     {"apps/espalier", {"lib/search", "formats"}},
     {"apps/espalier/commands", {"apps/espalier"}},
 };
@@ -73,6 +74,7 @@ const std::vector<std::pair<std::string, Names>> kRooms{
 const std::map<std::string, Names> kFences{
     {"onnx/", {"formats/onnx/"}},
     {"google/protobuf/", {"formats/onnx/"}},
+    {"onnxruntime", {"apps/onnxruntime/"}},
     {"archive.h", {"formats/archive/", "formats/npy/"}},
     {"archive_entry.h", {"formats/archive/", "formats/npy/"}},
     {"zlib.h", {"formats/archive/"}},
