@@ -11,6 +11,9 @@ install(CODE [[
 
 if(TARGET espalier)
   install(TARGETS espalier RUNTIME COMPONENT program)
+  install(FILES docs/report.schema.json docs/recipe.schema.json DESTINATION ${CMAKE_INSTALL_DATADIR}/espalier COMPONENT program)
+  # uPlot is in the pages that the program writes.
+  install(FILES lib/report/page/uplot/LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/espalier-program RENAME LICENSE.uPlot COMPONENT program)
 endif()
 
 set(installed_libraries)

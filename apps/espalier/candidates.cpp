@@ -30,7 +30,13 @@ CandidateMeter::CandidateMeter(const MeterSource& source, const CommonOptions& c
 Meter CandidateMeter::functions() {
   return {[this](const Model& packed) { return bytes(packed); },
           [this](const Model& packed) { return milliseconds(packed); },
-          [this](const Model& packed) { return metric(packed); }, [this] { return dense(); }};
+          [this](const Model& packed) { return metric(packed); }, [this] { return dense(); },
+          [this](const Model& packed, CurvePoint& point) { complete(packed, point); }};
+}
+
+void CandidateMeter::complete(const Model& packed, CurvePoint& point) const {
+  if (!point.bytes && !source_.output.empty()) point.bytes = bytes(packed);
+  if (!point.ms && source_.evaluation.not_run.empty()) point.ms = milliseconds(packed);
 }
 
 template <typename Use>

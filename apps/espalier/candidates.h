@@ -36,11 +36,13 @@ class CandidateMeter {
   /// bytes  size of the file or folder that the output would be;
   /// milliseconds  median of interleaved runs with the dense model, on the first feed, or what is
   ///               predicted;
+  /// complete  both of these, where OUT has a name and the model runs;
   /// metric  that of --labels, else the number of --metric-cmd; dense: that of the input, once.
   Meter functions();
 
  private:
   uint64_t bytes(const Model& packed) const;
+  void complete(const Model& packed, CurvePoint& point) const;
   double milliseconds(const Model& packed) const;
   double metric(const Model& packed) const;
   MetricPair dense();

@@ -62,18 +62,38 @@ void CommandFiles::reads(const std::string& role, const fs::path& path) {
 void CommandFiles::reads_model(const std::string& role, const fs::path& path) {
   if (!is_file(path)) return;
   check_can_be_read(path);
-  for (const fs::path& file : model_files(path)) read_.push_back({role, file, file == path});
+  for (const fs::path& file : model_files(path))
+    read_.push_back({role, file, file == path, File::Kind::kModel});
 }
 
 void CommandFiles::reads_data(const std::string& role, const fs::path& path) {
   if (!is_file(path)) return;
   check_can_be_read(path);
-  for (const fs::path& file : data_files(path)) read_.push_back({role, file, file == path});
+  for (const fs::path& file : data_files(path))
+    read_.push_back({role, file, file == path, File::Kind::kData});
 }
 
 void CommandFiles::reads(const DataOptions& options) {
   reads_data("--inputs", options.inputs);
-  reads("--labels", options.labels);
+  reads_data("--labels", options.labels);
+}
+
+std::vector<fs::path> CommandFiles::first_model() const {
+  std::vector<fs::path> files;
+  for (const File& file : read_) {
+    if (file.kind != File::Kind::kModel) continue;
+    if (file.main && !files.empty()) break;
+    files.push_back(file.path);
+  }
+  return files;
+}
+
+std::vector<fs::path> CommandFiles::data() const {
+  std::vector<fs::path> files;
+  for (const File& file : read_) {
+    if (file.kind == File::Kind::kData) files.push_back(file.path);
+  }
+  return files;
 }
 
 // In place, all of IN goes with it, but nothing else.

@@ -28,6 +28,11 @@ class CommandFiles {
   /// --inputs and --labels.
   void reads(const DataOptions& options);
 
+  /// All files of the model that was declared first.
+  std::vector<std::filesystem::path> first_model() const;
+  /// All files of data, labels included.
+  std::vector<std::filesystem::path> data() const;
+
   /// Errors  Fault::kUsage: `path` is one of the files that are read, under whatever name, or of
   /// those that are written already, or a folder that holds one. Fault::kFormat: the folder that it
   /// is to be in does not exist.
@@ -44,6 +49,7 @@ class CommandFiles {
     std::string role;
     std::filesystem::path path;
     bool main;  // the file or folder that the user named
+    enum class Kind { kModel, kData, kOther } kind = Kind::kOther;
   };
   const File* replaced_by(const std::filesystem::path& path, bool in_place) const;
   void check_not_written(const std::string& role, const std::filesystem::path& path);

@@ -52,10 +52,11 @@ std::optional<SpeedChecks> speed_of(const PackedModels& models, const Evaluation
   return measure_speed(models, evaluation, options, Rounds::kUntilSteady);
 }
 
-// Runs, writes and measures. Where packed and decoded weights disagree nothing is replaced.
+}  // namespace
+
 Findings findings_of(const PackedModels& models, const Evaluation& evaluation,
                      const Destination& destination, const std::filesystem::path& input,
-                     const Judging& judging, const ExecutorOptions& options) {
+                     const Judging& judging, const ExecutorOptions& options, bool timed) {
   Findings findings;
   findings.limit = judging.assert_drop;
   if (judging.verify) {
@@ -84,14 +85,18 @@ Findings findings_of(const PackedModels& models, const Evaluation& evaluation,
     const Stage stage("metric-cmd, after");
     findings.command_metric->b = run_metric_command(judging.metric_command, destination.output);
   }
-  findings.speed = speed_of(models, evaluation, options, findings.run);
+  if (timed) findings.speed = speed_of(models, evaluation, options, findings.run);
   return findings;
 }
 
+namespace {
+
+// What was found in the form of the report.
 Results results_of(const Judged& judged, Heading heading) {
   const auto& [models, destination, findings] = judged;
   Results results;
   results.command = std::move(heading.command);
+  results.run = std::move(heading.run);
   PackResults& pack = results.pack.emplace();
   pack.input = {printable(heading.input.string(), 4096), models.before.origin.format,
                 models.before.origin.bytes};
@@ -105,6 +110,14 @@ Results results_of(const Judged& judged, Heading heading) {
   pack.layers = std::move(heading.rows);
   add_measurements(findings, pack.layers);
   pack.curve = std::move(heading.curve);
+  pack.masks = std::move(heading.masks);
+  pack.metric_limit = heading.metric_limit;
+  pack.reached_sparsity = heading.reached_sparsity;
+  if (findings.speed) {
+    const SpeedChecks& speed = *findings.speed;
+    pack.speed = PackSpeed{speed.ms_dense, speed.ms_packed, speed.spread,
+                           results.run->machine.threads, speed.runs};
+  }
   pack.metric = findings.metric ? findings.metric : findings.command_metric;
   results.notes = std::move(heading.notes);
   for (std::string& note : closing_notes(judged)) results.notes.push_back(std::move(note));

@@ -8,6 +8,7 @@ LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& af
                       const std::string& profile) {
   LayerResult row;
   row.name = layer.node.empty() ? layer.weight : layer.node;
+  row.node = layer.node;
   row.weight = layer.weight;
   row.op = layer.op;
   row.type = name_of(layer.dtype);

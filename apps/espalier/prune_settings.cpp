@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "apps/espalier/command_files.h"
+#include "apps/espalier/run_recipe.h"
 #include "lib/base/mapped_file.h"
 #include "lib/calibrate/statistics_file.h"
 #include "lib/prune/options/layer_rule.h"
@@ -34,6 +35,10 @@ void read_select(const PruneArgs& args, SelectOptions& select) {
   select.force.insert(select.force.end(), args.force.begin(), args.force.end());
 }
 
+std::string text_of(const std::string& file) {
+  return std::string(as_text(MappedFile::open(file)->bytes()));
+}
+
 PruneOptions recipe_of(const std::string& file) {
   PruneOptions defaults;
   // These follow from the data, where neither recipe nor line names them.
@@ -41,7 +46,7 @@ PruneOptions recipe_of(const std::string& file) {
   defaults.scope.clear();
   if (file.empty()) return defaults;
   try {
-    return read_recipe(as_text(MappedFile::open(file)->bytes()), defaults);
+    return read_recipe(text_of(file), defaults, run_keys());
   } catch (Error& error) {
     error.add_context(printable(file));
     throw;
@@ -92,7 +97,7 @@ PruneOptions options_of(const PruneArgs& args, CalibrationSource::Kind calib) {
     options.schedule.reset();
   }
   if (!args.block.empty()) {
-    options.block = parse_block_shape(args.block);
+    if (args.block != "auto") options.block = parse_block_shape(args.block);
     options.nm.reset();
   }
   if (!args.nm.empty()) options.nm = parse_nm(args.nm);
@@ -121,7 +126,7 @@ std::string run_data(const PruneArgs& args, CalibrationSource::Kind calib) {
 }
 
 // Nothing that is read is replaced: told before any work.
-void check_files(const PruneArgs& args) {
+CommandFiles checked_files(const PruneArgs& args) {
   CommandFiles files;
   files.reads_model("IN", args.input);
   files.reads_model("--rewind", args.rewind);
@@ -135,6 +140,7 @@ void check_files(const PruneArgs& args) {
   files.writes("--mask-out", args.mask_out);
   files.writes("--save-recipe", args.save_recipe);
   files.writes(args.common);
+  return files;
 }
 
 void check(const PruneArgs& args) {
@@ -220,9 +226,20 @@ void check_method(const PruneOptions& options, const std::string& calib) {
 
 }  // namespace
 
+void take_run_keys(PruneArgs& args) {
+  if (args.recipe.empty()) return;
+  try {
+    read_run_keys(text_of(args.recipe), args);
+  } catch (Error& error) {
+    error.add_context(printable(args.recipe));
+    throw;
+  }
+}
+
 // Merges defaults, recipe and line, in this order, and checks the result.
 PruneSettings prune_settings(const PruneArgs& given) {
   PruneArgs args = given;
+  take_run_keys(args);
   if (args.in_place && args.output.empty()) args.output = args.input;
   check(args);
   PruneSettings settings;
@@ -235,6 +252,8 @@ PruneSettings prune_settings(const PruneArgs& given) {
   check_method(options, args.calib);
   check_inputs_given(options, args, settings.calib.kind);
   check_search(options, args);
+  if (args.block == "auto" && (settings.request.given_masks || args.no_verify))
+    refuse("--block auto measures runs to choose a block and excludes --mask-in and --no-verify");
   WriteArgs write = args.write;
   write.profile = options.profile;  // the recipe's, where the line has none
   write.index = options.index;
@@ -252,12 +271,16 @@ PruneSettings prune_settings(const PruneArgs& given) {
   settings.data = args.data;
   settings.verify = !args.no_verify;
   settings.mask_in = args.mask_in;
+  settings.block_auto = args.block == "auto";
   settings.mask_out = args.mask_out;
   settings.save_recipe = args.save_recipe;
+  settings.recipe_text = [args](const PruneOptions& used) {
+    return with_run_keys(recipe_json(used), args);
+  };
   settings.by_magnitude_unasked = args.calib.empty() && args.mask_in.empty() && args.method.empty();
   settings.common = args.common;
   settings.machine_file = args.machine;
-  check_files(args);
+  settings.run = run_info(checked_files(args), args.common);
   // What is wrong with it is told before the model is read.
   if (!args.machine.empty()) settings.machine = read_machine(args.machine);
   return settings;

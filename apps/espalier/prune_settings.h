@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -7,6 +8,7 @@
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/destination.h"
+#include "apps/espalier/run_info.h"
 #include "apps/espalier/selection_check.h"
 #include "lib/calibrate/collect.h"
 #include "lib/search/prune_model.h"
@@ -50,17 +52,25 @@ struct PruneSettings {
   Destination destination;
   bool verify = true;
   std::string mask_in, mask_out, save_recipe;
+  /// The recipe of this run with the options that were used.
+  std::function<std::string(const PruneOptions& used)> recipe_text;
+  bool block_auto = false;               ///< the block is what advise measures to be the best
   std::optional<KernelResults> machine;  ///< whose times a target is about; nothing: this one's
   std::string machine_file;
   LinePatterns line;                     ///< which patterns are not the recipe's
   std::optional<DropLimit> assert_drop;  ///< what the metric may lose for a good exit status
   bool by_magnitude_unasked = false;     ///< l2 because nothing better was given
   CommonOptions common;
+  RunInfo run;
 };
 
 /// Errors  before the model or any data is opened: Fault::kUsage for options that contradict each
 /// other or lack another one, in words of the command line; those of the recipe and of --machine.
 PruneSettings prune_settings(const PruneArgs& args);
+
+/// Data, metric and files that the recipe names and the line does not, into `args`.
+/// Errors  Fault::kFormat with the recipe's name in front.
+void take_run_keys(PruneArgs& args);
 
 /// The limit of --max-drop, of the line or the recipe; nothing where the target is another one.
 std::optional<DropLimit> max_drop_of(const PruneSettings& settings);

@@ -61,6 +61,11 @@ std::string metric_text(const MetricPair& m, const std::optional<DropLimit>& lim
   if (limit && !within(*limit, m))
     text += fmt::format(" (loss above --assert-drop {})", limit->text);
   if (!limit && !accuracy_kept(m)) text += fmt::format(" (loss above {})", tolerated_text(m.name));
+  if (m.drop_low) {
+    text += fmt::format(", lost {} ({} to {} on resampled data)",
+                        format_number(metric_drop(m.name, m.a, m.b)), format_number(*m.drop_low),
+                        format_number(*m.drop_high));
+  }
   if (m.magnitude) text += fmt::format(", by magnitude {:.6g}", *m.magnitude);
   return text;
 }
@@ -149,14 +154,26 @@ Verdict size_verdict(const Judged& judged, const std::vector<LayerResult>& rows)
                                  kind, format_bytes(after), format_bytes(before),
                                  compressed(destination) ? " (gzip-compressed)" : "");
   if (!*is_smaller) text += "; not smaller: " + why_not_smaller(judged, rows);
-  return {"size", is_smaller, std::move(text)};
+  return {"size", is_smaller, std::move(text),
+          fmt::format("{:.1f} %", 100 * static_cast<double>(after) / static_cast<double>(before))};
 }
+
+namespace {
+
+// "top1 0.971".
+std::string metric_figure(const Findings& findings) {
+  const auto& metric = findings.metric ? findings.metric : findings.command_metric;
+  if (!metric) return "";
+  return fmt::format("{} {}", metric->name, format_number(metric->b));
+}
+
+}  // namespace
 
 Verdict accuracy_verdict(const Judged& judged) {
   const Findings& findings = judged.findings;
   if (gap_of(findings) != Gap::kNone) return {"accuracy", false, gap_text(findings)};
   const std::string text = fmt::format("{}", fmt::join(accuracy_parts(judged), "; "));
-  return {"accuracy", accuracy_kept(findings, judged.models.pruned), text};
+  return {"accuracy", accuracy_kept(findings, judged.models.pruned), text, metric_figure(findings)};
 }
 
 Verdict speed_verdict(const Judged& judged) {
@@ -174,7 +191,8 @@ Verdict speed_verdict(const Judged& judged) {
       fmt::format("packed {} ms, dense {} ms: {:.2f}x {} in espalier's runtime (spread {:.1f} %)",
                   format_number(packed), format_number(dense),
                   *is_faster ? dense / packed : packed / dense, *is_faster ? "faster" : "slower",
-                  100 * findings.speed->spread)};
+                  100 * findings.speed->spread),
+      fmt::format("{:.2f}x", dense / packed)};
 }
 
 std::vector<std::string> closing_notes(const Judged& judged) {

@@ -93,12 +93,22 @@ struct Progress::State {
   std::string what, line;
   size_t total = 0, done = 0;
   const LogSink* told = nullptr;  // null: a bar is drawn
-  Clock::time_point last{};
+  Clock::time_point start = Clock::now(), last{};
+
+  // ", 12 s left" once that can be told.
+  std::string time_left() const {
+    const std::chrono::duration<double> passed = Clock::now() - start;
+    if (done == 0 || done >= total || passed.count() < 2) return "";
+    const double seconds =
+        passed.count() / static_cast<double>(done) * static_cast<double>(total - done);
+    return seconds < 90 ? fmt::format(", {:.0f} s left", seconds)
+                        : fmt::format(", {:.0f} min left", seconds / 60);
+  }
 
   void draw() {
     const size_t filled = total == 0 ? kWidth : std::min(done, total) * kWidth / total;
-    line = fmt::format("\r\033[K{} [{:#<{}}{:.<{}}] {}/{}", what, "", filled, "", kWidth - filled,
-                       done, total);
+    line = fmt::format("\r\033[K{} [{:#<{}}{:.<{}}] {}/{}{}", what, "", filled, "", kWidth - filled,
+                       done, total, time_left());
     std::fputs(line.c_str(), stderr);
     last = Clock::now();
   }

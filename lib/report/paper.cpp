@@ -75,16 +75,19 @@ PaperTable on_paper(const Table& table, size_t spread) {
       result.columns.push_back(table.columns[i]);
     }
   }
+  result.column_places = shown;
   const auto texts = [&](const std::vector<Cell>& cells) {
     std::vector<std::string> row;
     for (const size_t i : shown) row.push_back(format_cell(cells[i], table.columns[i].unit));
     return row;
   };
-  for (const auto& cells : table.rows) {
+  for (size_t r = 0; r < table.rows.size(); ++r) {
+    const auto& cells = table.rows[r];
     if (reason < cells.size() && !is_null(cells[reason])) {
       result.left_out.push_back({texts(cells).front(), format_cell(cells[reason], Unit::kReason)});
     } else {
       result.rows.push_back(texts(cells));
+      result.row_places.push_back(r);
     }
   }
   if (result.left_out.size() > spread) result.left_out = by_reason(result.left_out);

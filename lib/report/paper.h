@@ -18,7 +18,8 @@ struct PaperTable {
     std::string what, reason;
   };
   std::vector<LeftOut> left_out;
-  const Table* source = nullptr;  ///< in the report that it was made of
+  const Table* source = nullptr;                  ///< in the report that it was made of
+  std::vector<size_t> row_places, column_places;  ///< of `rows` and `columns` in the source
 };
 
 /// `spread` rows with reasons are listed one by one; where there are more, one line per reason.

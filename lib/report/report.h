@@ -46,12 +46,46 @@ struct Table {
   std::string key, title;
   std::vector<Column> columns;
   std::vector<std::vector<Cell>> rows;
-  std::vector<Cell> total;  ///< empty: none
-  /// Columns of numbers that a page draws over the first.
-  std::vector<size_t> plotted = {};
+  std::vector<Cell> total;            ///< empty: none
+  std::optional<size_t> chosen = {};  ///< row that a page marks
 };
 
-/// An object of the JSON file; one without a key lies in the outermost object. Not on paper.
+/// Values over the x of a chart; nothing where there is none.
+struct Series {
+  std::string label;
+  Unit unit = Unit::kNumber;
+  std::vector<std::optional<double>> values;
+  bool right = false;  ///< on the second axis
+  bool line = true;    ///< else points alone
+  bool fits = true;    ///< the axis makes room for it; else it may leave the picture
+  bool big = false;    ///< large points
+};
+
+/// A picture of numbers, for pages.
+struct Chart {
+  std::string table;  ///< key of the table above which it is drawn
+  std::string title, x_label, y_label, right_label;
+  Unit x_unit = Unit::kNumber;
+  std::vector<double> x;  ///< rising
+  std::vector<Series> series;
+  std::vector<std::string> labels;      ///< of each x, or empty
+  std::optional<double> limit, chosen;  ///< a line at that y, and at that x
+  std::string limit_label;
+};
+
+/// Which blocks of a weight are kept, for pages: `cells`, row by row, have the share of each that is
+/// kept as a hexadecimal digit (f: all of it). Of a large mask a cell is several blocks.
+struct MaskPicture {
+  std::string name, about;
+  size_t rows = 0, cols = 0;            ///< of cells
+  double cell_rows = 1, cell_cols = 1;  ///< outputs and inputs of one
+  size_t parts = 1;                     ///< gates or groups, one below the other
+  bool diagonal = false;                ///< each part's is kept apart
+  std::string cells;
+};
+
+/// An object of the JSON file; one without a key is the outermost object, "a.b" is `b` in `a`. Not on
+/// paper.
 struct Record {
   std::string key;
   std::vector<std::pair<std::string, Cell>> fields;
@@ -62,11 +96,13 @@ struct Nothing {
   std::string key;
 };
 
-/// One line of judgement. `ok` is nothing where it was not measured.
+/// One line of judgement. `ok` is nothing where it was not measured. `figure`: the number that it is
+/// about, for a page's card.
 struct Verdict {
   std::string name;
   std::optional<bool> ok;
   std::string text;
+  std::string figure = {};
 };
 
 /// What the renderers print, and all that they know. Text from files stands here as it is: the
@@ -78,6 +114,10 @@ struct Report {
   bool has_verdicts = false;
   std::vector<Verdict> verdicts;
   std::vector<std::string> notes;  ///< lines at the end, on paper only
+  // On pages only:
+  std::vector<std::pair<std::string, std::string>> about;  ///< how the report came about
+  std::vector<Chart> charts;
+  std::vector<MaskPicture> masks;
 };
 
 struct Results;

@@ -18,10 +18,21 @@ struct FileInfo {
   std::optional<uint64_t> bytes;  ///< nothing where it was not written
 };
 
+/// How a report came about: what a reader needs to get the same numbers again.
+struct RunInfo {
+  std::string version, commit, command, date;
+  uint64_t seed = 0;
+  Machine machine;
+  std::vector<std::pair<std::string, std::string>> libraries;  ///< name, version
+  /// Of the first model and of all data that were read; "" = there was none.
+  std::string model_sha256, data_sha256;
+};
+
 /// One prunable weight: before, after, and what its node did in the run. `left_out` is why it was
 /// not looked at; empty where it was.
 struct LayerResult {
   std::string name, weight, op, type, block;
+  std::string node;     ///< that reads it; "" = it has no name
   std::string pattern;  ///< what paper shows for block: also "2:4"; "" = block
   Shape shape;
   size_t matrix_rows = 0, matrix_cols = 0;  ///< all parts stacked
@@ -64,13 +75,23 @@ struct InspectResults {
   std::vector<LayerResult> layers;
 };
 
+/// Time of the whole model, decoded and packed.
+struct PackSpeed {
+  double dense_ms = 0, packed_ms = 0, spread = 0;
+  size_t threads = 1, runs = 0;
+};
+
 /// prune, convert and mask apply
 struct PackResults {
   FileInfo input, output;
   std::vector<std::pair<std::string, Cell>> options;
   std::vector<LayerResult> layers;
   std::optional<MetricPair> metric;
+  std::optional<PackSpeed> speed;
   std::vector<CurvePoint> curve;
+  std::optional<double> metric_limit;      ///< the worst that a target allows
+  std::optional<double> reached_sparsity;  ///< of the curve's points the one that was written
+  std::vector<MaskPicture> masks;
 };
 
 struct WeightDifference {
@@ -139,7 +160,7 @@ struct KernelResults {
 /// Time of a layer, or of the model, dense and packed in one block shape; `break_even` is the least
 /// share of zeros from which on packed is quicker, nothing where it never is.
 struct AdviseRow {
-  std::string name, weight, block;
+  std::string name, node, weight, block;
   Shape matrix;
   size_t n = 0;  ///< samples of a product
   std::optional<double> break_even, ms_dense, ms_packed_80, ms_packed_90;
@@ -155,6 +176,33 @@ struct AdviseResults {
   AdviseRow model;                      ///< in the best block
   std::vector<AdviseRow> blocks;        ///< the model in each block
   std::vector<AdviseRow> layers;        ///< each in its best block
+};
+
+/// One cell of the grid of a sweep; what was not measured is nothing.
+struct SweepPoint {
+  std::string method, block, values;  ///< values: "" = the weights' own type
+  double sparsity = 0;                ///< asked for
+  std::string file, sha256;
+  uint64_t bytes = 0;
+  double zeros = 0;
+  std::optional<double> output_error, metric, median_ms, speedup;
+  bool pareto = false;
+};
+
+/// espalier sweep. `dense` is the input, `int8` its weights in i8 with inputs rounded as they come,
+/// nothing pruned.
+struct SweepResults {
+  struct Reference {
+    std::string file;
+    uint64_t bytes = 0;
+    std::optional<double> median_ms, metric;
+  };
+  std::string model, metric;  ///< metric: its name, "" = none
+  Reference dense;
+  std::optional<Reference> int8;
+  std::vector<SweepPoint> points;  ///< in the order of the grid
+  size_t missing = 0;              ///< points of the grid that other shards have
+  std::optional<size_t> picked;
 };
 
 struct DiffWeight {
@@ -189,7 +237,7 @@ struct MaskResults {
 /// A weight's inputs during calibration: `groups` that its parts share, of `inputs` elements each;
 /// `samples` of the group that was seen least.
 struct CalibratedLayer {
-  std::string weight;
+  std::string weight, node;
   size_t groups = 0, inputs = 0;
   uint64_t samples = 0;
   std::string left_out;
@@ -205,12 +253,14 @@ struct CalibrateResults {
 /// What a command found. A section shows what is there.
 struct Results {
   std::string command;
+  std::optional<RunInfo> run;
   std::optional<InspectResults> inspect;
   std::optional<PackResults> pack;
   std::optional<VerifyResults> verify;
   std::optional<BenchResults> bench;
   std::optional<KernelResults> kernels;
   std::optional<AdviseResults> advise;
+  std::optional<SweepResults> sweep;
   std::optional<DiffResults> diff;
   std::optional<MaskResults> masks;
   std::optional<CalibrateResults> calibrate;

@@ -116,6 +116,7 @@ AdviseResults advise_results(const AdviseSubject& subject, const std::vector<Blo
     AdviseRow row;
     if (best != nullptr) row = row_of(*best->layers[i], best->block);
     row.name = layer.node.empty() ? layer.weight : layer.node;
+    row.node = layer.node;
     row.weight = layer.weight;
     row.matrix = {static_cast<int64_t>(layer.fold.parts * layer.fold.rows),
                   static_cast<int64_t>(layer.fold.cols)};

@@ -26,8 +26,8 @@ struct Aim {
 
 class Search {
  public:
-  Search(const WeightsAt& weights_at, ThreadPool& pool)
-      : weights_at_(weights_at), pool_(pool), progress_("search", 10) {}
+  Search(const WeightsAt& weights_at, const Meter& meter, ThreadPool& pool)
+      : weights_at_(weights_at), meter_(meter), pool_(pool), progress_("search", 10) {}
 
   bool attempt(double sparsity, const Aim& aim) {
     PrunedWeights weights = weights_at_(sparsity);
@@ -35,6 +35,7 @@ class Search {
     CurvePoint& point = reached_.trials.emplace_back();
     point.sparsity = sparsity;
     last_ = aim.measure(packed, point);
+    if (meter_.complete) meter_.complete(packed, point);
     const bool met = aim.meets(last_);
     if (met) {
       reached_.sparsity = sparsity;
@@ -58,6 +59,7 @@ class Search {
 
  private:
   const WeightsAt& weights_at_;
+  const Meter& meter_;
   ThreadPool& pool_;
   Progress progress_;
   double last_ = 0;
@@ -127,7 +129,7 @@ Reached reach_drop(Search& search, const PruneTarget& target, const Meter& meter
 Reached reach(const PruneTarget& target, const WeightsAt& weights_at, const Meter& meter,
               ThreadPool& pool) {
   const Stage stage("search");
-  Search search(weights_at, pool);
+  Search search(weights_at, meter, pool);
   switch (target.kind) {
     case PruneTarget::Kind::kSize:
       return reach_bytes(search, target.value, meter);
@@ -152,6 +154,7 @@ std::vector<CurvePoint> curve(const std::vector<double>& levels, const WeightsAt
     point.sparsity = sparsity;
     point.metric = meter.metric(packed);
     point.bytes = meter.bytes(packed);
+    if (meter.complete) meter.complete(packed, point);
     point.magnitude = meter.metric(pruned_by_magnitude(model, layers, options, sparsity, pool));
     progress.step();
   }

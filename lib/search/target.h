@@ -15,6 +15,9 @@ struct Meter {
   std::function<double(const Model& packed)> milliseconds;  ///< of a run, measured or predicted
   std::function<double(const Model& packed)> metric;
   std::function<MetricPair()> dense;  ///< the metric of the input
+  /// Adds to a trial what the search itself did not need: size and time, where they can be had. May
+  /// be empty.
+  std::function<void(const Model& packed, CurvePoint& point)> complete = {};
 };
 
 /// The pruned model of any sparsity.

@@ -2,6 +2,7 @@
 
 #include "lib/base/log.h"
 #include "lib/ir/named_weights.h"
+#include "lib/verify/drop_interval.h"
 #include "lib/verify/model_runner.h"
 
 namespace espalier {
@@ -38,10 +39,8 @@ ModelComparison compare_runs(const Model& a, const Model& b, const Evaluation& e
   }
   ModelComparison result{outputs.result(), packed.result(), passes.result(), std::nullopt};
   if (evaluation.labels) {
-    const auto& [name, labels] = *evaluation.labels;
-    const std::string output = output_names(a).at(0);
-    result.metric = MetricPair{name, metric(name, first_a, output, labels),
-                               metric(name, first_b, output, labels)};
+    result.metric =
+        metric_with_interval(*evaluation.labels, {first_a, first_b, output_names(a).at(0)});
   }
   return result;
 }

@@ -12,6 +12,12 @@ double allowed_drop(const DropLimit& limit, double before) {
   return limit.share ? limit.value * std::abs(before) : limit.value;
 }
 
+double worst_allowed(const DropLimit& limit, const MetricPair& dense) {
+  const double allowed = allowed_drop(limit, dense.a);
+  const bool less_is_better = metric_drop(dense.name, 0, 1) > 0;
+  return less_is_better ? dense.a + allowed : dense.a - allowed;
+}
+
 bool within(const DropLimit& limit, const MetricPair& metric) {
   return metric_drop(metric.name, metric.a, metric.b) <= allowed_drop(limit, metric.a);
 }

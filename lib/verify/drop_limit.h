@@ -17,6 +17,9 @@ struct DropLimit {
 /// The loss that is allowed for a metric that was `before`.
 double allowed_drop(const DropLimit& limit, double before);
 
+/// The value of the metric that loses all that is allowed: above `dense.a` where less is better.
+double worst_allowed(const DropLimit& limit, const MetricPair& dense);
+
 /// Whether `b` lost no more than is allowed; a NaN is never within that.
 bool within(const DropLimit& limit, const MetricPair& metric);
 

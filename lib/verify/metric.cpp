@@ -6,7 +6,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <numeric>
+#include <span>
 
 namespace espalier {
 namespace {
@@ -44,57 +44,98 @@ size_t rank_of(std::span<const float> row, size_t label) {
   return rank;
 }
 
-double top(size_t places, const Joined& output, const Tensor& labels) {
+size_t sample_count(const Tensor& labels) {
+  return labels.shape().empty() ? 1 : static_cast<size_t>(labels.shape()[0]);
+}
+
+// What each sample adds to the two sums that a metric is made of.
+using Terms = std::vector<std::array<double, 2>>;
+
+SampleScorer scorer_of(Terms terms, double (*finish)(double first, double second)) {
+  return [terms = std::move(terms), finish](std::span<const uint32_t> times) {
+    std::array<double, 2> sums{};
+    for (size_t i = 0; i < terms.size(); ++i) {
+      sums[0] += times[i] * terms[i][0];
+      sums[1] += times[i] * terms[i][1];
+    }
+    return finish(sums[0], sums[1]);
+  };
+}
+
+double ratio(double first, double second) { return first / second; }
+
+// Hits and labels that count.
+SampleScorer top(size_t places, const Joined& output, const Tensor& labels) {
   const std::vector<int64_t> wanted = to_i64(labels);
   const size_t classes = output.last;
   const size_t rows = classes == 0 ? 0 : output.values.size() / classes;
   if (wanted.size() != rows) {
     bad_labels(fmt::format("{} are given for {} rows of {} classes", wanted.size(), rows, classes));
   }
-  size_t hits = 0, counted = 0;
+  Terms terms(sample_count(labels));
+  bool any = false;
   for (size_t i = 0; i < rows; ++i) {
     if (wanted[i] == -1) continue;
     if (wanted[i] < 0 || wanted[i] >= static_cast<int64_t>(classes)) {
       bad_labels(
           fmt::format("label {} is {}, expected 0 to {} (-1: ignored)", i, wanted[i], classes - 1));
     }
-    ++counted;
     const auto row = std::span(output.values).subspan(i * classes, classes);
-    if (rank_of(row, static_cast<size_t>(wanted[i])) < places) ++hits;
+    auto& [hits, counted] = terms[i * terms.size() / rows];
+    hits += rank_of(row, static_cast<size_t>(wanted[i])) < places ? 1 : 0;
+    counted += 1;
+    any = true;
   }
-  if (counted == 0) bad_labels("all are -1");
-  return static_cast<double>(hits) / static_cast<double>(counted);
+  if (!any) bad_labels("all are -1");
+  return scorer_of(std::move(terms), ratio);
 }
 
-// Mann-Whitney: share of pairs (one positive, one negative) that the score puts in order.
-double auc(const Joined& output, const Tensor& labels) {
+struct Scored {
+  float score;
+  bool positive;
+  size_t sample;
+};
+
+// Mann-Whitney: share of pairs (one positive, one negative) that the score puts in order; of scores
+// in rising order.
+double auc_of(const std::vector<Scored>& scores, std::span<const uint32_t> times) {
+  double positives = 0, rank_sum = 0, before = 0;
+  for (size_t first = 0; first < scores.size();) {
+    size_t last = first;
+    double run = 0, run_positives = 0;
+    for (; last < scores.size() && scores[last].score == scores[first].score; ++last) {
+      const double count = times[scores[last].sample];
+      run += count;
+      if (scores[last].positive) run_positives += count;
+    }
+    rank_sum += run_positives * (before + before + run + 1) / 2;  // mean rank of a run of ties
+    positives += run_positives;
+    before += run;
+    first = last;
+  }
+  return (rank_sum - positives * (positives + 1) / 2) / (positives * (before - positives));
+}
+
+SampleScorer auc(const Joined& output, const Tensor& labels) {
   const std::vector<int64_t> wanted = to_i64(labels);
   if (wanted.size() != output.values.size()) {
     bad_labels(fmt::format("{} are given for {} values", wanted.size(), output.values.size()));
   }
-  std::vector<std::pair<float, bool>> scores;
+  std::vector<Scored> scores;
+  bool both[2] = {false, false};
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (wanted[i] == -1) continue;
     if (wanted[i] != 0 && wanted[i] != 1)
       bad_labels(fmt::format("label {} is {}, expected 0 or 1 (-1: ignored)", i, wanted[i]));
-    if (std::isnan(output.values[i])) return std::nan("");
-    scores.emplace_back(output.values[i], wanted[i] == 1);
+    if (std::isnan(output.values[i])) return [](std::span<const uint32_t>) { return std::nan(""); };
+    scores.push_back({output.values[i], wanted[i] == 1, i * sample_count(labels) / wanted.size()});
+    both[wanted[i]] = true;
   }
-  std::ranges::sort(scores);
-  double positives = 0, rank_sum = 0;
-  for (size_t first = 0; first < scores.size();) {
-    size_t last = first;
-    while (last < scores.size() && scores[last].first == scores[first].first) ++last;
-    const double rank = (static_cast<double>(first + last) + 1) / 2;  // mean of a run of ties
-    for (; first < last; ++first) {
-      if (!scores[first].second) continue;
-      positives += 1;
-      rank_sum += rank;
-    }
-  }
-  const double negatives = static_cast<double>(scores.size()) - positives;
-  if (positives == 0 || negatives == 0) bad_labels("auc requires both 1 and 0");
-  return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives);
+  if (!both[0] || !both[1]) bad_labels("auc requires both 1 and 0");
+  std::ranges::stable_sort(scores, {}, &Scored::score);
+  return [scores = std::move(scores)](std::span<const uint32_t> times) {
+    return auc_of(scores, times);
+  };
 }
 
 struct Sums {
@@ -123,34 +164,48 @@ std::vector<float> reference_of(const Joined& output, const Tensor& labels) {
   return reference;
 }
 
-double mean_cosine(const Joined& output, const Tensor& labels) {
+// One element each: the sums of every sample.
+std::vector<Sums> sums_by_sample(const Joined& output, const Tensor& labels) {
   const std::vector<float> reference = reference_of(output, labels);
-  const size_t samples = labels.shape().empty() ? 1 : static_cast<size_t>(labels.shape()[0]);
+  const size_t samples = sample_count(labels);
   const size_t length = reference.size() / samples;
-  double total = 0;
+  std::vector<Sums> result;
   for (size_t i = 0; i < samples; ++i) {
-    const Sums s = sums_of(std::span(reference).subspan(i * length, length),
-                           std::span(output.values).subspan(i * length, length));
-    total += s.rr == 0 && s.oo == 0 ? 1.0 : s.ro / (std::sqrt(s.rr) * std::sqrt(s.oo));
+    result.push_back(sums_of(std::span(reference).subspan(i * length, length),
+                             std::span(output.values).subspan(i * length, length)));
   }
-  return total / static_cast<double>(samples);
+  return result;
 }
 
-double snr(const Joined& output, const Tensor& labels) {
-  const Sums s = sums_of(reference_of(output, labels), output.values);
-  return 10 * std::log10(s.rr / s.dd);
+SampleScorer mean_cosine(const Joined& output, const Tensor& labels) {
+  Terms terms;
+  for (const Sums& s : sums_by_sample(output, labels)) {
+    const bool equal = s.rr == 0 && s.oo == 0;
+    terms.push_back({equal ? 1.0 : s.ro / (std::sqrt(s.rr) * std::sqrt(s.oo)), 1});
+  }
+  return scorer_of(std::move(terms), ratio);
 }
 
-double mse(const Joined& output, const Tensor& labels) {
-  const std::vector<float> reference = reference_of(output, labels);
-  return sums_of(reference, output.values).dd / static_cast<double>(reference.size());
+SampleScorer snr(const Joined& output, const Tensor& labels) {
+  Terms terms;
+  for (const Sums& s : sums_by_sample(output, labels)) terms.push_back({s.rr, s.dd});
+  return scorer_of(std::move(terms),
+                   [](double signal, double noise) { return 10 * std::log10(signal / noise); });
+}
+
+SampleScorer mse(const Joined& output, const Tensor& labels) {
+  Terms terms;
+  const auto values = static_cast<double>(output.values.size());
+  const auto samples = static_cast<double>(sample_count(labels));
+  for (const Sums& s : sums_by_sample(output, labels)) terms.push_back({s.dd, values / samples});
+  return scorer_of(std::move(terms), ratio);
 }
 
 enum class Unit { kShare, kDecibel, kPower };
 
 struct Metric {
   std::string_view name;
-  double (*score)(const Joined& output, const Tensor& labels);
+  SampleScorer (*prepare)(const Joined& output, const Tensor& labels);
   Unit unit = Unit::kShare;
 };
 
@@ -178,14 +233,20 @@ std::vector<std::string> metric_names() {
   return names;
 }
 
-double metric(const std::string& name, const std::vector<Feed>& outputs,
-              const std::string& output_name, const Tensor& labels) {
+SampleScorer sample_scorer(const std::string& name, const std::vector<Feed>& outputs,
+                           const std::string& output_name, const Tensor& labels) {
   const auto found = std::ranges::find(kMetrics, name, &Metric::name);
   if (found == kMetrics.end()) {
     throw Error(Fault::kUsage, fmt::format("metric '{}' is unknown, expected one of {}",
                                            printable(name), fmt::join(metric_names(), ", ")));
   }
-  return found->score(join(outputs, output_name), labels);
+  return found->prepare(join(outputs, output_name), labels);
+}
+
+double metric(const std::string& name, const std::vector<Feed>& outputs,
+              const std::string& output_name, const Tensor& labels) {
+  const std::vector<uint32_t> once(sample_count(labels), 1);
+  return sample_scorer(name, outputs, output_name, labels)(once);
 }
 
 double metric_drop(const std::string& name, double before, double after) {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,6 +19,13 @@ namespace espalier {
 double metric(const std::string& name, const std::vector<Feed>& outputs,
               const std::string& output_name, const Tensor& labels);
 std::vector<std::string> metric_names();
+
+/// The metric of some of the samples: `times`, one for each, says how often it counts. NaN where
+/// these samples have none.
+using SampleScorer = std::function<double(std::span<const uint32_t> times)>;
+/// Errors  as metric().
+SampleScorer sample_scorer(const std::string& name, const std::vector<Feed>& outputs,
+                           const std::string& output_name, const Tensor& labels);
 
 /// By how much `after` is worse than `before`, in the metric's unit: mse is better where it is
 /// lower, all others where they are higher; so is a metric that is not among metric_names().
@@ -35,6 +45,8 @@ struct MetricPair {
   std::string name;
   double a = 0, b = 0;
   std::optional<double> magnitude = {};  ///< of plain magnitude at the same sparsity
+  /// 95 % of the drops of resampled data lie between these (drop_interval.h).
+  std::optional<double> drop_low = {}, drop_high = {};
 };
 
 /// Whether `b` lost no more than what is tolerated; a NaN is never within that.

@@ -4,6 +4,7 @@
 
 #include "lib/base/log.h"
 #include "lib/ir/named_weights.h"
+#include "lib/verify/drop_interval.h"
 #include "lib/verify/model_runner.h"
 #include "lib/verify/output_errors.h"
 #include "lib/verify/packing.h"
@@ -131,9 +132,7 @@ RunChecks run_checks(const PackedModels& models, const Evaluation& evaluation,
   });
   if (!labels || !checks.not_run.empty()) return checks;
   const std::string output = output_names(models.before).at(0);
-  checks.metric =
-      MetricPair{labels->name, metric(labels->name, dense_outputs, output, labels->labels),
-                 metric(labels->name, packed_outputs, output, labels->labels)};
+  checks.metric = metric_with_interval(*labels, {dense_outputs, packed_outputs, output});
   if (models.magnitude) {
     checks.metric->magnitude =
         labelled_metric_of(*models.magnitude, models.before, evaluation, options);

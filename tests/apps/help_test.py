@@ -50,7 +50,7 @@ def check(program, command, text, folder):
         return [f"{command} --help has no example"]
     wrong = []
     for line in lines:
-        quick = re.sub(r"^espalier bench", "espalier bench --warmup 0 --seconds 0.01", line)
+        quick = re.sub(r"^espalier (bench|sweep)", r"espalier \1 --warmup 0 --seconds 0.01", line)
         done = subprocess.run(["/bin/sh", "-c", f"espalier() {{ \"$ESPALIER\" \"$@\"; }}\n{quick}"], cwd=folder, capture_output=True, text=True,
                               timeout=300, env={**os.environ, "ESPALIER": program}, stdin=subprocess.DEVNULL)
         if done.returncode != 0:

@@ -26,6 +26,35 @@ def recipe_repeats_the_command_line(run, model, folder):
     assert report(os.path.join(folder, "b.json"))["options"]["sparsity"] == 0.9, "the line does not win over the recipe"
 
 
+def a_recipe_is_a_run(run, model, folder):
+    a, b, recipe = (os.path.join(folder, n) for n in ("a.onnx", "b.onnx", "r.json"))
+    data = os.path.join(os.path.dirname(model), "calib")
+    run("prune", model, a, "--calib", data, "--method", "sparsegpt", "--sparsity", "0.6", "--save-recipe", recipe)
+    assert report(recipe)["calib"] == data, report(recipe)
+    written = report(recipe)
+    del written["no-verify"]  # the line of this test has it, too
+    with open(recipe, "w", encoding="utf-8") as file:
+        json.dump(written, file)
+    run("prune", model, b, "--recipe", recipe)
+    assert open(a, "rb").read() == open(b, "rb").read(), "the recipe with its data gives other bytes"
+    size = os.path.getsize(a)
+    with open(recipe, "w", encoding="utf-8") as file:
+        json.dump({"calib": data, "method": "sparsegpt", "target-size": f"{size / 1000}kB", "layer": ["^no such weight$:skip"]}, file)
+    run("prune", model, b, "--recipe", recipe, expect=1)  # a pattern that matches nothing
+    with open(recipe, "w", encoding="utf-8") as file:
+        json.dump({"calib": data, "method": "sparsegpt", "target-size": f"{size / 1000}kB", "min-weights": 1024}, file)
+    run("prune", model, b, "--recipe", recipe)
+    assert os.path.getsize(b) <= size, (os.path.getsize(b), size)
+    for key, value in (("calib", 3), ("curve", [2]), ("batch", 0), ("fill", "x"), ("no-verify", 1)):
+        with open(recipe, "w", encoding="utf-8") as file:
+            json.dump({key: value}, file)
+        run("prune", model, b, "--recipe", recipe, expect=1)
+    run("prune", model, b, "--block", "auto", "--sparsity", "0.7", "--save-recipe", recipe)
+    found = report(recipe)["block"]
+    run("prune", model, a, "--recipe", recipe)
+    assert found != "auto" and open(a, "rb").read() == open(b, "rb").read(), found
+
+
 def masks_go_out_and_in(run, model, folder):
     a, b, masks = (os.path.join(folder, n) for n in ("a.onnx", "b.onnx", "m.npz"))
     run("prune", model, a, "--sparsity", "0.6", "--mask-out", masks, "--profile", "dense")
@@ -61,7 +90,7 @@ def first_and_last_can_be_kept(run, model, folder):
     assert layers[0]["left_out"] and layers[-1]["left_out"] and not layers[1]["left_out"], "first and last were not left alone"
 
 
-CASES = [(recipe_repeats_the_command_line, "bandgru_denoise"), (masks_go_out_and_in, "mlp_digits"), (masks_go_out_and_in, "bandgru_denoise"),
+CASES = [(recipe_repeats_the_command_line, "bandgru_denoise"), (a_recipe_is_a_run, "bandgru_denoise"), (masks_go_out_and_in, "mlp_digits"), (masks_go_out_and_in, "bandgru_denoise"),
          (masks_go_out_and_in, "cnn_digits"), (masks_rewind_to_another_checkpoint, "mlp_digits"), (first_and_last_can_be_kept, "mlp_digits")]
 
 
@@ -69,8 +98,9 @@ def main(program):
     models = peer.need_shared("models")
     failed = 0
     for case, name in CASES:
-        def run(command, *arguments):
-            peer.espalier(program, command, *arguments, *(["--no-verify", "-q"] if command == "prune" else []))
+        def run(command, *arguments, expect=0):
+            quick = ["-q"] if "auto" in arguments else ["--no-verify", "-q"]  # auto runs the model
+            peer.espalier(program, command, *arguments, *(quick if command == "prune" else []), expect=expect)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 case(run, os.path.join(models, name, "model.onnx"), folder)

@@ -8,6 +8,7 @@
 #include "apps/espalier/command_files.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/read_uncovered.h"
+#include "apps/espalier/run_info.h"
 #include "lib/base/log.h"
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/search/advise.h"
@@ -79,6 +80,7 @@ int run(const Args& args) {
   }
   Results results;
   results.command = "advise";
+  results.run = run_info(files, args.common);
   results.advise = advise_results(subject, all, samples);
   results.advise->machine = machine ? machine->machine : this_machine(args.common.threads);
   results.advise->measured_here = !machine;

@@ -10,6 +10,7 @@
 #include "apps/espalier/command_files.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/options.h"
+#include "apps/espalier/run_info.h"
 #include "formats/format.h"
 #include "lib/verify/model_runner.h"
 #include "lib/verify/timing.h"
@@ -121,7 +122,7 @@ void check_against(const Args& args, const std::vector<Contender>& all) {
 }
 
 // Runs all models on the same inputs, interleaved, and reports their times next to the first one's.
-int bench_models(const Args& args) {
+int bench_models(const Args& args, const CommandFiles& files) {
   if (args.models.empty())
     throw Error(Fault::kUsage, "MODEL is missing: a model to measure, or --kernels");
   passes_without(args.passes_off);  // a wrong name is told before models are read
@@ -140,6 +141,7 @@ int bench_models(const Args& args) {
                                                               .interval_ms = args.interval});
   Results results;
   results.command = "bench";
+  results.run = run_info(files, args.common);
   BenchResults& bench = results.bench.emplace();
   bench.machine = this_machine(args.common.threads);
   bench.interval_ms = args.interval;
@@ -169,11 +171,12 @@ int run(const Args& args) {
     if (!(value >= 0 && value <= 86400))
       throw Error(Fault::kUsage, "--warmup, --seconds and --interval: expected 0 to 86400");
   }
-  if (!args.kernels) return bench_models(args);
+  if (!args.kernels) return bench_models(args, files);
   if (!args.models.empty() || !args.against.empty())
     throw Error(Fault::kUsage, "--kernels takes no MODEL and no --against");
   Results results;
   results.command = "bench";
+  results.run = run_info(files, args.common);
   results.kernels = bench_kernels(args.kernel, args.seconds.value_or(0.2), args.common);
   emit(results, args.common);
   return kDone;

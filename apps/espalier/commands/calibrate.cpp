@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "apps/espalier/command.h"
@@ -9,6 +10,7 @@
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/read_uncovered.h"
+#include "apps/espalier/run_info.h"
 #include "formats/format.h"
 #include "lib/base/error.h"
 #include "lib/calibrate/statistics_file.h"
@@ -35,7 +37,10 @@ void check(const Args& args) {
     throw Error(Fault::kUsage, "MODEL with --inputs DATA, or --merge FILE ..., is required");
 }
 
-Statistics collected(const Args& args, CalibrateResults& results) {
+// Weight -> node that reads it.
+using NodeNames = std::map<std::string, std::string>;
+
+Statistics collected(const Args& args, CalibrateResults& results, NodeNames& nodes) {
   const Model model = runnable(read_uncovered(args.model, args.common.threads));
   const DataSet data = data_set(args.data.inputs, model, args.data);
   const std::vector<Feed> feeds = make_feeds(model, data);
@@ -43,18 +48,21 @@ Statistics collected(const Args& args, CalibrateResults& results) {
   CollectOptions options = args.collect;
   options.threads = args.common.threads;
   Statistics statistics = calibrate(model, layers, data, feeds, options);
+  for (const Layer& layer : layers) nodes.emplace(layer.weight, layer.node);
   results.model = printable(args.model, 4096);
   results.feeds = feeds.size();
   for (const Layer& layer : layers) {
     if (statistics.find(layer.weight) != nullptr) continue;
     const std::string why = layer.left_out.empty() ? "not multiplied in any run" : layer.left_out;
-    results.layers.push_back({layer.weight, layer.fold.parts, layer.fold.cols, 0, why});
+    results.layers.push_back({layer.weight, layer.node, layer.fold.parts, layer.fold.cols, 0, why});
   }
   return statistics;
 }
 
-CalibratedLayer row_of(const LayerStatistics& layer) {
-  CalibratedLayer row{layer.weight, layer.inputs.size(), 0, 0, ""};
+CalibratedLayer row_of(const LayerStatistics& layer, const NodeNames& nodes) {
+  const auto node = nodes.find(layer.weight);
+  CalibratedLayer row{
+      layer.weight, node == nodes.end() ? "" : node->second, layer.inputs.size(), 0, 0, ""};
   for (const InputMoments& input : layer.inputs) {
     row.inputs = input.mean.count();
     const bool first = &input == &layer.inputs.front();
@@ -65,26 +73,29 @@ CalibratedLayer row_of(const LayerStatistics& layer) {
 
 // Nothing that is read is replaced, but for statistics that are joined to: -o may be one of
 // --merge.
-void check_files(const Args& args) {
+CommandFiles checked_files(const Args& args) {
   CommandFiles files;
   files.reads_model("MODEL", args.model);
   files.reads(args.data);
   files.writes("-o", args.output);
   files.writes(args.common);
+  return files;
 }
 
 int run(const Args& args) {
   apply_common(args.common);
   check(args);
-  check_files(args);
+  const CommandFiles files = checked_files(args);
   Results results;
   results.command = "calibrate";
+  results.run = run_info(files, args.common);
   CalibrateResults& found = results.calibrate.emplace();
   Statistics statistics;
-  if (!args.model.empty()) statistics = collected(args, found);
+  NodeNames nodes;  // none where files were merged
+  if (!args.model.empty()) statistics = collected(args, found, nodes);
   for (const std::string& file : args.merge) statistics = merged(statistics, read_statistics(file));
   std::vector<CalibratedLayer> rows;
-  for (const LayerStatistics& layer : statistics.layers) rows.push_back(row_of(layer));
+  for (const LayerStatistics& layer : statistics.layers) rows.push_back(row_of(layer, nodes));
   found.layers.insert(found.layers.begin(), rows.begin(), rows.end());
   found.output = printable(args.output, 4096);
   write_statistics(args.output, statistics);

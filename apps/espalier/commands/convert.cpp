@@ -9,6 +9,7 @@
 #include "apps/espalier/finish.h"
 #include "apps/espalier/layer_row.h"
 #include "apps/espalier/metric_trial.h"
+#include "apps/espalier/run_info.h"
 #include "formats/nnef/operator_list.h"
 #include "lib/base/log.h"
 #include "lib/prune/pack/block_pattern.h"
@@ -33,6 +34,7 @@ struct Settings {
   Destination destination;
   EvaluationSource evaluation;
   bool verify = true;
+  RunInfo run;
 };
 
 std::string why_dense(const Layer& layer, const Weight& weight, const ConvertOptions& options,
@@ -115,13 +117,14 @@ ConvertOptions convert_options(const Args& args, const std::string& profile) {
 }
 
 // Nothing that is read is replaced: told before any work.
-void check_files(const Args& args) {
+CommandFiles checked_files(const Args& args) {
   CommandFiles files;
   files.reads_model("IN", args.input);
   files.reads_data("--eval", args.eval);
   files.reads(args.data);
   if (!args.dry_run) files.writes_model(args.output, args.in_place);
   files.writes(args.common);
+  return files;
 }
 
 // Errors  before any work: Fault::kUsage.
@@ -132,7 +135,7 @@ Settings settings_of(Args args) {
     throw Error(Fault::kUsage, "OUT is missing: the file to write, or --dry-run");
   check_available("", "", args.values);
   check_data_options(args.data);
-  check_files(args);
+  const CommandFiles files = checked_files(args);
   Settings settings;
   settings.input = args.input;
   settings.destination = destination_of(args.output, args.dry_run, args.write, args.values);
@@ -149,6 +152,7 @@ Settings settings_of(Args args) {
                          .memory = args.write.memory};
   if (!args.data.labels.empty() && settings.evaluation.path.empty())
     throw Error(Fault::kUsage, "--labels requires --eval DATA, the samples that they label");
+  settings.run = run_info(files, args.common);
   return settings;
 }
 
@@ -192,7 +196,8 @@ int run(const Args& args) {
                    {"profile", cell_or_null(profile)}},
                   {},
                   {},
-                  {}};
+                  {},
+                  settings.run};
   for (Layer& layer : select_layers(models.before, {})) {
     heading.rows.push_back(row_of(models, layer, settings));
     layer.left_out = heading.rows.back().left_out;

@@ -7,6 +7,7 @@
 #include "apps/espalier/command.h"
 #include "apps/espalier/command_files.h"
 #include "apps/espalier/common_options.h"
+#include "apps/espalier/run_info.h"
 #include "formats/format.h"
 #include "lib/ir/named_weights.h"
 #include "lib/verify/packing.h"
@@ -139,6 +140,7 @@ int run(const Args& args) {
   const Model a = read_model(args.a), b = read_model(args.b);
   Results results;
   results.command = "diff";
+  results.run = run_info(files, args.common);
   results.diff = diff(args, a, b);
   emit(results, args.common);
   return kDone;

@@ -11,6 +11,7 @@
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/layer_row.h"
 #include "apps/espalier/read_uncovered.h"
+#include "apps/espalier/run_info.h"
 #include "formats/model_facts.h"
 #include "lib/ir/named_weights.h"
 #include "lib/prune/pack/block_pattern.h"
@@ -120,6 +121,7 @@ int run(const Args& args) {
   const Model model = read_uncovered(args.model, args.common.threads);
   Results results;
   results.command = "inspect";
+  results.run = run_info(files, args.common);
   InspectResults& found = results.inspect.emplace();
   found.file = {printable(args.model, 4096), model.origin.format, model.origin.bytes};
   found.operators = count_operators(model);

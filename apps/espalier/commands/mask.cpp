@@ -10,6 +10,7 @@
 #include "apps/espalier/finish.h"
 #include "apps/espalier/layer_row.h"
 #include "apps/espalier/read_uncovered.h"
+#include "apps/espalier/run_info.h"
 #include "formats/npy/npy.h"
 #include "lib/prune/choose/masks.h"
 #include "lib/prune/pack/block_pattern.h"
@@ -107,7 +108,7 @@ Tensor combined(const Tensor& a, const Tensor& b, bool both) {
 }
 
 // Nothing that is read is replaced: told before any work.
-void check_files(const Args& args, bool model) {
+CommandFiles checked_files(const Args& args, bool model) {
   CommandFiles files;
   if (model) {
     files.reads_model("MODEL", args.a);
@@ -117,18 +118,20 @@ void check_files(const Args& args, bool model) {
   }
   files.writes("-o", args.output);
   files.writes(args.common);
+  return files;
 }
 
-int report(const Args& args, const std::vector<MaskResult>& rows, bool two) {
+int report(const Args& args, RunInfo run, const std::vector<MaskResult>& rows, bool two) {
   Results results;
   results.command = "mask";
+  results.run = std::move(run);
   results.masks = MaskResults{printable(args.a, 4096), two ? printable(args.b, 4096) : "", rows};
   emit(results, args.common);
   return kDone;
 }
 
 int export_masks(const Args& args) {
-  check_files(args, true);
+  RunInfo run = run_info(checked_files(args, true), args.common);
   const Masks masks = masks_of_zeros(read_uncovered(args.a, args.common.threads), {});
   std::vector<MaskResult> rows;
   for (const auto& [name, mask] : masks) {
@@ -136,11 +139,11 @@ int export_masks(const Args& args) {
     mask.give_back();
   }
   write_npz_file(args.output, masks);
-  return report(args, rows, false);
+  return report(args, std::move(run), rows, false);
 }
 
 int combine(const Args& args, bool both) {
-  check_files(args, false);
+  RunInfo run = run_info(checked_files(args, false), args.common);
   Masks result;
   std::vector<MaskResult> rows;
   for (const Pair& pair : pairs_of(read_masks(args.a), read_masks(args.b))) {
@@ -154,15 +157,15 @@ int combine(const Args& args, bool both) {
     result.emplace(pair.name, Tensor::deferred(DType::kBool, pair.a.shape(), make));
   }
   write_npz_file(args.output, result);
-  return report(args, rows, true);
+  return report(args, std::move(run), rows, true);
 }
 
 int diff_masks(const Args& args) {
-  check_files(args, false);
+  RunInfo run = run_info(checked_files(args, false), args.common);
   std::vector<MaskResult> rows;
   for (const Pair& pair : pairs_of(read_masks(args.a), read_masks(args.b)))
     rows.push_back(row_of(pair));
-  return report(args, rows, true);
+  return report(args, std::move(run), rows, true);
 }
 
 LayerResult row_of(const PackedModels& models, const LayerPlan& plan, bool dense) {
@@ -185,6 +188,7 @@ int apply(Args args) {
   files.reads(args.data);
   files.writes_model(args.output, args.in_place);
   files.writes(args.common);
+  RunInfo run = run_info(files, args.common);
   check_data_options(args.data);
   const Destination destination = destination_of(args.output, false, args.write, "");
   ThreadPool pool(args.common.threads);
@@ -201,8 +205,9 @@ int apply(Args args) {
   models.masked = apply_plan(models.before, plan, pool);
   models.packed = pack_weights(models.before, plan, pool);
   const std::string& profile = destination.write.profile;
-  Heading heading{"mask apply", args.a, {{"masks", printable(args.b, 4096)}, {"profile", profile}},
-                  {},           {},     {}};
+  Heading heading{
+      "mask apply",  args.a, {{"masks", printable(args.b, 4096)}, {"profile", profile}}, {}, {}, {},
+      std::move(run)};
   for (const LayerPlan& layer : plan.layers) {
     models.layers.push_back(layer.layer);
     heading.rows.push_back(row_of(models, layer, profile == "dense"));

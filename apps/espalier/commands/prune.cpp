@@ -1,3 +1,5 @@
+#include "apps/espalier/commands/prune.h"
+
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -8,6 +10,7 @@
 #include "apps/espalier/command_files.h"
 #include "apps/espalier/finish.h"
 #include "apps/espalier/layer_row.h"
+#include "apps/espalier/mask_pictures.h"
 #include "apps/espalier/metric_trial.h"
 #include "apps/espalier/prune_settings.h"
 #include "apps/espalier/read_uncovered.h"
@@ -22,6 +25,7 @@
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/prune/refit/apply_plan.h"
 #include "lib/prune/score/criterion.h"
+#include "lib/search/advise.h"
 
 namespace espalier {
 namespace {
@@ -42,7 +46,10 @@ std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& optio
           {"seed", count_cell(options.seed)}};
 }
 
-LayerResult row_of(const PackedModels& models, const LayerPlan& plan, const std::string& profile) {
+}  // namespace
+
+LayerResult pruned_row(const PackedModels& models, const LayerPlan& plan,
+                       const std::string& profile) {
   const Weight& after = weight_of(models.packed, plan.layer);
   LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer), after, profile);
   row.zeros = zero_share(weight_of(models.masked, plan.layer), plan.layer.fold, plan.diagonal);
@@ -58,6 +65,8 @@ LayerResult row_of(const PackedModels& models, const LayerPlan& plan, const std:
   row.diagonal = plan.diagonal ? plan.layer.fold.parts * plan.layer.fold.rows : 0;
   return row;
 }
+
+namespace {
 
 // The model whose weights blocks are chosen by, and the one that is written.
 struct Inputs {
@@ -75,7 +84,8 @@ Inputs read_inputs(const PruneSettings& settings) {
   return inputs;
 }
 
-// Of inputs that serve for the checks as well, each tenth feed is left to these.
+}  // namespace
+
 CalibrationFeeds calibration_feeds(const PruneSettings& settings, const Model& model,
                                    EvaluationSource& evaluation) {
   if (settings.calib.kind != CalibrationSource::Kind::kInputs) return {};
@@ -103,8 +113,6 @@ std::optional<Statistics> statistics_of(const CalibrationSource& source, const M
   return calibrate(model, layers, calib.data, calib.feeds, source.collect);
 }
 
-// What is wrong with the metric, its program or its limits is told before any work. The metric of
-// the input, where it was measured for that.
 std::optional<MetricPair> try_metric(const PruneSettings& settings, const Model& model,
                                      const Evaluation& evaluation) {
   std::optional<MetricPair> dense;
@@ -132,6 +140,8 @@ std::optional<MetricPair> try_metric(const PruneSettings& settings, const Model&
   if (dense && target) check_max_drop(*target, *dense, settings.line);
   return dense;
 }
+
+namespace {
 
 // Prunes; for a target or a curve, candidates are measured on the way.
 PruneResult pruned(const PruneSettings& settings, const Model& model, const PruneData& data,
@@ -212,9 +222,27 @@ PackedModels packed_models(Inputs inputs, PrunedWeights& weights, bool refitted,
   return models;
 }
 
+// --block auto: the block in which the model is fastest at 80 % zeros, as advise measures it.
+BlockShape measured_block(const PruneSettings& settings, const Model& model,
+                          const Evaluation& evaluation, ThreadPool& pool) {
+  const Stage stage("block auto");
+  if (!evaluation.not_run.empty())
+    throw Error(Fault::kUnsupported,
+                "--block auto: no time can be measured: " + evaluation.not_run);
+  const AdviseSubject subject{unpruned(decode_weights(model)),
+                              evaluation,
+                              {.threads = settings.common.threads, .always_packed = true}};
+  std::vector<BlockTimes> all;
+  for (const char* name : {"16x1", "16x4", "8x1", "8x4", "4x8", "1x4"})
+    all.push_back(measure_block(subject, parse_block_shape(name), settings.common.seed, pool));
+  const SampleCounter samples = count_samples(subject.models, subject.evaluation, subject.options);
+  return parse_block_shape(advise_results(subject, all, samples).model.block);
+}
+
 // The order is that of docs/architecture.md: read, evaluate, calibrate, prune, pack; finish() does
 // the rest.
-int run(const PruneSettings& settings) {
+int run(const PruneSettings& given) {
+  PruneSettings settings = given;
   ThreadPool pool(settings.common.threads);
   Inputs inputs = read_inputs(settings);
   check_selection(inputs.model, settings.request.options, settings.line, settings.input,
@@ -224,6 +252,8 @@ int run(const PruneSettings& settings) {
   const Evaluation evaluation =
       read_evaluation(inputs.written(), source, settings.data, settings.common);
   const std::optional<MetricPair> dense = try_metric(settings, inputs.written(), evaluation);
+  if (settings.block_auto)
+    settings.request.options.block = measured_block(settings, inputs.written(), evaluation, pool);
   const std::vector<Layer> layers = select_layers(inputs.model, settings.request.options.select);
   const std::optional<Statistics> statistics =
       statistics_of(settings.calib, inputs.model, layers, calib);
@@ -245,11 +275,17 @@ int run(const PruneSettings& settings) {
                   option_cells(options, refitted, profile),
                   {},
                   std::move(result.curve),
-                  notes_of(settings, result)};
-  for (const LayerPlan& layer : plan.layers) heading.rows.push_back(row_of(models, layer, profile));
+                  notes_of(settings, result),
+                  settings.run};
+  if (!settings.common.html.empty()) heading.masks = mask_pictures(plan);
+  if (result.reached) heading.reached_sparsity = result.reached->sparsity;
+  if (const auto limit = max_drop_of(settings); limit && result.dense)
+    heading.metric_limit = worst_allowed(*limit, *result.dense);
+  for (const LayerPlan& layer : plan.layers)
+    heading.rows.push_back(pruned_row(models, layer, profile));
   if (!settings.mask_out.empty()) write_npz_file(settings.mask_out, masks_of(plan));
   if (!settings.save_recipe.empty())
-    write_file(settings.save_recipe, as_bytes(recipe_json(options)));
+    write_file(settings.save_recipe, as_bytes(settings.recipe_text(options)));
   const int status = finish(models, evaluation, settings.destination, std::move(heading),
                             {settings.verify, settings.data.metric_command,
                              command_before(dense, evaluation), settings.assert_drop},
@@ -306,7 +342,8 @@ void add_what(CLI::App& app, PruneArgs& a) {
                  "prune once, to the sparsity that the schedule has at step T")
       ->type_name("T")
       ->group("What is pruned");
-  text("--block", a.block, "RxC", "block shape, outputs x inputs (16x1)");
+  text("--block", a.block, "RxC",
+       "block shape, outputs x inputs, or auto: the fastest here, as advise measures it (16x1)");
   text("--nm", a.nm, "N:M", "keep N of every M weights along the inputs (replaces --block)");
   text("--method", a.method, "M", method_help().c_str());
   text("--scope", a.scope, "S",
@@ -380,13 +417,21 @@ void add_how(CLI::App& app, PruneArgs& a) {
   add_metric_options(app, a.data, true);
 }
 
+}  // namespace
+
+void add_prune_options(CLI::App& app, PruneArgs& args) {
+  add_what(app, args);
+  add_how(app, args);
+}
+
+namespace {
+
 std::function<int()> add(CLI::App& app) {
   auto args = std::make_shared<PruneArgs>();
   app.add_option("IN", args->input, "model to prune")->required();
   app.add_option("OUT,-o,--output", args->output,
                  "model to write; the extension selects the format");
-  add_what(app, *args);
-  add_how(app, *args);
+  add_prune_options(app, *args);
   add_common(app, args->common);
   add_footer(
       app,

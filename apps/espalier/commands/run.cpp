@@ -10,6 +10,7 @@
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/load_data.h"
 #include "apps/espalier/options.h"
+#include "apps/espalier/run_info.h"
 #include "formats/format.h"
 #include "formats/npy/npy.h"
 #include "lib/base/log.h"
@@ -45,12 +46,12 @@ void write_outputs(const fs::path& folder, const Feed& outputs) {
 }
 
 // Nothing that is read is replaced, and no output by another: told before the model runs.
-void check_files(const Args& args, const Model& model, const DataSet& data) {
+CommandFiles checked_files(const Args& args, const Model& model, const DataSet& data) {
   CommandFiles files;
   files.reads_model("MODEL", args.model);
   files.reads(args.data);
   files.writes(args.common);
-  if (args.output.empty()) return;
+  if (args.output.empty()) return files;
   std::set<std::string> taken;
   for (const std::string& name : output_names(model)) {
     if (!taken.insert(file_of(name)).second) {
@@ -66,6 +67,7 @@ void check_files(const Args& args, const Model& model, const DataSet& data) {
       files.creates("-o", folder / file_of(name));
     }
   }
+  return files;
 }
 
 // One array for each output, or a folder for each test set where there are several of these: their
@@ -93,9 +95,11 @@ Comparison check(const Args& args, const Model& model, const DataSet& data,
   return comparer.result();
 }
 
-int report_check(const Args& args, const Comparison& comparison, size_t samples) {
+int report_check(const Args& args, const CommandFiles& files, const Comparison& comparison,
+                 size_t samples) {
   Results results;
   results.command = "run";
+  results.run = run_info(files, args.common);
   VerifyResults& found = results.verify.emplace();
   found.a = printable(args.data.inputs, 4096) + " (stored outputs)";
   found.b = printable(args.model, 4096);
@@ -122,7 +126,7 @@ int run(const Args& args) {
     throw Error(Fault::kFormat, fmt::format("{}: contains no stored outputs to compare with",
                                             printable(args.data.inputs)));
   }
-  check_files(args, model, data);
+  const CommandFiles files = checked_files(args, model, data);
   const std::vector<Feed> feeds = make_feeds(model, data);
   std::vector<Feed> outputs;
   {
@@ -133,7 +137,7 @@ int run(const Args& args) {
     });
   }
   if (!args.output.empty()) write_all(args, model, data, outputs);
-  if (args.check) return report_check(args, check(args, model, data, outputs), feeds.size());
+  if (args.check) return report_check(args, files, check(args, model, data, outputs), feeds.size());
   if (!args.common.quiet) {
     print(fmt::format("{} {} run, {} written to {}\n", feeds.size(),
                       feeds.size() == 1 ? "feed" : "feeds", fmt::join(output_names(model), ", "),

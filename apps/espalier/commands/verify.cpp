@@ -11,6 +11,7 @@
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/options.h"
+#include "apps/espalier/run_info.h"
 #include "formats/format.h"
 #include "lib/ir/named_weights.h"
 #include "lib/prune/options/layer_rule.h"
@@ -153,6 +154,7 @@ int run(const Args& args) {
   const Model a = read_model(args.a), b = read_model(args.b);
   Results results;
   results.command = "verify";
+  results.run = run_info(files, args.common);
   VerifyResults& found = results.verify.emplace();
   found.a = printable(args.a, 4096);
   found.b = printable(args.b, 4096);

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -171,12 +174,50 @@ std::vector<LayerRule> read_rules(const Json& value) {
   return rules;
 }
 
-// Sets the option that `key` names; refuses unknown keys.
-void read_key(const std::string& key, const Json& value, PruneOptions& options) {
+// "90kB", "1.5 MiB", or a number of bytes.
+PruneTarget read_size(const std::string& key, const Json& value) {
+  if (!value.is_string()) return read_target(key, value, PruneTarget::Kind::kSize);
+  static constexpr std::array<std::pair<std::string_view, double>, 10> kUnits{{{"", 1},
+                                                                               {"b", 1},
+                                                                               {"k", 1e3},
+                                                                               {"kb", 1e3},
+                                                                               {"m", 1e6},
+                                                                               {"mb", 1e6},
+                                                                               {"g", 1e9},
+                                                                               {"gb", 1e9},
+                                                                               {"kib", 1024},
+                                                                               {"mib", 1048576}}};
+  const std::string text = value.get<std::string>();
+  double number = -1;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string unit(end, text.data() + text.size());
+  std::erase(unit, ' ');
+  std::ranges::transform(unit, unit.begin(), [](unsigned char c) { return std::tolower(c); });
+  const auto found = std::ranges::find(kUnits, unit, [](const auto& entry) { return entry.first; });
+  if (fault != std::errc() || !(number >= 0) || found == kUnits.end())
+    wrong(key, value, "bytes, as a number or like \"90kB\"");
+  return {PruneTarget::Kind::kSize, number * found->second, false};
+}
+
+void add_line_rules(const Json& value, PruneOptions& options) {
+  if (!value.is_array())
+    wrong("layer", value, "an array of REGEX:key=value,... as --layer takes them");
+  for (const Json& rule : value)
+    options.rules.push_back(parse_layer_rule(read_text("layer", rule)));
+}
+
+// Sets the option that `given` names; refuses unknown keys.
+void read_key(const std::string& given, const Json& value, PruneOptions& options) {
+  std::string key = given;
+  std::ranges::replace(key, '-', '_');
   if (key == "sparsity") {
     options.sparsity = read_share(key, value);
   } else if (key == "target_size") {
-    options.target = read_target(key, value, PruneTarget::Kind::kSize);
+    options.target = read_size(key, value);
+  } else if (key == "no_refit") {
+    options.refit = !read_bool(key, value);
+  } else if (key == "layer") {
+    add_line_rules(value, options);
   } else if (key == "target_latency") {
     options.target = read_target(key, value, PruneTarget::Kind::kLatency);
   } else if (key == "max_drop") {
@@ -220,7 +261,7 @@ void read_key(const std::string& key, const Json& value, PruneOptions& options) 
   } else if (key == "index") {
     options.index = read_text(key, value);
   } else {
-    refuse(fmt::format("key \"{}\" is unknown", printable(key)));
+    refuse(fmt::format("key \"{}\" is unknown", printable(given)));
   }
 }
 
@@ -296,13 +337,16 @@ std::string text_of(const OrderedJson& json) {
 
 PruneOptions read_recipe(std::string_view text) { return read_recipe(text, PruneOptions{}); }
 
-PruneOptions read_recipe(std::string_view text, const PruneOptions& base) {
+PruneOptions read_recipe(std::string_view text, const PruneOptions& base,
+                         const std::set<std::string>& others) {
   const Json json = parse_strictly(text);
   if (!json.is_object())
     refuse(fmt::format("the top level is {}, expected an object", kind_of(json)));
   PruneOptions options = base;
   try {
-    for (const auto& [key, value] : json.items()) read_key(key, value, options);
+    for (const auto& [key, value] : json.items()) {
+      if (!others.contains(key)) read_key(key, value, options);
+    }
     check_options(options);
   } catch (const Error& error) {  // a bad value of an option is a bad file here
     refuse(error.what());

@@ -1,5 +1,6 @@
 // The report as one JSON object; which keys there are is the sections' choice.
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -34,9 +35,17 @@ Json value_of(const Cell& cell) {
   return std::visit(Visitor{}, cell);
 }
 
-void add_record(const Record& record, Json& root) {
-  Json& object = record.key.empty() ? root : root[record.key];
+// The object that "a.b" names, made where it is not there.
+Json& object_of(std::string_view key, Json& root) {
+  if (key.empty()) return root;
+  const size_t dot = std::min(key.find('.'), key.size());
+  Json& object = root[std::string(key.substr(0, dot))];
   if (object.is_null()) object = Json::object();
+  return object_of(key.substr(std::min(dot + 1, key.size())), object);
+}
+
+void add_record(const Record& record, Json& root) {
+  Json& object = object_of(record.key, root);
   for (const auto& [key, value] : record.fields) object[key] = value_of(value);
 }
 

@@ -109,7 +109,13 @@ void add(const Results& results, Report& report) {
   }
   if (found.metric) {
     const MetricPair& m = *found.metric;
-    report.parts.emplace_back(Record{"metric", {{"name", m.name}, {"a", m.a}, {"b", m.b}}});
+    report.parts.emplace_back(Record{"metric",
+                                     {{"name", m.name},
+                                      {"a", m.a},
+                                      {"b", m.b},
+                                      {"drop", metric_drop(m.name, m.a, m.b)},
+                                      {"drop_low", cell(m.drop_low)},
+                                      {"drop_high", cell(m.drop_high)}}});
     report.notes.push_back(
         fmt::format("{}: a {}, b {}", printable(m.name), format_number(m.a), format_number(m.b)));
   } else {

@@ -32,8 +32,9 @@ Table blocks_table(const AdviseResults& found) {
 Table layers_table(const AdviseResults& found) {
   Table table{"layers",
               "each layer, in its best block",
-              {{"name", "layer"},
-               {"weight", ""},
+              {{"name", ""},
+               {"weight", "layer"},
+               {"node", "node"},
                {"matrix", "matrix"},
                {"n", "n", Unit::kCount},
                {"block", "block"}},
@@ -42,8 +43,8 @@ Table layers_table(const AdviseResults& found) {
   for (Column& column : time_columns()) table.columns.push_back(std::move(column));
   table.columns.push_back({"left_out", "left out", Unit::kReason});
   for (const AdviseRow& row : found.layers) {
-    std::vector<Cell> cells{row.name, row.weight, row.matrix, count_cell(row.n),
-                            cell_or_null(row.block)};
+    std::vector<Cell> cells{row.name,   row.weight,        cell_or_null(row.node),
+                            row.matrix, count_cell(row.n), cell_or_null(row.block)};
     add_times(row, cells);
     cells.push_back(cell_or_null(row.left_out));
     table.rows.push_back(std::move(cells));

@@ -18,6 +18,7 @@ void add(const Results& results, Report& report) {
   Table table{"layers",
               "",
               {{"weight", "weight"},
+               {"node", ""},
                {"groups", "groups", Unit::kCount},
                {"inputs", "inputs", Unit::kCount},
                {"samples", "samples", Unit::kCount},
@@ -25,8 +26,9 @@ void add(const Results& results, Report& report) {
               {},
               {}};
   for (const CalibratedLayer& layer : found.layers) {
-    table.rows.push_back({layer.weight, count_cell(layer.groups), count_cell(layer.inputs),
-                          count_cell(layer.samples), cell_or_null(layer.left_out)});
+    table.rows.push_back({layer.weight, cell_or_null(layer.node), count_cell(layer.groups),
+                          count_cell(layer.inputs), count_cell(layer.samples),
+                          cell_or_null(layer.left_out)});
   }
   report.parts.emplace_back(std::move(table));
 }

@@ -48,6 +48,7 @@ void add_inspected(const InspectResults& found, Report& report) {
   Table table{"layers",
               "weights",
               {{"name", ""},
+               {"node", ""},
                {"weight", "weight"},
                {"operator", "operator"},
                {"shape", "shape"},
@@ -61,12 +62,14 @@ void add_inspected(const InspectResults& found, Report& report) {
               {},
               {}};
   for (const LayerResult& layer : found.layers) {
-    table.rows.push_back({layer.name, layer.weight, layer.op, layer.shape, matrix_of(layer),
-                          layer.type, layer.block, count_cell(layer.weights), layer.zeros,
-                          count_cell(layer.bytes_after), cell_or_null(layer.left_out)});
+    table.rows.push_back({layer.name, cell_or_null(layer.node), layer.weight, layer.op, layer.shape,
+                          matrix_of(layer), layer.type, layer.block, count_cell(layer.weights),
+                          layer.zeros, count_cell(layer.bytes_after),
+                          cell_or_null(layer.left_out)});
   }
   const Total total = total_of(found.layers);
   table.total = {{},
+                 {},
                  std::string("total"),
                  {},
                  {},
@@ -93,6 +96,7 @@ void add_packed(const PackResults& pack, Report& report) {
   Table table{"layers",
               "",
               {{"name", ""},
+               {"node", ""},
                {"weight", "layer"},
                {"operator", ""},
                {"shape", "shape"},
@@ -114,17 +118,30 @@ void add_packed(const PackResults& pack, Report& report) {
               {},
               {}};
   for (const LayerResult& layer : pack.layers) {
-    table.rows.push_back(
-        {layer.name, layer.weight, layer.op, layer.shape, matrix_of(layer),
-         cell_or_null(layer.block),
-         cell_or_null(layer.pattern.empty() ? layer.block : layer.pattern),
-         count_cell(layer.weights), layer.zeros, count_cell(layer.blocks),
-         count_cell(layer.blocks_kept), count_cell(layer.diagonal), count_cell(layer.bytes_before),
-         count_cell(layer.bytes_after), cell(layer.output_error), cell(layer.magnitude_error),
-         cell(layer.ms_dense), cell(layer.ms_sparse), cell_or_null(layer.left_out)});
+    table.rows.push_back({layer.name,
+                          cell_or_null(layer.node),
+                          layer.weight,
+                          layer.op,
+                          layer.shape,
+                          matrix_of(layer),
+                          cell_or_null(layer.block),
+                          cell_or_null(layer.pattern.empty() ? layer.block : layer.pattern),
+                          count_cell(layer.weights),
+                          layer.zeros,
+                          count_cell(layer.blocks),
+                          count_cell(layer.blocks_kept),
+                          count_cell(layer.diagonal),
+                          count_cell(layer.bytes_before),
+                          count_cell(layer.bytes_after),
+                          cell(layer.output_error),
+                          cell(layer.magnitude_error),
+                          cell(layer.ms_dense),
+                          cell(layer.ms_sparse),
+                          cell_or_null(layer.left_out)});
   }
   const Total total = total_of(pack.layers);
   table.total = {{},
+                 {},
                  std::string("total"),
                  {},
                  {},
@@ -154,7 +171,10 @@ void add_packed(const PackResults& pack, Report& report) {
 
 void add(const Results& results, Report& report) {
   if (results.inspect) add_inspected(*results.inspect, report);
-  if (results.pack) add_packed(*results.pack, report);
+  if (results.pack) {
+    add_packed(*results.pack, report);
+    report.masks = results.pack->masks;
+  }
 }
 
 }  // namespace

@@ -17,6 +17,21 @@ std::string named(const FileInfo& file) {
                     : std::string("(not written)");
 }
 
+void add_speed(const PackResults& pack, Report& report) {
+  if (!pack.speed) {
+    report.parts.emplace_back(Nothing{"speed"});
+    return;
+  }
+  const PackSpeed& speed = *pack.speed;
+  report.parts.emplace_back(Record{"speed",
+                                   {{"dense_ms", speed.dense_ms},
+                                    {"packed_ms", speed.packed_ms},
+                                    {"speedup", speed.dense_ms / speed.packed_ms},
+                                    {"threads", count_cell(speed.threads)},
+                                    {"runs", count_cell(speed.runs)},
+                                    {"spread", speed.spread}}});
+}
+
 // prune and convert: what was read, what was written, with which options.
 void add(const Results& results, Report& report) {
   if (!results.pack) return;
@@ -26,10 +41,19 @@ void add(const Results& results, Report& report) {
   report.parts.emplace_back(Record{"options", pack.options});
   if (pack.metric) {
     const MetricPair& m = *pack.metric;
-    Record record{"metric", {{"name", m.name}, {"a", m.a}, {"b", m.b}}};
+    Record record{"metric",
+                  {{"name", m.name},
+                   {"a", m.a},
+                   {"b", m.b},
+                   {"drop", metric_drop(m.name, m.a, m.b)},
+                   {"drop_low", cell(m.drop_low)},
+                   {"drop_high", cell(m.drop_high)}}};
     if (m.magnitude) record.fields.emplace_back("magnitude", *m.magnitude);
     report.parts.emplace_back(std::move(record));
+  } else {
+    report.parts.emplace_back(Nothing{"metric"});
   }
+  add_speed(pack, report);
   report.head.push_back(fmt::format("{} -> {}", named(pack.input), named(pack.output)));
   std::string line;
   for (const auto& [key, value] : pack.options) {

@@ -243,6 +243,20 @@ TEST_CASE("layers left out come last; many of them come together by reason") {
   CHECK(on_paper(table, 20).left_out.size() == 19);
 }
 
+size_t count_of(const std::string& text, std::string_view piece) {
+  size_t count = 0;
+  for (size_t at = text.find(piece); at != std::string::npos; at = text.find(piece, at + 1))
+    ++count;
+  return count;
+}
+
+// What the page's script draws.
+Json page_data(const std::string& page) {
+  const std::string_view start = "id=\"data\">";
+  const size_t begin = page.find(start) + start.size();
+  return Json::parse(page.substr(begin, page.find("</script>", begin) - begin));
+}
+
 TEST_CASE("what a file calls its tensors does nothing to terminal, browser or spreadsheet") {
   Results results = packed_results();
   results.pack->layers[0].weight = "\x1b[31m<script>|\"=\x07\xff";
@@ -254,7 +268,10 @@ TEST_CASE("what a file calls its tensors does nothing to terminal, browser or sp
     CHECK(text.find('\x07') == std::string::npos);
     CHECK(text.find('\xff') == std::string::npos);
   }
-  CHECK(render("html", results).find("<script") == std::string::npos);
+  // The page's own three, none of them the file's.
+  const std::string page = render("html", results);
+  CHECK(count_of(page, "<script") == 3);
+  CHECK(page.find("<script>|") == std::string::npos);
   CHECK(render("markdown", results).find("<script") == std::string::npos);
   CHECK(render("csv", results).find(",'=1+1,") != std::string::npos);
 }
@@ -270,8 +287,9 @@ std::vector<Results> one_of_each() {
   all.emplace_back().kernels =
       KernelResults{{"CPU", "AVX2", 1}, 100, {{"gemv_16x1", "16x1", "f32", 1, 2, 3}}};
   all.emplace_back().advise = AdviseResults{};
-  all.back().advise->layers = {{"fc", "w", "16x1", Shape{4, 2}, 3, 0.25, 1.0, 0.5, 0.4, true, ""},
-                               {"g", "v", "", Shape{4, 2}, 0, {}, {}, {}, {}, false, "small"}};
+  all.back().advise->layers = {
+      {"fc", "fc", "w", "16x1", Shape{4, 2}, 3, 0.25, 1.0, 0.5, 0.4, true, ""},
+      {"g", "", "v", "", Shape{4, 2}, 0, {}, {}, {}, {}, false, "small"}};
   all.emplace_back().diff = DiffResults{};
   all.back().diff->weights = {{"w", "only in a", Shape{2}, {}, {}, 0.5, {}, 8, {}}};
   all.emplace_back().masks = MaskResults{"a.npz", "", {{"w", {2}, 0.5, std::nullopt, 0}}};
@@ -283,6 +301,8 @@ TEST_CASE("a curve is a table, and a picture on the page") {
   results.pack->metric = MetricPair{"<top1>", 0.98, 0.9, 0.5};
   results.pack->curve = {
       {0.9, 0.5, 0.1, {}, 100}, {0.3, 0.9, 0.8, {}, 200}, {0.6, {}, {}, 1.5, {}}};
+  results.pack->metric_limit = 0.85;
+  results.pack->reached_sparsity = 0.6;
   const Json json = Json::parse(render("json", results));
   CHECK(json["metric"]["magnitude"] == 0.5);
   REQUIRE(json["curve"].size() == 3);
@@ -290,14 +310,87 @@ TEST_CASE("a curve is a table, and a picture on the page") {
   CHECK(json["curve"][1]["metric"].is_null());
   CHECK(json["curve"][1]["ms"] == 1.5);
   const std::string page = render("html", results);
-  CHECK(page.find("<polyline class=\"first\"") != std::string::npos);
-  CHECK(page.find("<polyline class=\"second\"") != std::string::npos);
   CHECK(page.find("<top1>") == std::string::npos);
-  CHECK(page.find("nan") == std::string::npos);
+  CHECK(page.find("<figure data-chart=\"0\">") != std::string::npos);
+  const Json chart = page_data(page)["charts"][0];
+  CHECK(chart["x"] == Json({0.3, 0.6, 0.9}));
+  REQUIRE(chart["series"].size() == 3);  // no time of the dense model, so no share of it
+  CHECK(chart["series"][0]["values"] == Json({0.9, nullptr, 0.5}));
+  CHECK(chart["series"][0]["fits"] == true);
+  CHECK(chart["series"][1]["label"] == "by magnitude");
+  CHECK(chart["series"][1]["fits"] == false);  // it does not squeeze the rest
+  CHECK(chart["series"][2]["right"] == true);
+  CHECK(chart["limit"] == 0.85);
+  CHECK(chart["chosen"] == 0.6);
+  CHECK(page.find("<tr class=\"chosen\"") != std::string::npos);
   results.pack->curve.resize(1);  // one point is no line
-  CHECK(render("html", results).find("<polyline") == std::string::npos);
-  results.pack->curve = {{0.5, 1, {}, {}, {}}, {0.5, 1, {}, {}, {}}};  // no width, no height
-  CHECK(render("html", results).find("nan") == std::string::npos);
+  CHECK(render("html", results).find("<figure") == std::string::npos);
+  results.pack->curve = {{0.5, NAN, {}, {}, {}}, {0.5, INFINITY, {}, {}, {}}};
+  CHECK(page_data(render("html", results))["charts"][0]["series"][0]["values"] ==
+        Json({nullptr, nullptr}));
+}
+
+TEST_CASE("a report says how it came about, in JSON and on the page") {
+  Results results = packed_results();
+  results.run = RunInfo{"1.2",
+                        "abc",
+                        "espalier prune '<a>'",
+                        "2026-11-30T00:00:00Z",
+                        7,
+                        {"CPU", "AVX2", 2},
+                        {{"fmt", "9.1"}},
+                        std::string(64, 'a'),
+                        ""};
+  const Json run = Json::parse(render("json", results))["run"];
+  CHECK(run["version"] == "1.2");
+  CHECK(run["seed"] == 7);
+  CHECK(run["machine"] == Json({{"processor", "CPU"}, {"simd", "AVX2"}, {"threads", 2}}));
+  CHECK(run["libraries"] == Json({{"fmt", "9.1"}}));
+  CHECK(run["model_sha256"] == std::string(64, 'a'));
+  CHECK(run["data_sha256"].is_null());
+  const std::string page = render("html", results);
+  CHECK(page.find("espalier prune &#39;&lt;a&gt;&#39;") != std::string::npos);
+  CHECK(render("text", results).find("2026-11-30") == std::string::npos);
+}
+
+TEST_CASE("a page holds all that it shows and loads nothing") {
+  Results results = packed_results();
+  results.verdicts = {{"size", true, "10 % of the dense file", "10.0 %"}};
+  results.pack->masks = {{"w</script>", "4x2 in 2x1", 2, 2, 2, 1, 1, false, "0f7f"}};
+  const std::string page = render("html", results);
+  CHECK(page.find("default-src 'none'") != std::string::npos);
+  CHECK(page.find("src=") == std::string::npos);
+  CHECK(page.find("<link") == std::string::npos);
+  CHECK(page.find("<div class=\"figure\">10.0 %</div>") != std::string::npos);
+  CHECK(count_of(page, "</script>") == 3);
+  const Json mask = page_data(page)["masks"][0];
+  CHECK(mask["name"] == "w</script>");
+  CHECK(mask["cells"] == "0f7f");
+  CHECK(page.find("Leon Sorokin") != std::string::npos);  // uPlot's licence goes along
+}
+
+TEST_CASE("a sweep has a point for each row, and charts of the metric over size and time") {
+  Results results;
+  results.command = "sweep";
+  SweepResults& sweep = results.sweep.emplace();
+  sweep.model = "m.onnx", sweep.metric = "top1";
+  sweep.dense = {"m.onnx", 1000, 2.0, 0.9};
+  sweep.int8 = SweepResults::Reference{"int8.onnx", 300, 1.5, 0.89};
+  sweep.points = {{"obs", "16x1", "", 0.8, "a.onnx", "d", 200, 0.8, 0.1, 0.88, 0.5, 4.0, true},
+                  {"l2", "16x1", "", 0.8, "b.onnx", "e", 220, 0.8, 0.2, 0.5, 0.6, 3.3, false}};
+  sweep.picked = 0;
+  const Json json = Json::parse(render("json", results));
+  CHECK(json["dense"]["bytes"] == 1000);
+  CHECK(json["int8"]["metric"] == 0.89);
+  CHECK(json["points"][0]["pareto"] == true);
+  CHECK(json["picked"] == "a.onnx");
+  const std::string page = render("html", results);
+  const Json charts = page_data(page)["charts"];
+  REQUIRE(charts.size() == 2);
+  CHECK(charts[0]["x"] == Json({200.0, 220.0, 300.0, 1000.0}));
+  CHECK(charts[0]["series"].size() == 4);  // two methods, dense, int8
+  CHECK(charts[0]["labels"][0] == "obs 16x1 at 80.0 %");
+  CHECK(charts[1]["x_unit"] == "ms");
 }
 
 TEST_CASE("every section goes through every renderer") {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "lib/verify/drop_interval.h"
 #include "lib/verify/metric.h"
 #include "tests/lib/verify/small_model.h"
 
@@ -61,6 +62,45 @@ TEST_CASE("cosine, snr and mse against reference values") {
   CHECK(metric("mse", rows({1, 0, 0, 0}, 2), "y", reference) == 1.0);
   CHECK(metric("snr", rows({1, 0, 0, 1}, 2), "y", reference) ==
         doctest::Approx(10 * std::log10(5.0)));
+}
+
+TEST_CASE("a metric of resampled data counts each sample as often as it was drawn") {
+  const auto outputs = rows({1, 3, 2, /**/ 5, 5, 0, /**/ 0, 0, 1}, 3);
+  const SampleScorer top1 = sample_scorer("top1", outputs, "y", labels({1, 1, 2}));
+  CHECK(top1(std::vector<uint32_t>{1, 1, 1}) == doctest::Approx(2.0 / 3));
+  CHECK(top1(std::vector<uint32_t>{0, 3, 0}) == 0);
+  CHECK(top1(std::vector<uint32_t>{2, 1, 0}) == doctest::Approx(2.0 / 3));
+  // auc of a set is that of the set written out.
+  const SampleScorer auc = sample_scorer("auc", rows({1, 2, 2, 4}, 1), "y", labels({0, 1, 0, 1}));
+  CHECK(auc(std::vector<uint32_t>{2, 1, 0, 1}) ==
+        metric("auc", rows({1, 1, 2, 4}, 1), "y", labels({0, 0, 1, 1})));
+  CHECK(auc(std::vector<uint32_t>{0, 3, 2, 0}) ==
+        metric("auc", rows({2, 2, 2, 2, 2}, 1), "y", labels({1, 1, 1, 0, 0})));
+  CHECK(std::isnan(auc(std::vector<uint32_t>{4, 0, 0, 0})));  // no positive
+}
+
+TEST_CASE("the interval of a drop holds what resampling gives") {
+  // 100 samples, of which a hits all and b hits 90: drops are binomial, 95 % of them within 0.05 to
+  // 0.16.
+  std::vector<float> right, sometimes;
+  std::vector<int64_t> truth;
+  for (int i = 0; i < 100; ++i) {
+    right.insert(right.end(), {0, 1});
+    sometimes.insert(sometimes.end(), {i % 10 == 0 ? 2.0F : 0.0F, 1});
+    truth.push_back(1);
+  }
+  const auto a = rows(right, 2), b = rows(sometimes, 2);
+  const MetricPair pair = metric_with_interval({"top1", labels(truth)}, {a, b, "y"});
+  CHECK(pair.a == 1.0);
+  CHECK(pair.b == doctest::Approx(0.9));
+  REQUIRE((pair.drop_low && pair.drop_high));
+  CHECK(*pair.drop_low == doctest::Approx(0.05).epsilon(0.4));
+  CHECK(*pair.drop_high == doctest::Approx(0.16).epsilon(0.2));
+  const MetricPair same = metric_with_interval({"top1", labels(truth)}, {a, a, "y"});
+  CHECK(*same.drop_low == 0);  // paired: what is equal has no spread
+  CHECK(*same.drop_high == 0);
+  const auto one = rows({0, 1}, 2);
+  CHECK_FALSE(metric_with_interval({"top1", labels({1})}, {one, one, "y"}).drop_low);
 }
 
 TEST_CASE("labels that do not fit are refused with their sizes") {

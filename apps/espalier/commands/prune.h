@@ -1,0 +1,40 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/espalier/prune_settings.h"
+#include "lib/verify/packed_models.h"
+
+namespace CLI {
+class App;
+}
+
+namespace espalier {
+
+/// Stages of prune that sweep shares; prune.cpp puts them in a row.
+
+/// Calibration inputs. Of those that serve for the checks as well, each tenth feed is left to these:
+/// `evaluation` is then changed to them.
+CalibrationFeeds calibration_feeds(const PruneSettings& settings, const Model& model,
+                                   EvaluationSource& evaluation);
+
+/// Nothing without calibration.
+std::optional<Statistics> statistics_of(const CalibrationSource& source, const Model& model,
+                                        const std::vector<Layer>& layers,
+                                        const CalibrationFeeds& calib);
+
+/// What is wrong with the metric, its program or its limits is told before any work. The metric of
+/// the input, where it was measured for that.
+std::optional<MetricPair> try_metric(const PruneSettings& settings, const Model& model,
+                                     const Evaluation& evaluation);
+
+/// The report's row of one layer.
+LayerResult pruned_row(const PackedModels& models, const LayerPlan& plan,
+                       const std::string& profile);
+
+/// Declares the options of prune: what is pruned; what is written, with which data.
+void add_prune_options(CLI::App& app, PruneArgs& args);
+
+}  // namespace espalier

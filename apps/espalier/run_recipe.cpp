@@ -1,0 +1,128 @@
+#include "apps/espalier/run_recipe.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+namespace espalier {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+template <typename T>
+struct Key {
+  std::string_view name;
+  T& (*of)(PruneArgs& args);
+};
+
+constexpr std::array<Key<std::string>, 10> kTexts{
+    {{"calib", [](PruneArgs& a) -> std::string& { return a.calib; }},
+     {"eval", [](PruneArgs& a) -> std::string& { return a.eval; }},
+     {"inputs", [](PruneArgs& a) -> std::string& { return a.data.inputs; }},
+     {"labels", [](PruneArgs& a) -> std::string& { return a.data.labels; }},
+     {"metric", [](PruneArgs& a) -> std::string& { return a.data.metric; }},
+     {"metric-cmd", [](PruneArgs& a) -> std::string& { return a.data.metric_command; }},
+     {"assert-drop", [](PruneArgs& a) -> std::string& { return a.assert_drop; }},
+     {"mask-in", [](PruneArgs& a) -> std::string& { return a.mask_in; }},
+     {"rewind", [](PruneArgs& a) -> std::string& { return a.rewind; }},
+     {"machine", [](PruneArgs& a) -> std::string& { return a.machine; }}}};
+
+constexpr std::array<Key<std::vector<std::string>>, 3> kLists{
+    {{"state", [](PruneArgs& a) -> std::vector<std::string>& { return a.data.states; }},
+     {"fill", [](PruneArgs& a) -> std::vector<std::string>& { return a.data.fills; }},
+     {"input-shape", [](PruneArgs& a) -> std::vector<std::string>& { return a.write.shapes; }}}};
+
+constexpr std::array<Key<bool>, 2> kFlags{
+    {{"no-verify", [](PruneArgs& a) -> bool& { return a.no_verify; }},
+     {"keep-io-names", [](PruneArgs& a) -> bool& { return a.write.keep_io_names; }}}};
+
+[[noreturn]] void wrong(const std::string& key, const char* expected) {
+  throw Error(Fault::kFormat, fmt::format("\"{}\": expected {}", key, expected));
+}
+
+template <typename Keys>
+auto* find(const Keys& keys, const std::string& name) {
+  const auto found =
+      std::ranges::find(keys, std::string_view(name), [](const auto& key) { return key.name; });
+  return found == keys.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> list_of(const std::string& key, const Json& value) {
+  constexpr auto kExpected = "an array of strings";
+  if (!value.is_array()) wrong(key, kExpected);
+  std::vector<std::string> list;
+  for (const Json& element : value) {
+    if (!element.is_string()) wrong(key, kExpected);
+    list.push_back(element);
+  }
+  return list;
+}
+
+void read_curve(const Json& value, PruneArgs& args) {
+  constexpr auto kExpected = "an array of numbers from 0 to 1";
+  if (!value.is_array()) wrong("curve", kExpected);
+  std::vector<double> levels;
+  for (const Json& level : value) {
+    if (!level.is_number() || !(level >= 0.0 && level <= 1.0)) wrong("curve", kExpected);
+    levels.push_back(level);
+  }
+  if (args.curve.empty()) args.curve = levels;
+}
+
+void read_key(const std::string& name, const Json& value, PruneArgs& args) {
+  if (const auto* text = find(kTexts, name)) {
+    if (!value.is_string()) wrong(name, "a string");
+    if (text->of(args).empty()) text->of(args) = value;
+  } else if (const auto* list = find(kLists, name)) {
+    const std::vector<std::string> values = list_of(name, value);
+    if (list->of(args).empty()) list->of(args) = values;
+  } else if (const auto* flag = find(kFlags, name)) {
+    if (!value.is_boolean()) wrong(name, "true or false");
+    flag->of(args) |= value.get<bool>();
+  } else if (name == "batch") {
+    if (!value.is_number_integer() || value < 1 || value > (int64_t{1} << 30))
+      wrong(name, "an integer, 1 or more");
+    if (args.data.batch == 0) args.data.batch = value;
+  } else if (name == "curve") {
+    read_curve(value, args);
+  }
+}
+
+}  // namespace
+
+const std::set<std::string>& run_keys() {
+  static const std::set<std::string> keys = [] {
+    std::set<std::string> names{"batch", "curve"};
+    for (const auto& key : kTexts) names.emplace(key.name);
+    for (const auto& key : kLists) names.emplace(key.name);
+    for (const auto& key : kFlags) names.emplace(key.name);
+    return names;
+  }();
+  return keys;
+}
+
+void read_run_keys(std::string_view text, PruneArgs& args) {
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return;  // read_recipe() says what is wrong with it
+  for (const auto& [key, value] : json.items()) read_key(key, value, args);
+}
+
+std::string with_run_keys(const std::string& recipe, const PruneArgs& given) {
+  PruneArgs args = given;
+  Json json = Json::parse(recipe);
+  for (const auto& key : kTexts) {
+    if (!key.of(args).empty()) json[std::string(key.name)] = key.of(args);
+  }
+  for (const auto& key : kLists) {
+    if (!key.of(args).empty()) json[std::string(key.name)] = key.of(args);
+  }
+  for (const auto& key : kFlags) {
+    if (key.of(args)) json[std::string(key.name)] = true;
+  }
+  if (args.data.batch != 0) json["batch"] = args.data.batch;
+  if (!args.curve.empty()) json["curve"] = args.curve;
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace espalier
