@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 
 #include "formats/format.h"
 #include "lib/ir/named_weights.h"
@@ -136,6 +138,44 @@ std::vector<std::string> accuracy_parts(const Judged& judged) {
   return parts;
 }
 
+// What stock readers do with packed weights of a profile; measured, see docs/formats/sparse-nnef.md
+// and sparse-onnx.md.
+struct ProfileReaders {
+  std::string_view profile, sentence;
+};
+constexpr std::string_view kStockTract =
+    "Stock tract 0.23 decodes these files at load and runs them at dense speed, while tract 0.22 "
+    "and 0.21 decode weights of equal shape in every run (--profile portable)";
+constexpr auto kProfileReaders = std::to_array<ProfileReaders>({
+    {"tract", kStockTract},
+    {"operator", kStockTract},
+    {"portable",
+     "Stock tract decodes these files at load and runs them at dense speed, while the Session of "
+     "the Khronos package decodes them in every run"},
+    {"opaque", "Stock readers do not run these files, because profile opaque contains no decode"},
+    {"function",
+     "onnxruntime decodes these files at load and runs them at dense speed, while tract and "
+     "OpenVINO refuse model-local functions (--profile inline)"},
+    {"inline",
+     "onnxruntime and OpenVINO decode these files at load and run them at dense speed, while tract "
+     "decodes 1x1 blocks of large weights in every run"},
+    {"sparse-value",
+     "onnxruntime and OpenVINO decode these files at load and run them at dense speed, while tract "
+     "refuses sparse tensors"},
+    {"sparse-initializer",
+     "onnxruntime decodes these files at load and runs them at dense speed, while tract and "
+     "OpenVINO refuse sparse initializers"},
+});
+
+std::string stock_readers(const WriteOptions& write) {
+  const auto found = std::ranges::find(kProfileReaders, write.profile, &ProfileReaders::profile);
+  const std::string_view sentence = found != kProfileReaders.end()
+                                        ? found->sentence
+                                        : "Stock readers decode these files and run them at dense "
+                                          "speed";
+  return fmt::format("{}; only espalier's runtime uses the sparsity.", sentence);
+}
+
 }  // namespace
 
 Verdict size_verdict(const Judged& judged, const std::vector<LayerResult>& rows) {
@@ -208,9 +248,7 @@ std::vector<std::string> closing_notes(const Judged& judged) {
                                 shown(findings.speed->ran_dense)));
   }
   if (any_packed(models.packed) && packs) {
-    notes.emplace_back(
-        "Stock readers decode these files and run them at dense speed; only espalier's runtime "
-        "uses the sparsity.");
+    notes.push_back(stock_readers(destination.write));
   }
   return notes;
 }

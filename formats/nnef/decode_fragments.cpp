@@ -109,6 +109,17 @@ constexpr std::string_view kDiagonal = R"(fragment stacked_diagonal(
 }
 )";
 
+constexpr std::string_view kDiagonalStrip = R"(fragment stacked_diagonal_strip(
+    diag: tensor<scalar>, column: integer[], padding: (integer, integer)[], line: integer[],
+    shift: (integer, integer)[], keep: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    wide = pad(reshape(diag, shape = column), padding = padding, border = 'constant', value = 0.0);
+    moved = pad(reshape(wide, shape = line), padding = shift, border = 'constant', value = 0.0);
+    output = reshape(slice(moved, axes = [0], begin = [0], end = keep), shape = shape);
+}
+)";
+
 // Products: the decode of the same index, and the operator that reads it.
 constexpr std::string_view kMatmul = R"(fragment block_sparse_matmul(
     input: tensor<scalar>, values: tensor<scalar>, index: tensor<integer>, grid: integer[],
@@ -170,6 +181,7 @@ constexpr std::array kFragments{
     DecodeFragment{Decode::portable_ragged, "block_sparse_decode_portable_ragged", kPortableRagged},
     DecodeFragment{Decode::gather, "block_sparse_decode_gather", kGather},
     DecodeFragment{Decode::diagonal, "stacked_diagonal", kDiagonal},
+    DecodeFragment{Decode::diagonal_strip, "stacked_diagonal_strip", kDiagonalStrip},
     DecodeFragment{Decode::matmul, "block_sparse_matmul", kMatmul},
     DecodeFragment{Decode::matmul_ragged, "block_sparse_matmul_ragged", kMatmulRagged},
     DecodeFragment{Decode::matmul_parts, "block_sparse_matmul_parts", kMatmulParts},

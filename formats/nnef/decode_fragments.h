@@ -36,6 +36,8 @@ enum class Decode {
              ///< where, as often as it likes; one of them is all zeros
   diagonal,  ///< stacked_diagonal(diag, column, padding, flat, keep, shape): [parts * n] to
              ///< [parts * n, n]; added to the decoded weight
+  diagonal_strip,  ///< stacked_diagonal_strip(diag, column, padding, line, shift, keep, shape): rows
+                   ///< first to first + m of one part, [m] to [m, n]; shift = [(first, 0)]
 
   // Products with a decoded weight, for engines that have an operator for it.
   matmul,         ///< block_sparse_matmul(input, values, index, grid, shape)

@@ -43,8 +43,8 @@ def verdict(count, faults):
     return 1 if faults or not count else 0
 
 
-def tract_outputs(version, model, feeds):
-    """Outputs of an NNEF model in a tract of scripts/setup --peers: "" is that of the venv, "0.22.4" and the like one in a folder of its own."""
+def tract_environment(version):
+    """Variables of a process whose Python finds a tract of scripts/setup --peers: "" is that of the venv, "0.22.4" and the like one in a folder of its own."""
     environment = dict(os.environ)
     if version:
         cache = os.environ.get("ESPALIER_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "espalier")
@@ -52,6 +52,12 @@ def tract_outputs(version, model, feeds):
         if not os.path.isdir(environment["PYTHONPATH"]):
             print(f"skipped: tract {version} is absent: scripts/setup --peers")
             sys.exit(SKIPPED)
+    return environment
+
+
+def tract_outputs(version, model, feeds):
+    """Outputs of an NNEF model in the tract of that version."""
+    environment = tract_environment(version)
     with tempfile.TemporaryDirectory() as folder:
         given, found = os.path.join(folder, "in.npz"), os.path.join(folder, "out.npz")
         np.savez(given, **{f"{i}_{j}": value for i, feed in enumerate(feeds) for j, value in enumerate(feed.values())})

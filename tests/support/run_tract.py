@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs an NNEF model in the tract that Python finds: 0.21 to 0.23.
+"""Runs an NNEF or ONNX model in the tract that Python finds: 0.21 to 0.23.
 
     run_tract.py MODEL INPUTS.npz OUTPUTS.npz
 
@@ -12,6 +12,9 @@ import tract
 
 
 def load(path):
+    if path.endswith(".onnx"):
+        model = tract.onnx().load(path) if hasattr(tract.onnx(), "load") else tract.onnx().model_for_path(path)
+        return model.into_model().into_runnable() if hasattr(model, "into_model") else model.into_optimized().into_runnable()
     nnef = tract.nnef()
     if hasattr(nnef, "load"):
         return nnef.load(path).into_runnable()

@@ -36,8 +36,9 @@ Tensor decode_diagonal(const Diagonal& diagonal, const Shape& shape) {
   Tensor result = Tensor::zeros(diagonal.values.dtype(), shape);
   const size_t width = bytes_of(result.dtype());
   const std::span<std::byte> bytes = result.mutable_bytes();
-  for (size_t i = 0; i < diagonal.parts * diagonal.n; ++i) {
-    std::memcpy(bytes.data() + (i * diagonal.n + i % diagonal.n) * width,
+  for (size_t i = 0; i < diagonal.values.count(); ++i) {
+    const size_t column = (diagonal.first + i) % diagonal.n;
+    std::memcpy(bytes.data() + (i * diagonal.n + column) * width,
                 diagonal.values.bytes().data() + i * width, width);
   }
   return result;

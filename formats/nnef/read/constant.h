@@ -10,10 +10,14 @@
 namespace espalier::nnef {
 
 /// What stacked_diagonal gives: parts of n x n that are zero off the diagonal, as the [parts * n]
-/// values on it.
+/// values on it. Or, as stacked_diagonal_strip gives it, the rows of one part from `first` on, one
+/// for each value.
 struct Diagonal {
   Tensor values;
   size_t parts = 1, n = 0;
+  size_t first = 0;
+
+  bool is_whole() const { return first == 0 && values.count() == parts * n; }
 };
 
 /// A constant that is not in the graph until an operator reads it: variables that a decode takes

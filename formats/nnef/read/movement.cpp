@@ -33,8 +33,10 @@ EvalValue concat(const Call& call) {
     }
   }
   if (shape) {
-    if (auto packed = concat_packed(values, call.axis(axis, shape->size()))) {
-      return *std::move(packed);
+    const size_t place = call.axis(axis, shape->size());
+    if (auto packed = concat_packed(values, place)) return *std::move(packed);
+    if (place == 0) {
+      if (auto diagonal = concat_diagonals(values)) return *std::move(diagonal);
     }
   }
   if (values.size() == 1) return tensor(values[0]);

@@ -151,7 +151,7 @@ std::optional<EvalValue> add_packed(const TensorRef& a, const TensorRef& b) {
   const SparseMatrix* packed = blocks->sparse();
   const bool fits = diagonal != nullptr && packed != nullptr && !packed->has_diagonal() &&
                     !packed->fold.transposed && a.constant->shape == b.constant->shape &&
-                    diagonal->n > 0;
+                    diagonal->n > 0 && diagonal->is_whole();
   if (!fits) return std::nullopt;
   const Fold fold{diagonal->parts, diagonal->n, diagonal->n, false};
   SparseMatrix matrix = *folded(blocks, fold)->sparse();
@@ -165,6 +165,30 @@ std::optional<EvalValue> add_packed(const TensorRef& a, const TensorRef& b) {
   }
   matrix.diagonal = line;
   return packed_weight(blocks->has_label ? blocks->name : "", std::move(matrix));
+}
+
+std::optional<EvalValue> concat_diagonals(const std::vector<TensorRef>& parts) {
+  std::vector<std::byte> bytes;
+  const Diagonal* first = nullptr;
+  size_t rows = 0;
+  for (const TensorRef& part : parts) {
+    const Diagonal* strip = part.constant == nullptr ? nullptr : part.constant->diagonal();
+    if (strip == nullptr || strip->n == 0) return std::nullopt;
+    if (first == nullptr) first = strip;
+    const Shape shape{static_cast<int64_t>(strip->values.count()), static_cast<int64_t>(strip->n)};
+    const bool fits = strip->n == first->n && strip->first == rows % first->n &&
+                      strip->values.dtype() == first->values.dtype() &&
+                      part.constant->shape == shape;
+    if (!fits) return std::nullopt;
+    rows += strip->values.count();
+    bytes.insert(bytes.end(), strip->values.bytes().begin(), strip->values.bytes().end());
+  }
+  if (first == nullptr || rows % first->n != 0) return std::nullopt;
+  Tensor values = Tensor::zeros(first->values.dtype(), {static_cast<int64_t>(rows)});
+  std::ranges::copy(bytes, values.mutable_bytes().begin());
+  return EvalValue::of_tensor(
+      {kNoValue, make_constant("", Diagonal{values, rows / first->n, first->n, 0},
+                               {static_cast<int64_t>(rows), static_cast<int64_t>(first->n)})});
 }
 
 // Joins the block rows of all strips, or for axis 1 those of equal number, and their scales.

@@ -16,6 +16,9 @@ std::optional<EvalValue> add_packed(const TensorRef& a, const TensorRef& b);
 /// Strips joined below each other (axis 0) or next to each other (axis 1).
 std::optional<EvalValue> concat_packed(const std::vector<TensorRef>& parts, size_t axis);
 
+/// Strips of diagonals joined below each other: consecutive rows of entire parts.
+std::optional<EvalValue> concat_diagonals(const std::vector<TensorRef>& parts);
+
 /// Rows scaled: the scale of i8 blocks, else their values.
 std::optional<EvalValue> scale_packed(const TensorRef& a, const TensorRef& b);
 

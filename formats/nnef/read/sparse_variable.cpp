@@ -144,9 +144,8 @@ EvalValue decode_gather(const Call& call) {
                        on_grid(call, grid, reordered(values, order), pairs));
 }
 
-// A diagonal per part, which the fragment builds by padding and slicing; it is recognised by its
-// arguments.
-EvalValue decode_diagonal(const Call& call) {
+// The values of a diagonal in the type that they are stored in.
+Tensor diagonal_values(const Call& call) {
   const EvalValue& given = call.argument("diag");
   const ConstantPtr& diag = given.tensor.constant;
   if (given.kind != EvalValue::Kind::tensor || diag == nullptr || diag->dense() == nullptr) {
@@ -154,30 +153,66 @@ EvalValue decode_diagonal(const Call& call) {
   }
   const ConstantPtr narrow = diag->narrow.lock();
   const Tensor& values = narrow != nullptr ? *narrow->dense() : *diag->dense();
-  const std::vector<int64_t> column = integers(call, "column", 3);
-  const int64_t parts = column[0], n = column[1];
-  const auto elements = checked_mul(capped_product(parts, n), static_cast<size_t>(n));
-  if (!elements || *elements > kMaxElements) {
-    throw Error(Fault::kUnsupported,
-                fmt::format("a packed weight of more than {} elements", kMaxElements));
-  }
-  expect_shape(call, "column", column, {parts, n, 1});
-  expect_shape(call, "diag", diag->shape, {parts * n});
-  expect_shape(call, "flat", call.integers("flat"), {parts, n * (n + 1)});
-  expect_shape(call, "keep", call.integers("keep"), {n * n});
-  const std::vector<std::pair<int64_t, int64_t>> padding = {{0, 0}, {0, 0}, {0, n}};
-  if (call.pairs("padding") != padding) call.fail("padding is not that of a diagonal");
+  if (!is_float(values.dtype())) call.fail("diag is not of floats");
+  return values;
+}
+
+// Errors  Fault::kUnsupported for rows * n elements that are too many.
+void check_diagonal_size(int64_t rows, int64_t n) {
+  const auto elements = checked_mul(static_cast<size_t>(rows), static_cast<size_t>(n));
+  if (elements && *elements <= kMaxElements) return;
+  throw Error(Fault::kUnsupported,
+              fmt::format("a packed weight of more than {} elements", kMaxElements));
+}
+
+EvalValue diagonal_of_shape(const Call& call, Diagonal diagonal, size_t elements) {
   const Shape shape = call.integers("shape");
   for (const int64_t extent : shape) {
     if (extent < 0) call.fail(fmt::format("shape {}", to_string(shape)));
   }
-  if (element_count(shape) != *elements || !is_float(values.dtype())) {
+  if (element_count(shape) != elements) {
     call.fail(fmt::format("shape {} is not that of the diagonal", to_string(shape)));
   }
-  return EvalValue::of_tensor(
-      {kNoValue,
-       make_constant("", Diagonal{values, static_cast<size_t>(parts), static_cast<size_t>(n)},
-                     shape)});
+  return EvalValue::of_tensor({kNoValue, make_constant("", std::move(diagonal), shape)});
+}
+
+// A diagonal per part, which the fragment builds by padding and slicing; it is recognised by its
+// arguments.
+EvalValue decode_diagonal(const Call& call) {
+  const Tensor values = diagonal_values(call);
+  const std::vector<int64_t> column = integers(call, "column", 3);
+  const int64_t parts = column[0], n = column[1];
+  const auto rows = static_cast<int64_t>(std::min<size_t>(capped_product(parts, n), INT64_MAX));
+  check_diagonal_size(rows, n);
+  expect_shape(call, "column", column, {parts, n, 1});
+  expect_shape(call, "diag", values.shape(), {parts * n});
+  expect_shape(call, "flat", call.integers("flat"), {parts, n * (n + 1)});
+  expect_shape(call, "keep", call.integers("keep"), {n * n});
+  const std::vector<std::pair<int64_t, int64_t>> padding = {{0, 0}, {0, 0}, {0, n}};
+  if (call.pairs("padding") != padding) call.fail("padding is not that of a diagonal");
+  return diagonal_of_shape(call, {values, static_cast<size_t>(parts), static_cast<size_t>(n)},
+                           static_cast<size_t>(rows * n));
+}
+
+// Rows of one part, moved to the right by the first of them.
+EvalValue decode_diagonal_strip(const Call& call) {
+  const Tensor values = diagonal_values(call);
+  const int64_t rows = integers(call, "column", 2)[0];
+  const auto padding = call.pairs("padding"), shift = call.pairs("shift");
+  if (padding.size() != 2 || shift.size() != 1) call.fail("padding is not that of a diagonal");
+  const int64_t n = padding[1].second, first = shift[0].first;
+  const bool fits = n >= 0 && first >= 0 && first <= n && rows <= n - first && rows > 0;
+  if (!fits) call.fail(fmt::format("rows {} to {} of {}", first, first + rows, n));
+  check_diagonal_size(rows, n);
+  using Pairs = std::vector<std::pair<int64_t, int64_t>>;
+  if (padding != Pairs{{0, 0}, {0, n}} || shift != Pairs{{first, 0}})
+    call.fail("padding is not that of a diagonal");
+  expect_shape(call, "column", call.integers("column"), {rows, 1});
+  expect_shape(call, "diag", values.shape(), {rows});
+  expect_shape(call, "line", call.integers("line"), {rows * (n + 1)});
+  expect_shape(call, "keep", call.integers("keep"), {rows * n});
+  return diagonal_of_shape(call, {values, 1, static_cast<size_t>(n), static_cast<size_t>(first)},
+                           static_cast<size_t>(rows * n));
 }
 
 }  // namespace
@@ -197,6 +232,8 @@ EvalValue decode_variable(Decode kind, const Call& call) {
       return decode_gather(call);
     case Decode::diagonal:
       return decode_diagonal(call);
+    case Decode::diagonal_strip:
+      return decode_diagonal_strip(call);
     case Decode::matmul:
     case Decode::matmul_ragged:
     case Decode::matmul_parts:

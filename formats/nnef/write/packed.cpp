@@ -7,6 +7,7 @@
 
 #include "formats/nnef/language/document.h"
 #include "formats/nnef/write/dat.h"
+#include "formats/nnef/write/strips.h"
 #include "lib/base/error.h"
 #include "lib/sparse/pack.h"
 
@@ -28,62 +29,72 @@ Tensor integers(const std::vector<uint64_t>& values, DType dtype, const Shape& s
                               : narrowed<uint32_t>(values, shape);
 }
 
-// Calls visit(stacked block row, block column) for each block, in order.
-template <typename Visit>
-void for_each_block(const SparseMatrix& matrix, const Visit& visit) {
-  const std::vector<uint32_t>&row_start = matrix.row_start, &cols = matrix.col;
-  for (size_t row = 0; row + 1 < row_start.size(); ++row) {
-    for (size_t b = row_start[row]; b < row_start[row + 1]; ++b) {
-      visit(row, cols[b]);
-    }
-  }
-}
-
-Tensor grid_index(const SparseMatrix& matrix, DType dtype) {
+Tensor grid_index(const SparseMatrix& matrix, const Strip& strip, DType dtype) {
   std::vector<uint64_t> pairs;
-  pairs.reserve(2 * matrix.blocks());
-  for_each_block(matrix, [&](size_t row, size_t col) {
+  for_each_block(matrix, strip, [&](size_t, size_t row, size_t col) {
     pairs.push_back(row);
     pairs.push_back(col);
   });
-  return integers(pairs, dtype, {static_cast<int64_t>(matrix.blocks()), 2});
+  return integers(pairs, dtype, {static_cast<int64_t>(pairs.size() / 2), 2});
 }
 
-Tensor first_elements(const SparseMatrix& matrix, DType dtype) {
+// Elements in a row of a strip without ragged edge.
+size_t row_elements(const SparseMatrix& matrix, const Strip& strip) {
+  return strip.cols() * matrix.block.cols;
+}
+
+Tensor first_elements(const SparseMatrix& matrix, const Strip& strip, DType dtype) {
   std::vector<uint64_t> places;
-  places.reserve(matrix.blocks());
-  for_each_block(matrix, [&](size_t row, size_t col) {
-    places.push_back((uint64_t{row} * matrix.block.rows) * matrix.fold.cols +
-                     uint64_t{col} * matrix.block.cols);
+  const uint64_t width = row_elements(matrix, strip);
+  for_each_block(matrix, strip, [&](size_t, size_t row, size_t col) {
+    places.push_back(uint64_t{row} * matrix.block.rows * width + uint64_t{col} * matrix.block.cols);
   });
-  return integers(places, dtype, {static_cast<int64_t>(matrix.blocks())});
+  return integers(places, dtype, {static_cast<int64_t>(places.size())});
 }
 
-Tensor element_offsets(const SparseMatrix& matrix, DType dtype) {
+Tensor element_offsets(const SparseMatrix& matrix, const Strip& strip, DType dtype) {
   std::vector<uint64_t> offsets;
+  const uint64_t width = row_elements(matrix, strip);
   for (uint64_t r = 0; r < matrix.block.rows; ++r) {
-    for (uint64_t c = 0; c < matrix.block.cols; ++c) offsets.push_back(r * matrix.fold.cols + c);
+    for (uint64_t c = 0; c < matrix.block.cols; ++c) offsets.push_back(r * width + c);
   }
   return integers(offsets, dtype, {matrix.block.rows, matrix.block.cols});
 }
 
-// `index` was made of the matrix's own, which is not needed again.
-Tensor index_made(const SparseMatrix& matrix, Tensor index) {
-  matrix.row_start.give_back();
-  matrix.col.give_back();
+bool is_last(const SparseMatrix& matrix, const Strip& strip) {
+  const Strip all = entire(matrix);
+  return strip.bottom == all.bottom && strip.right == all.right;
+}
+
+// `index` was made of the matrix's own, which is not needed again after its last strip.
+Tensor index_made(const SparseMatrix& matrix, const Strip& strip, Tensor index) {
+  if (is_last(matrix, strip)) {
+    matrix.row_start.give_back();
+    matrix.col.give_back();
+  }
   return index;
 }
 
-Wire write_index(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix) {
-  const size_t rows = matrix.fold.parts * matrix.grid_rows();
-  const DType dtype = index_type(std::max(rows, matrix.grid_cols()) - 1);
-  return w.part("index", label, dtype, {static_cast<int64_t>(matrix.blocks()), 2},
-                [&matrix, dtype] { return index_made(matrix, grid_index(matrix, dtype)); });
+Wire write_index(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                 const Strip& strip) {
+  const DType dtype = index_type(std::max(strip.rows(), strip.cols()) - 1);
+  return w.part("index", label, dtype, {static_cast<int64_t>(blocks_of(matrix, strip)), 2},
+                [&matrix, strip, dtype] {
+                  return index_made(matrix, strip, grid_index(matrix, strip, dtype));
+                });
 }
 
-Wire write_values(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix) {
-  return w.part("values", label, matrix.values.dtype(), matrix.values.shape(),
-                [&matrix] { return matrix.values; });
+Wire write_values(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                  const Strip& strip) {
+  const size_t blocks = blocks_of(matrix, strip);
+  return w.part("values", label, matrix.values.dtype(),
+                {static_cast<int64_t>(blocks), matrix.block.rows, matrix.block.cols},
+                [&matrix, strip, blocks] {
+                  if (blocks == matrix.blocks()) return matrix.values;
+                  Tensor values = strip_values(matrix, strip, blocks);
+                  if (is_last(matrix, strip)) matrix.values.give_back();
+                  return values;
+                });
 }
 
 // As f32 where the profile has tract's cast; elsewhere arithmetic with f32 widens what is narrower.
@@ -95,32 +106,52 @@ std::string as_f32_text(const WeightWriter& w, const Wire& wire) {
 
 // The decode of the first-element variant.
 Wire write_first(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
-                 const Shape& shape) {
-  const Wire values = write_values(w, label, matrix);
-  const DType dtype = index_type(matrix.fold.count() - 1);
+                 const Strip& strip, const Shape& shape) {
+  const Wire values = write_values(w, label, matrix, strip);
+  const size_t blocks = blocks_of(matrix, strip);
+  const size_t elements = element_count(shape);
+  const DType dtype = index_type(elements - 1);
   const Wire index =
-      w.part("index", label, dtype, {static_cast<int64_t>(matrix.blocks())},
-             [&matrix, dtype] { return index_made(matrix, first_elements(matrix, dtype)); });
-  const Wire offsets = w.part("offsets", label, dtype, {matrix.block.rows, matrix.block.cols},
-                              [&matrix, dtype] { return element_offsets(matrix, dtype); });
-  const size_t count = matrix.blocks() * matrix.block.area();
+      w.part("index", label, dtype, {static_cast<int64_t>(blocks)}, [&matrix, strip, dtype] {
+        return index_made(matrix, strip, first_elements(matrix, strip, dtype));
+      });
+  const Wire offsets =
+      w.part("offsets", label, dtype, {matrix.block.rows, matrix.block.cols},
+             [&matrix, strip, dtype] { return element_offsets(matrix, strip, dtype); });
+  const size_t count = blocks * matrix.block.area();
   w.use(Decode::first);
   return w.step(
       "decoded",
       fmt::format("{}({}, {}, {}, count = [{}], places = [{}, 1], size = [{}], shape = {})",
                   decode_fragment(Decode::first).name, as_f32_text(w, values), index.id, offsets.id,
-                  count, count, matrix.fold.count(), list(shape)),
+                  count, count, elements, list(shape)),
       shape);
 }
 
-Wire write_decode(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
-                  const Shape& shape) {
-  const DecodeArguments blocks = write_blocks(w, label, matrix, shape);
+Wire write_grid(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                const Strip& strip, const Shape& shape) {
+  const DecodeArguments blocks = write_blocks(w, label, matrix, strip, shape);
   w.use(blocks.kind);
   return w.step("decoded",
                 fmt::format("{}({}, {}, {}, shape = {})", decode_fragment(blocks.kind).name,
                             blocks.values, blocks.index, blocks.attributes, list(shape)),
                 shape);
+}
+
+// One decode, or one for each strip where a reader would not fold that.
+Wire write_decode(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                  const Shape& shape) {
+  // A block that sticks out has no place for its further elements in the flat weight.
+  const bool first = w.state.options.index == "first-element" && !is_ragged(matrix);
+  const auto write = first ? write_first : write_grid;
+  const size_t index_bytes = first ? sizeof(int64_t) * matrix.block.area() : kGridIndexBytes;
+  if (w.state.options.profile == "opaque" || is_folded_whole(matrix, index_bytes)) {
+    return write(w, label, matrix, entire(matrix), shape);
+  }
+  return write_strips(w, label, matrix, shape, folded_strips(matrix, index_bytes),
+                      [&](const std::string& name, const Strip& strip) {
+                        return write(w, name, matrix, strip, inside(matrix, strip));
+                      });
 }
 
 // The extents that count outputs, then ones: as long as `shape`.
@@ -147,8 +178,9 @@ Wire scale_rows(const WeightWriter& w, const std::string& label, const SparseMat
   return w.step("scaled", fmt::format("mul({}, {})", blocks.id, scale.id), shape);
 }
 
-Wire add_diagonal(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
-                  const Wire& blocks, const Shape& shape) {
+// The diagonals of all parts in one fragment.
+Wire write_diagonal(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                    const Shape& shape) {
   const Tensor& diagonal = matrix.diagonal;
   const Wire values =
       w.part("diag", label, diagonal.dtype(), {static_cast<int64_t>(diagonal.count())}, [&matrix] {
@@ -156,13 +188,63 @@ Wire add_diagonal(const WeightWriter& w, const std::string& label, const SparseM
       });
   w.use(Decode::diagonal);
   const size_t n = matrix.fold.rows, parts = matrix.fold.parts;
-  const Wire square = w.step(
+  return w.step(
       "diagonal",
       fmt::format("{}({}, column = [{}, {}, 1], padding = [(0, 0), (0, 0), (0, {})], flat = [{}, "
                   "{}], keep = [{}], shape = {})",
                   decode_fragment(Decode::diagonal).name, as_f32_text(w, values), parts, n, n,
                   parts, n * (n + 1), n * n, list(shape)),
       shape);
+}
+
+// Rows begin to end of the stacked parts, all of one part.
+Wire write_diagonal_strip(const WeightWriter& w, const std::string& label,
+                          const SparseMatrix& matrix, size_t begin, size_t end) {
+  const size_t n = matrix.fold.rows, rows = end - begin, first = begin % n;
+  const Shape extents{static_cast<int64_t>(rows)};
+  const Wire values =
+      w.part("diag", label, matrix.diagonal.dtype(), extents, [&matrix, begin, extents] {
+        Tensor piece = Tensor::zeros(matrix.diagonal.dtype(), extents);
+        const size_t width = bytes_of(piece.dtype());
+        std::ranges::copy(matrix.diagonal.bytes().subspan(begin * width, piece.bytes().size()),
+                          piece.mutable_bytes().begin());
+        return piece;
+      });
+  w.use(Decode::diagonal_strip);
+  const Shape shape{static_cast<int64_t>(rows), static_cast<int64_t>(n)};
+  return w.step("diagonal",
+                fmt::format("{}({}, column = [{}, 1], padding = [(0, 0), (0, {})], line = [{}], "
+                            "shift = [({}, 0)], keep = [{}], shape = {})",
+                            decode_fragment(Decode::diagonal_strip).name, as_f32_text(w, values),
+                            rows, n, rows * (n + 1), first, rows * n, list(shape)),
+                shape);
+}
+
+// As write_diagonal, in strips that are folded.
+Wire write_diagonal_strips(const WeightWriter& w, const std::string& label,
+                           const SparseMatrix& matrix, const Shape& shape) {
+  const size_t n = matrix.fold.rows, parts = matrix.fold.parts;
+  const size_t most = std::max<size_t>(1, (kFoldedItems - n) / (n + 1));
+  std::vector<Wire> strips;
+  for (size_t part = 0; part < parts; ++part) {
+    for (size_t row = 0; row < n; row += most) {
+      const std::string name =
+          w.state.names.packed_label(fmt::format("{}/{}", label, strips.size()));
+      strips.push_back(write_diagonal_strip(w, name, matrix, part * n + row,
+                                            part * n + std::min(n, row + most)));
+    }
+  }
+  const Wire joined = join(w, "diagonals", strips, 0);
+  return w.step("square", fmt::format("reshape({}, shape = {})", joined.id, list(shape)), shape);
+}
+
+Wire add_diagonal(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                  const Wire& blocks, const Shape& shape) {
+  const size_t n = matrix.fold.rows;
+  const bool whole =
+      w.state.options.profile == "opaque" || matrix.fold.parts * n * (n + 1) <= kFoldedItems;
+  const Wire square = whole ? write_diagonal(w, label, matrix, shape)
+                            : write_diagonal_strips(w, label, matrix, shape);
   return w.step("whole", fmt::format("add({}, {})", blocks.id, square.id), shape);
 }
 
@@ -235,23 +317,30 @@ Shape decoded_shape(const SparseMatrix& matrix) {
   return shape;
 }
 
+// Which of the grid decodes fits, and its attributes besides the shape.
 DecodeArguments write_blocks(const WeightWriter& w, const std::string& label,
-                             const SparseMatrix& matrix, const Shape& shape) {
-  const size_t parts = matrix.fold.parts, rows = matrix.grid_rows(), cols = matrix.grid_cols();
+                             const SparseMatrix& matrix, const Strip& strip, const Shape& shape) {
+  const size_t rows = strip.rows(), cols = strip.cols();
   const auto [br, bc] = matrix.block;
+  const Shape padded{static_cast<int64_t>(rows * br), static_cast<int64_t>(cols * bc)};
   DecodeArguments result;
-  result.values = write_values(w, label, matrix).id;
-  result.index = write_index(w, label, matrix).id;
-  result.attributes = fmt::format("grid = [{}, {}, {}, {}]", parts * rows, cols, br, bc);
-  if (!is_ragged(matrix)) {
+  result.values = write_values(w, label, matrix, strip).id;
+  result.index = write_index(w, label, matrix, strip).id;
+  result.attributes = fmt::format("grid = [{}, {}, {}, {}]", rows, cols, br, bc);
+  // A strip is a matrix, also one that several parts without ragged rows are in.
+  const Strip all = entire(matrix);
+  const bool is_whole = rows == all.rows() && cols == all.cols();
+  const bool one_part = matrix.fold.parts == 1 || !is_whole;
+  if (inside(matrix, strip) == padded) {
     result.kind = Decode::grid;
-  } else if (parts == 1 && shape.size() == 2) {
+  } else if (one_part && shape.size() == 2) {
     result.kind = Decode::ragged;
-    result.attributes += fmt::format(", padded = [{}, {}]", rows * br, cols * bc);
+    result.attributes += fmt::format(", padded = {}", list(padded));
   } else {
     result.kind = Decode::parts;
-    result.attributes += fmt::format(", padded = [{}, {}, {}], keep = [{}, {}]", parts, rows * br,
-                                     cols * bc, matrix.fold.rows, matrix.fold.cols);
+    const size_t part_rows = matrix.grid_rows();
+    result.attributes += fmt::format(", padded = [{}, {}, {}], keep = [{}, {}]", matrix.fold.parts,
+                                     part_rows * br, cols * bc, matrix.fold.rows, matrix.fold.cols);
   }
   return result;
 }
@@ -263,9 +352,6 @@ Wire write_packed(const WeightWriter& w, std::string_view name, const SparseMatr
   Wire result;
   if (options.profile == "portable") {
     result = write_portable(w, label, matrix, shape);
-  } else if (options.index == "first-element" && !is_ragged(matrix)) {
-    // A block that sticks out has no place for its further elements in the flat weight.
-    result = write_first(w, label, matrix, shape);
   } else {
     result = write_decode(w, label, matrix, shape);
   }

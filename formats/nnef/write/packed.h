@@ -34,20 +34,21 @@ bool is_ragged(const SparseMatrix& matrix);
 /// Errors  Fault::kUnsupported where it folds in another way.
 Shape decoded_shape(const SparseMatrix& matrix);
 
-/// Values and grid index of a packed weight as variables; attributes of the decode that fits.
+struct Strip;
+/// Values and grid index of a strip of a packed weight as variables; attributes of the decode that
+/// fits, for a strip of several parts only if it is all of them.
 DecodeArguments write_blocks(const WeightWriter& w, const std::string& label,
-                             const SparseMatrix& matrix, const Shape& shape);
+                             const SparseMatrix& matrix, const Strip& strip, const Shape& shape);
 
 /// The packed weight as [..., outputs, inputs], as options.profile and options.index say. The
 /// matrix must outlive the writing.
 Wire write_packed(const WeightWriter& w, std::string_view name, const SparseMatrix& matrix);
 
 /// Blocks of standard operators alone (write_portable.cpp), f32 in `shape`.
-/// Strips   joined by concat; no intermediate passes kPortableBytes, but for blocks and weights
+/// Strips   joined by concat; no intermediate passes kFoldedBytes, but for blocks and weights
 ///          that do so themselves. A strip without blocks has one of zeros beside the grid.
 Wire write_portable(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
                     const Shape& shape);
-constexpr size_t kPortableBytes = size_t{4} << 20;
 
 /// The weight in its own shape as values and a 0/1 mask of the same shape: select(mask, v, 0.0).
 Wire write_masked(const WeightWriter& w, std::string_view name, const SparseMatrix& matrix);

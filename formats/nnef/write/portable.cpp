@@ -4,47 +4,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "formats/nnef/write/packed.h"
+#include "formats/nnef/write/strips.h"
 #include "lib/base/error.h"
 
 namespace espalier::nnef {
 namespace {
 
-constexpr size_t kMaxItems = kPortableBytes / sizeof(float);
-
-// Block rows [top, bottom) of all parts stacked, block columns [left, right).
-struct Strip {
-  size_t top, bottom, left, right;
-
-  size_t rows() const { return bottom - top; }
-  size_t cols() const { return right - left; }
-};
-
-// Calls visit(block, block row, block column) for the blocks of a strip, in order.
-template <typename Visit>
-void for_each_block(const SparseMatrix& matrix, const Strip& strip, const Visit& visit) {
-  for (size_t row = strip.top; row < strip.bottom; ++row) {
-    for (size_t b = matrix.row_start[row]; b < matrix.row_start[row + 1]; ++b) {
-      const size_t col = matrix.col[b];
-      if (col >= strip.left && col < strip.right) visit(b, row - strip.top, col - strip.left);
-    }
-  }
-}
-
-size_t blocks_of(const SparseMatrix& matrix, const Strip& strip) {
-  size_t count = 0;
-  for_each_block(matrix, strip, [&](size_t, size_t, size_t) { ++count; });
-  return count;
-}
-
 // What the fragment makes on the way: `placed` [R * br * bc, N], `in_col` [N, C] and `tiles`
 // [R * br * bc, C]; `in_row` [R, N] is smaller than `placed`.
 bool fits(const Strip& strip, size_t blocks, size_t area) {
   const size_t wide = strip.rows() * area;
-  return wide * blocks <= kMaxItems && blocks * strip.cols() <= kMaxItems &&
-         wide * strip.cols() <= kMaxItems;
+  return wide * blocks <= kFoldedItems && blocks * strip.cols() <= kFoldedItems &&
+         wide * strip.cols() <= kFoldedItems;
 }
 
 // Block columns of a strip. Strips are largest where `placed` and `in_col` are of one size: with C
@@ -54,9 +27,9 @@ size_t strip_cols(const SparseMatrix& matrix) {
   const size_t cols = matrix.grid_cols(), area = matrix.block.area();
   const double places = static_cast<double>(matrix.fold.parts * matrix.grid_rows() * cols);
   const double density = std::max(1.0, static_cast<double>(matrix.blocks())) / places;
-  const double best = std::cbrt(static_cast<double>(kMaxItems * area) / density);
-  const auto row = static_cast<size_t>(std::sqrt(static_cast<double>(kMaxItems)));
-  const size_t most = std::max<size_t>(1, std::min(row, kMaxItems / area));
+  const double best = std::cbrt(static_cast<double>(kFoldedItems * area) / density);
+  const auto row = static_cast<size_t>(std::sqrt(static_cast<double>(kFoldedItems)));
+  const size_t most = std::max<size_t>(1, std::min(row, kFoldedItems / area));
   const size_t wanted = std::clamp<size_t>(static_cast<size_t>(best), 1, most);
   return ceil_div(cols, ceil_div(cols, wanted));
 }
@@ -90,27 +63,14 @@ std::vector<Strip> strips_at(const SparseMatrix& matrix, size_t top, size_t end)
 }
 
 // Rows of strips from top to bottom. A part whose edge is ragged ends its strips.
-std::vector<std::vector<Strip>> strips_of(const SparseMatrix& matrix) {
+StripRows strips_of(const SparseMatrix& matrix) {
   const size_t rows = matrix.fold.parts * matrix.grid_rows();
   const bool whole_parts = matrix.fold.rows % matrix.block.rows == 0;
-  std::vector<std::vector<Strip>> result;
+  StripRows result;
   for (size_t top = 0; top < rows; top = result.back()[0].bottom) {
     const size_t end = whole_parts ? rows : (top / matrix.grid_rows() + 1) * matrix.grid_rows();
     result.push_back(strips_at(matrix, top, end));
   }
-  return result;
-}
-
-Tensor strip_values(const SparseMatrix& matrix, const Strip& strip, size_t blocks) {
-  const DType dtype = matrix.values.dtype();
-  Tensor result =
-      Tensor::zeros(dtype, {static_cast<int64_t>(blocks), matrix.block.rows, matrix.block.cols});
-  const size_t bytes = matrix.block.area() * bytes_of(dtype);
-  std::byte* to = result.mutable_bytes().data();
-  for_each_block(matrix, strip, [&](size_t b, size_t, size_t) {
-    std::memcpy(to, matrix.values.bytes().data() + b * bytes, bytes);
-    to += bytes;
-  });
   return result;
 }
 
@@ -136,16 +96,6 @@ const Wire& count_up(const WeightWriter& w, std::string_view name, const Shape& 
   };
   return w.state.counters[key] = w.variable(w.state.names.identifier(key), w.state.names.label(key),
                                             DType::kF32, shape, make);
-}
-
-// Elements of a strip that lie inside of the weight.
-Shape inside(const SparseMatrix& matrix, const Strip& strip) {
-  const size_t part_rows = matrix.grid_rows();
-  size_t rows = strip.rows() * matrix.block.rows;
-  if (strip.bottom % part_rows == 0) rows -= part_rows * matrix.block.rows - matrix.fold.rows;
-  const size_t cols =
-      std::min(strip.right * matrix.block.cols, matrix.fold.cols) - strip.left * matrix.block.cols;
-  return {static_cast<int64_t>(rows), static_cast<int64_t>(cols)};
 }
 
 // One strip as a matrix, or as `shape` where that is the whole weight.
@@ -175,26 +125,6 @@ Wire write_strip(const WeightWriter& w, const std::string& label, const SparseMa
       shape);
 }
 
-// Strips in a row; one alone is itself. Their extents add up along `axis`.
-Wire join(const WeightWriter& w, std::string_view suffix, const std::vector<Wire>& strips,
-          size_t axis) {
-  if (strips.size() == 1) return strips[0];
-  std::vector<std::string> ids;
-  Shape shape;
-  for (const Wire& strip : strips) {
-    ids.push_back(strip.id);
-    for (size_t i = 0; i < 2; ++i) {
-      const int64_t extent = *(*strip.extents)[i].constant();
-      if (shape.size() < 2) {
-        shape.push_back(extent);
-      } else if (i == axis) {
-        shape[i] += extent;
-      }
-    }
-  }
-  return w.step(suffix, fmt::format("concat([{}], axis = {})", fmt::join(ids, ", "), axis), shape);
-}
-
 }  // namespace
 
 // One variable per strip that the standard's operators can decode; strips are joined to rows, rows
@@ -211,7 +141,7 @@ Wire write_portable(const WeightWriter& w, const std::string& label, const Spars
     throw Error(Fault::kUnsupported,
                 "profile portable multiplies values by 0 and 1, but one of them is not finite");
   }
-  const std::vector<std::vector<Strip>> strips = strips_of(matrix);
+  const StripRows strips = strips_of(matrix);
   if (strips.size() == 1 && strips[0].size() == 1) {
     const Strip& whole = strips[0][0];
     const bool flat = shape == inside(matrix, whole);
@@ -221,22 +151,10 @@ Wire write_portable(const WeightWriter& w, const std::string& label, const Spars
     if (!ragged || flat) return wire;
     return w.step("shaped", fmt::format("reshape({}, shape = {})", wire.id, list(shape)), shape);
   }
-  std::vector<Wire> rows;
-  for (size_t r = 0; r < strips.size(); ++r) {
-    const std::string row = strips.size() == 1 ? label : fmt::format("{}/{}", label, r);
-    std::vector<Wire> wires;
-    for (size_t c = 0; c < strips[r].size(); ++c) {
-      const std::string one = strips[r].size() == 1 ? row : fmt::format("{}/{}", row, c);
-      wires.push_back(write_strip(w, w.state.names.packed_label(one), matrix, strips[r][c],
-                                  inside(matrix, strips[r][c])));
-    }
-    rows.push_back(join(w, "row", wires, 1));
-  }
-  const Wire whole = join(w, "joined", rows, 0);
-  const Shape matrix_shape{static_cast<int64_t>(matrix.fold.parts * matrix.fold.rows),
-                           static_cast<int64_t>(matrix.fold.cols)};
-  if (matrix_shape == shape) return whole;
-  return w.step("shaped", fmt::format("reshape({}, shape = {})", whole.id, list(shape)), shape);
+  return write_strips(w, label, matrix, shape, strips,
+                      [&](const std::string& name, const Strip& strip) {
+                        return write_strip(w, name, matrix, strip, inside(matrix, strip));
+                      });
 }
 
 }  // namespace espalier::nnef

@@ -5,6 +5,7 @@
 
 #include "formats/nnef/write/context.h"
 #include "formats/nnef/write/packed.h"
+#include "formats/nnef/write/strips.h"
 #include "lib/base/error.h"
 #include "lib/sparse/pack.h"
 
@@ -67,7 +68,8 @@ std::optional<std::string> sparse_product(WriteState& state, ValueId value, bool
   const size_t rank = input.extents->size();
   const bool plain = !matrix.has_diagonal() && matrix.dtype == DType::kF32 &&
                      input.dtype == DType::kF32 && matrix.values.dtype() != DType::kI8 &&
-                     matrix.shape.size() >= 2 && matrix.shape.size() <= rank;
+                     matrix.shape.size() >= 2 && matrix.shape.size() <= rank &&
+                     is_folded_whole(matrix, kGridIndexBytes);
   if (!plain || outputs_first == matrix.fold.transposed) return std::nullopt;
   const std::string& name = state.model.graph.values[value].name;
   try {
@@ -77,8 +79,8 @@ std::optional<std::string> sparse_product(WriteState& state, ValueId value, bool
     if (found == state.products.end()) {
       const WeightWriter w{state, state.ids[value]};
       found = state.products
-                  .emplace(std::pair(value, rank),
-                           write_blocks(w, state.names.packed_label(name), matrix, shape))
+                  .emplace(std::pair(value, rank), write_blocks(w, state.names.packed_label(name),
+                                                                matrix, entire(matrix), shape))
                   .first;
     }
     const DecodeArguments& blocks = found->second;

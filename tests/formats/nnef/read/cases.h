@@ -61,7 +61,7 @@ inline std::vector<std::string> lines(const Graph& graph) {
     std::vector<std::string> outputs, inputs;
     for (const ValueId id : node.outputs) {
       const auto& shape = graph.values[id].shape;
-      outputs.push_back(name(id) + (shape ? to_string(*shape) : "?"));
+      outputs.push_back(name(id) + (shape ? espalier::to_string(*shape) : "?"));
     }
     for (const ValueId id : node.inputs) inputs.push_back(name(id));
     result.push_back(fmt::format("{} = {}({})", fmt::join(outputs, ", "), full_op_name(node),
