@@ -4,8 +4,7 @@
 
 namespace espalier {
 
-LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& after,
-                      const std::string& profile) {
+LayerResult unstored_row(const Layer& layer) {
   LayerResult row;
   row.name = layer.node.empty() ? layer.weight : layer.node;
   row.node = layer.node;
@@ -17,6 +16,12 @@ LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& af
   row.matrix_cols = layer.fold.cols;
   row.weights = layer.weights();
   row.left_out = layer.left_out;
+  return row;
+}
+
+LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& after,
+                      const std::string& profile) {
+  LayerResult row = unstored_row(layer);
   row.bytes_before = stored_bytes(before);
   row.bytes_after = stored_bytes(after, profile);
   if (after.is_sparse()) {

@@ -9,4 +9,8 @@ namespace espalier {
 LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& after,
                       const std::string& profile = "");
 
+/// The row of a layer whose weight is no constant of the model (stored_weight() is null): what it is
+/// and why it is left out.
+LayerResult unstored_row(const Layer& layer);
+
 }  // namespace espalier

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -230,6 +231,15 @@ class Uncovering {
     return graph;
   }
 
+  /// Of what is uncovered, after graph().
+  std::vector<std::string> names() const {
+    std::vector<std::string> result;
+    for (const Uncovered& one : uncovered_) {
+      if (one.accepted) result.push_back(one.name);
+    }
+    return result;
+  }
+
  private:
   void find_consumers(KnownGraph& scope) {
     walk(
@@ -288,20 +298,34 @@ class Uncovering {
     });
   }
 
-  // The name of the largest constant it is made of, which it replaces where that is possible.
+  // Which of the constants the user knows it by: none that is a mask as long as there is another,
+  // then the largest, then the first in the graph.
+  const Weight* namesake(const Uncovered& one) const {
+    using Rank = std::tuple<bool, size_t, ValueId>;
+    const auto rank = [&](const Weight* source) {
+      const Tensor& dense = source->dense();
+      return Rank(!is_mask(dense), dense.bytes().size(), ~owners_.at(source).second);
+    };
+    return *std::ranges::max_element(one.made.sources, {}, rank);
+  }
+
+  // Zeros and ones alone.
+  static bool is_mask(const Tensor& tensor) {
+    return std::ranges::all_of(to_f32(tensor), [](float x) { return x == 0 || x == 1; });
+  }
+
+  // The name of one constant that it is made of, which it replaces where that is possible.
   void name_all() {
     std::map<const Weight*, size_t> used;
-    const auto largest = [](const Uncovered& one) {
-      return *std::ranges::max_element(one.made.sources, {}, [](const Weight* source) {
-        return source->dense().bytes().size();
-      });
-    };
+    std::vector<const Weight*> namesakes;
     for (const Uncovered& one : uncovered_) {
-      if (one.accepted) ++used[largest(one)];
+      namesakes.push_back(one.accepted ? namesake(one) : nullptr);
+      if (one.accepted) ++used[namesakes.back()];
     }
-    for (Uncovered& one : uncovered_) {
+    for (size_t at = 0; at < uncovered_.size(); ++at) {
+      Uncovered& one = uncovered_[at];
       if (!one.accepted) continue;
-      const Weight* source = largest(one);
+      const Weight* source = namesakes[at];
       const auto& [scope, value] = owners_.at(source);
       const std::string& name = scope->graph().values[value].name;
       one.name = name;
@@ -412,6 +436,15 @@ Model with_uncovered_weights(Model model, ThreadPool& pool) {
   std::optional<Graph> graph = Uncovering(model, pool).graph();
   if (graph) model.graph = std::move(*graph);
   return model;
+}
+
+std::optional<UncoveredModel> uncover_weights(const Model& model, ThreadPool& pool) {
+  Uncovering uncovering(model, pool);
+  std::optional<Graph> graph = uncovering.graph();
+  if (!graph) return std::nullopt;
+  UncoveredModel result{model, uncovering.names()};
+  result.model.graph = std::move(*graph);
+  return result;
 }
 
 }  // namespace espalier

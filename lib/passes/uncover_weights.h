@@ -1,5 +1,9 @@
 #pragma once
 
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "lib/base/thread_pool.h"
 #include "lib/ir/model.h"
 
@@ -12,11 +16,19 @@ namespace espalier {
 /// A weight is uncovered where nothing grows: all float constants that it is made of are not read
 /// any more afterwards and go, and are together no smaller than it; so nothing is expanded from
 /// integers or narrower types, and no weight that others share is doubled. Equal weights of several
-/// branches become one. It lies in the outermost graph and has the name of the one constant there
-/// that it is made of, or another that begins with it. Packed weights are left alone.
+/// branches become one. It lies in the outermost graph and has the name of the largest constant that
+/// it is made of, or another that begins with it; a mask of zeros and ones gives its name to nothing
+/// else (weight_orig, not weight_mask). Packed weights are left alone.
 ///
 /// Cost    results take 256 MiB at most; what would pass that stays as it is.
 /// Errors  Fault::kUnsupported where subgraphs are nested too deep.
 Model with_uncovered_weights(Model model, ThreadPool& pool);
+
+/// The same, with the names of what was uncovered; nullopt where nothing was.
+struct UncoveredModel {
+  Model model;
+  std::vector<std::string> weights;  ///< in its outermost graph
+};
+std::optional<UncoveredModel> uncover_weights(const Model& model, ThreadPool& pool);
 
 }  // namespace espalier

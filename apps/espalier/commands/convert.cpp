@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
 #include <memory>
 
 #include "apps/espalier/command.h"
@@ -12,8 +14,10 @@
 #include "apps/espalier/run_info.h"
 #include "formats/nnef/operator_list.h"
 #include "lib/base/log.h"
+#include "lib/passes/uncover_weights.h"
 #include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/pack/convert.h"
+#include "lib/prune/pack/near_zeros.h"
 #include "lib/prune/pack/pack_weights.h"
 
 namespace espalier {
@@ -24,6 +28,7 @@ struct Args {
   DataOptions data;
   WriteArgs write;
   std::string input, output, eval, pack = "auto", values;
+  double zero_below = 0;
   bool dry_run = false, no_verify = false, list_operators = false, in_place = false;
 };
 
@@ -42,9 +47,11 @@ std::string why_dense(const Layer& layer, const Weight& weight, const ConvertOpt
   if (!is_float(weight.dtype())) return layer.left_out;
   if (options.pack == ConvertOptions::Pack::kDense) return "stored dense, as requested";
   if (options.pack == ConvertOptions::Pack::kKeep) return "not packed, as requested";
-  return zeros == 0 ? "no zeros" : "packing would not make it smaller";
+  if (zeros == 0) return "no zeros";
+  return layer.left_out.empty() ? "packing would not make it smaller" : layer.left_out;
 }
 
+// `layer` as convert selects it: left out for what no option lifts.
 LayerResult row_of(const PackedModels& models, const Layer& layer, const Settings& settings) {
   const Weight& before = weight_of(models.before, layer);
   const Weight& after = weight_of(models.packed, layer);
@@ -60,6 +67,20 @@ LayerResult row_of(const PackedModels& models, const Layer& layer, const Setting
                                  : why_dense(layer, after, settings.options, row.zeros);
   }
   return row;
+}
+
+// The layers that select_layers lists by default, each with the reason that convert would have to
+// leave it out.
+std::vector<Layer> listed_layers(const Model& model) {
+  std::map<std::string, std::string> reasons;
+  for (const Layer& layer : select_layers(model, packable()))
+    reasons[layer.weight] = layer.left_out;
+  std::vector<Layer> layers = select_layers(model, {});
+  for (Layer& layer : layers) {
+    if (const auto found = reasons.find(layer.weight); found != reasons.end())
+      layer.left_out = found->second;
+  }
+  return layers;
 }
 
 // The operators that the program translates, from the tables that it translates by.
@@ -113,6 +134,7 @@ ConvertOptions convert_options(const Args& args, const std::string& profile) {
     options.block = parse_block_shape(args.pack);
   }
   if (profile == "dense") options.pack = Pack::kDense;
+  if (args.zero_below > 0) options.zero_below = args.zero_below;
   return options;
 }
 
@@ -156,17 +178,39 @@ Settings settings_of(Args args) {
   return settings;
 }
 
-PackedModels converted_models(Model before, const ConvertOptions& options, ThreadPool& pool) {
+PackedModels converted_models(const Model& before, const ConvertOptions& options,
+                              ThreadPool& pool) {
+  Converted result = converted(before, options, pool);
   PackedModels models;
-  models.pruned =
-      !options.values.empty();  // what rounding costs is measured like what pruning does
-  {
-    const Stage stage("pack");
-    models.packed = converted(before, options, pool);
-  }
-  models.masked = decode_weights(before);
-  models.before = std::move(before);
+  // What rounding and new zeros cost is measured like what pruning does.
+  models.pruned = !options.values.empty() || options.zero_below;
+  models.before = before;
+  models.masked = decode_weights(result.zeroed);
+  models.packed = std::move(result.packed);
   return models;
+}
+
+bool is_packed(const Graph& graph, const std::string& name) {
+  return std::ranges::any_of(graph.weights, [&](const auto& entry) {
+    return entry.second.is_sparse() && graph.values[entry.first].name == name;
+  });
+}
+
+// Weights that operators make of constants (an exporter's Slice and Concat, a mask that is still
+// attached) are packed like others; the model stays as it was where that packs none of them.
+PackedModels uncovered_or_not(Model before, const ConvertOptions& options, ThreadPool& pool) {
+  using Pack = ConvertOptions::Pack;
+  const Stage stage("pack");
+  if (options.pack == Pack::kAuto || options.pack == Pack::kBlock) {
+    if (const auto uncovered = uncover_weights(before, pool)) {
+      PackedModels models = converted_models(uncovered->model, options, pool);
+      const bool any = std::ranges::any_of(uncovered->weights, [&](const std::string& name) {
+        return is_packed(models.packed.graph, name);
+      });
+      if (any) return models;
+    }
+  }
+  return converted_models(before, options, pool);
 }
 
 // Reads, packs existing zeros as requested, then verifies, writes and reports.
@@ -187,7 +231,7 @@ int run(const Args& args) {
     metric =
         try_metric_command(args.data.metric_command, settings.input, *before, settings.destination);
   }
-  PackedModels models = converted_models(std::move(*before), settings.options, pool);
+  PackedModels models = uncovered_or_not(std::move(*before), settings.options, pool);
   const std::string& profile = settings.destination.write.profile;
   Heading heading{"convert",
                   settings.input,
@@ -198,11 +242,24 @@ int run(const Args& args) {
                   {},
                   {},
                   settings.run};
-  for (Layer& layer : select_layers(models.before, {})) {
+  if (settings.options.zero_below) {
+    heading.options.emplace_back("zero_below", *settings.options.zero_below);
+  } else {
+    const std::string note =
+        near_zero_note(models.before, select_layers(models.before, packable()));
+    if (!note.empty()) heading.notes.push_back(note);
+  }
+  std::vector<LayerResult> unstored;
+  for (Layer& layer : listed_layers(models.before)) {
+    if (stored_weight(models.before, layer) == nullptr) {
+      unstored.push_back(unstored_row(layer));
+      continue;
+    }
     heading.rows.push_back(row_of(models, layer, settings));
     layer.left_out = heading.rows.back().left_out;
     models.layers.push_back(std::move(layer));
   }
+  heading.rows.insert(heading.rows.end(), unstored.begin(), unstored.end());
   return finish(models, evaluation, settings.destination, std::move(heading),
                 {settings.verify, args.data.metric_command, metric}, args.common);
 }
@@ -221,6 +278,11 @@ std::function<int()> add(CLI::App& app) {
   app.add_option("--values", args->values,
                  "type of the stored packed values: f32, f16, bf16 or i8 (unchanged)")
       ->type_name("T")
+      ->group("What is written");
+  app.add_option("--zero-below", args->zero_below,
+                 "make zeros of elements of at most R times the largest magnitude of their weight")
+      ->type_name("R")
+      ->check(CLI::Range(0.0, 1.0))
       ->group("What is written");
   add_write_options(app, args->write);
   add_in_place(app, args->in_place);
@@ -246,8 +308,9 @@ std::function<int()> add(CLI::App& app) {
 
 }  // namespace
 
-constinit const Command convert_command{
-    "convert", "convert between ONNX and NNEF, dense and packed; values change only with --values",
-    add};
+constinit const Command convert_command{"convert",
+                                        "convert between ONNX and NNEF, dense and packed; values "
+                                        "change only with --values and --zero-below",
+                                        add};
 
 }  // namespace espalier

@@ -16,6 +16,7 @@
 #include "lib/ir/named_weights.h"
 #include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/pack/magnitudes.h"
+#include "lib/prune/pack/near_zeros.h"
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/search/multiply_adds.h"
 #include "lib/verify/data.h"
@@ -130,13 +131,20 @@ int run(const Args& args) {
   add_facts(model, found);
   add_multiply_adds(model, args.common, found);
   Magnitudes magnitudes;
-  for (const Layer& layer : select_layers(model, {})) {
-    if (stored_weight(model, layer) == nullptr) continue;
+  const std::vector<Layer> layers = select_layers(model, {});
+  for (const Layer& layer : layers) {
+    if (stored_weight(model, layer) == nullptr) {
+      found.layers.push_back(unstored_row(layer));
+      found.layers.back().block = "dense";
+      continue;
+    }
     found.layers.push_back(row_of(model, layer));
     if (layer.left_out.empty()) add_magnitudes(weight_of(model, layer), magnitudes);
     weight_of(model, layer).give_back();
   }
   found.magnitudes = shares_of(magnitudes);
+  const std::string note = near_zero_note(model, layers);
+  if (!note.empty()) results.notes.push_back(note);
   emit(results, args.common);
   return kDone;
 }

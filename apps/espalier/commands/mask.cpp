@@ -208,10 +208,16 @@ int apply(Args args) {
   Heading heading{
       "mask apply",  args.a, {{"masks", printable(args.b, 4096)}, {"profile", profile}}, {}, {}, {},
       std::move(run)};
+  std::vector<LayerResult> unstored;
   for (const LayerPlan& layer : plan.layers) {
+    if (stored_weight(models.before, layer.layer) == nullptr) {
+      unstored.push_back(unstored_row(layer.layer));
+      continue;
+    }
     models.layers.push_back(layer.layer);
     heading.rows.push_back(row_of(models, layer, profile == "dense"));
   }
+  heading.rows.insert(heading.rows.end(), unstored.begin(), unstored.end());
   return finish(models, evaluation, destination, std::move(heading), {}, args.common);
 }
 

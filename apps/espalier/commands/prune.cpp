@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iterator>
 #include <memory>
 
 #include "apps/espalier/candidates.h"
@@ -67,6 +69,21 @@ LayerResult pruned_row(const PackedModels& models, const LayerPlan& plan,
 }
 
 namespace {
+
+// Those of models.layers come first, then weights that are no constants.
+std::vector<LayerResult> rows_of(const PackedModels& models, const PrunePlan& plan,
+                                 const std::string& profile) {
+  std::vector<LayerResult> rows, unstored;
+  for (const LayerPlan& layer : plan.layers) {
+    if (stored_weight(models.before, layer.layer) != nullptr) {
+      rows.push_back(pruned_row(models, layer, profile));
+    } else {
+      unstored.push_back(unstored_row(layer.layer));
+    }
+  }
+  std::ranges::move(unstored, std::back_inserter(rows));
+  return rows;
+}
 
 // The model whose weights blocks are chosen by, and the one that is written.
 struct Inputs {
@@ -218,7 +235,9 @@ PackedModels packed_models(Inputs inputs, PrunedWeights& weights, bool refitted,
   // Kept weights that nobody changed need not be masked first.
   const Model& from = refitted ? models.masked : models.before;
   models.packed = pack_weights(from, weights.plan, pool);
-  for (const LayerPlan& plan : weights.plan.layers) models.layers.push_back(plan.layer);
+  for (const LayerPlan& plan : weights.plan.layers) {
+    if (stored_weight(models.before, plan.layer) != nullptr) models.layers.push_back(plan.layer);
+  }
   return models;
 }
 
@@ -281,8 +300,7 @@ int run(const PruneSettings& given) {
   if (result.reached) heading.reached_sparsity = result.reached->sparsity;
   if (const auto limit = max_drop_of(settings); limit && result.dense)
     heading.metric_limit = worst_allowed(*limit, *result.dense);
-  for (const LayerPlan& layer : plan.layers)
-    heading.rows.push_back(pruned_row(models, layer, profile));
+  heading.rows = rows_of(models, plan, profile);
   if (!settings.mask_out.empty()) write_npz_file(settings.mask_out, masks_of(plan));
   if (!settings.save_recipe.empty())
     write_file(settings.save_recipe, as_bytes(settings.recipe_text(options)));

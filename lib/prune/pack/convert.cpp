@@ -1,10 +1,12 @@
 #include "lib/prune/pack/convert.h"
 
+#include "lib/prune/pack/near_zeros.h"
 #include "lib/prune/pack/pack_weights.h"
 
 namespace espalier {
+namespace {
 
-Model converted(const Model& model, const ConvertOptions& options, ThreadPool& pool) {
+Model packed_model(const Model& model, const ConvertOptions& options, ThreadPool& pool) {
   switch (options.pack) {
     case ConvertOptions::Pack::kDense:
       return decode_weights(model);
@@ -16,6 +18,24 @@ Model converted(const Model& model, const ConvertOptions& options, ThreadPool& p
       break;
   }
   return with_packed_values(pack_existing(model, std::nullopt, pool), options.values);
+}
+
+}  // namespace
+
+SelectOptions packable() {
+  SelectOptions everything;
+  everything.min_weights = 1;
+  everything.depthwise = true;
+  everything.force = {""};
+  return everything;
+}
+
+Converted converted(const Model& model, const ConvertOptions& options, ThreadPool& pool) {
+  Model zeroed = model;
+  if (options.zero_below)
+    zeroed = with_zeros_below(model, select_layers(model, packable()), *options.zero_below);
+  Model result = packed_model(zeroed, options, pool);
+  return {std::move(zeroed), std::move(result)};
 }
 
 }  // namespace espalier

@@ -86,6 +86,12 @@ struct Found {
   const Node* node;
 };
 
+// A value that is no constant of the model.
+std::string why_unstored(const WeightUse& use) {
+  if (std::ranges::count(use.graph->inputs, use.value) == 0) return "computed at run time";
+  return use.prefix.empty() ? "an input of the model" : "a state of the loop that it is in";
+}
+
 // The layer of a weight's first reading as a matrix, or of what reaches a product through other
 // nodes or is an index table, with the reason why it is left out; nullopt for all other constants.
 std::optional<Found> found_layer(const WeightUse& use, const SelectOptions& options) {
@@ -94,7 +100,7 @@ std::optional<Found> found_layer(const WeightUse& use, const SelectOptions& opti
                 reading->node};
     Layer& layer = found.layer;
     if (use.weight == nullptr) {
-      layer.left_out = "computed at run time";
+      layer.left_out = why_unstored(use);
     } else if (!can_be_pruned(layer.dtype)) {
       layer.left_out = fmt::format("type {} is not pruned", name_of(layer.dtype));
     } else {

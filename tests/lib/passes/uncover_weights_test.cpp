@@ -73,6 +73,38 @@ TEST_CASE("a transposed weight is uncovered under its name") {
   check_same_outputs(m.model(), model, x_feed({2, 4}));
 }
 
+TEST_CASE("a weight times its mask has the weight's name, whichever comes first") {
+  Tensor mask = ramp({6, 4});
+  size_t at = 0;
+  for (float& one : mask.mutable_data<float>()) one = static_cast<float>(at++ % 2);
+  for (const bool mask_first : {false, true}) {
+    for (const bool mask_left : {false, true}) {
+      CAPTURE(mask_first);
+      CAPTURE(mask_left);
+      Maker m;
+      m.input("x", DType::kF32, Shape{2, 6});
+      if (mask_first) m.weight("fc.mask", mask);
+      m.weight("fc.orig", ramp({6, 4}));
+      if (!mask_first) m.weight("fc.mask", mask);
+      if (mask_left) {
+        m.node("Mul", {"fc.mask", "fc.orig"}, {"w"});
+      } else {
+        m.node("Mul", {"fc.orig", "fc.mask"}, {"w"});
+      }
+      m.node("MatMul", {"x", "w"}, {"y"});
+      m.output("y");
+      ThreadPool pool(1);
+      const auto result = uncover_weights(m.model(), pool);
+      REQUIRE(result.has_value());
+      CHECK(result->weights == std::vector<std::string>{"fc.orig"});
+      CHECK(ops_of(result->model.graph) == Ops{"MatMul"});
+      REQUIRE(weight_called(result->model.graph, "fc.orig") != nullptr);
+      CHECK(result->model.graph.weights.size() == 1);
+      check_same_outputs(m.model(), result->model, x_feed({2, 6}));
+    }
+  }
+}
+
 TEST_CASE("what two branches make of outer weights becomes one weight around them") {
   const auto branch = [](const std::string& tag) {
     Maker m;
