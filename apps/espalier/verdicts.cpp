@@ -141,38 +141,44 @@ std::vector<std::string> accuracy_parts(const Judged& judged) {
 // What stock readers do with packed weights of a profile; measured, see docs/formats/sparse-nnef.md
 // and sparse-onnx.md.
 struct ProfileReaders {
-  std::string_view profile, sentence;
+  std::string_view format, profile, sentence;
 };
 constexpr std::string_view kStockTract =
     "Stock tract 0.23 decodes these files at load and runs them at dense speed, while tract 0.22 "
     "and 0.21 decode weights of equal shape in every run (--profile portable)";
+constexpr std::string_view kFunctions =
+    "onnxruntime decodes these files at load and runs them at dense speed, while tract and "
+    "OpenVINO refuse model-local functions (--profile inline)";
 constexpr auto kProfileReaders = std::to_array<ProfileReaders>({
-    {"tract", kStockTract},
-    {"operator", kStockTract},
-    {"portable",
+    {"nnef", "tract", kStockTract},
+    {"nnef", "operator", kStockTract},
+    {"nnef", "portable",
      "Stock tract decodes these files at load and runs them at dense speed, while the Session of "
      "the Khronos package decodes them in every run"},
-    {"opaque", "Stock readers do not run these files, because profile opaque contains no decode"},
-    {"function",
-     "onnxruntime decodes these files at load and runs them at dense speed, while tract and "
-     "OpenVINO refuse model-local functions (--profile inline)"},
-    {"inline",
+    {"nnef", "opaque",
+     "Stock readers do not run these files, because profile opaque contains no decode"},
+    {"onnx", "function", kFunctions},
+    {"onnx", "operator", kFunctions},
+    {"onnx", "region", kFunctions},
+    {"onnx", "inline",
      "onnxruntime and OpenVINO decode these files at load and run them at dense speed, while tract "
      "decodes 1x1 blocks of large weights in every run"},
-    {"sparse-value",
+    {"onnx", "sparse-value",
      "onnxruntime and OpenVINO decode these files at load and run them at dense speed, while tract "
      "refuses sparse tensors"},
-    {"sparse-initializer",
+    {"onnx", "sparse-initializer",
      "onnxruntime decodes these files at load and runs them at dense speed, while tract and "
      "OpenVINO refuse sparse initializers"},
 });
 
-std::string stock_readers(const WriteOptions& write) {
-  const auto found = std::ranges::find(kProfileReaders, write.profile, &ProfileReaders::profile);
-  const std::string_view sentence = found != kProfileReaders.end()
-                                        ? found->sentence
-                                        : "Stock readers decode these files and run them at dense "
-                                          "speed";
+std::string stock_readers(const Destination& destination) {
+  std::string_view sentence = "Stock readers decode these files and run them at dense speed";
+  const std::string_view format =
+      destination.output.empty() ? "" : format_for_output(destination.output).name;
+  for (const ProfileReaders& readers : kProfileReaders) {
+    if (readers.format == format && readers.profile == destination.write.profile)
+      sentence = readers.sentence;
+  }
   return fmt::format("{}; only espalier's runtime uses the sparsity.", sentence);
 }
 
@@ -248,7 +254,7 @@ std::vector<std::string> closing_notes(const Judged& judged) {
                                 shown(findings.speed->ran_dense)));
   }
   if (any_packed(models.packed) && packs) {
-    notes.push_back(stock_readers(destination.write));
+    notes.push_back(stock_readers(destination));
   }
   return notes;
 }
