@@ -355,6 +355,7 @@ Wire write_packed(const WeightWriter& w, std::string_view name, const SparseMatr
   } else {
     result = write_decode(w, label, matrix, shape);
   }
+  matrix.give_back();  // strips have counted its blocks; its parts are made when they are written
   if (matrix.values.dtype() == DType::kI8) result = scale_rows(w, label, matrix, result, shape);
   if (matrix.has_diagonal()) result = add_diagonal(w, label, matrix, result, shape);
   if (matrix.dtype == DType::kF32) return result;

@@ -45,10 +45,8 @@ bool is_dense_float(const Weight& weight) {
 
 bool looks_pruned(const Weight& weight) {
   if (!is_dense_float(weight)) return false;
-  const Tensor& dense = weight.dense();
-  const bool is_f32 = dense.dtype() == DType::kF32;  // no copy of a large weight
-  const std::vector<float> widened = is_f32 ? std::vector<float>() : to_f32(dense);
-  const std::span<const float> values = is_f32 ? dense.data<float>() : std::span(widened);
+  const Tensor widened = as_f32(weight.dense());  // an aligned f32 weight itself
+  const std::span<const float> values = widened.data<float>();
   const float limit = limit_of(values, kNearZero);
   const auto count = static_cast<double>(values.size());
   const auto is_near = [&](float value) { return std::abs(value) <= limit; };
