@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Memory does not grow with the model: the commands of tests/bench/memory.py on 320 MiB of weights of 8 MiB each, and their peaks of resident memory,
-mapped pages included; nothing is run.    memory_test.py ESPALIER"""
+"""Memory does not grow with the model: the commands of tests/bench/memory.py on weights of 8 MiB each, 320 MiB of them, and those of NNEF on weights of
+2 MiB, which are read without strips; their peaks of resident memory, mapped pages included; nothing is run.    memory_test.py ESPALIER"""
 import os
 import sys
 import tempfile
@@ -9,14 +9,23 @@ here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "../bench"))
 import memory  # noqa: E402
 
-COUNT, MIB = 40, 8
-PEAK = 3 * MIB + 128  # the program itself takes about 70
 program = os.path.abspath(sys.argv[1])
-over = 0
-for type_name in ("f32", "f16"):
+
+
+def over(type_name, count, mib, is_measured):
+    """How many of the commands take more than three times the largest weight and 128 MiB; the program itself takes about 70."""
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        total = memory.build("big.onnx", COUNT, MIB, type_name)
-        over += memory.measure(program, total, PEAK, memory.runs_of(type_name, "l2", "--memory", "1MB"))
+        total = memory.build("big.onnx", count, mib, type_name)
+        runs = [r for r in memory.runs_of(type_name, "l2", "--memory", "1MB") if is_measured(r[0])]
+        result = memory.measure(program, total, 3 * mib + 128, runs)
         os.chdir("/")
-sys.exit(1 if over else 0)
+        return result
+
+
+faults = 0
+for kind in ("f32", "f16"):
+    # docs/limits.md names what is left out: mask apply with f16 weights, strips in NNEF.
+    faults += over(kind, 40, 8, lambda name: "NNEF" not in name and (name, kind) != ("mask apply", "f16"))
+    faults += over(kind, 80, 2, lambda name: "NNEF" in name)
+sys.exit(1 if faults else 0)
