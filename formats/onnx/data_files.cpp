@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "formats/onnx/onnx_model.h"
@@ -98,15 +99,28 @@ std::map<fs::path, bool> folders_of(const Candidates& candidates) {
   return result;
 }
 
-// Takes out what the file refers to. False where that cannot be told; a damaged file that has not
-// even the ending of a model is none.
+// A damaged model may refer to what its bytes name anywhere.
+void take_out_named(Bytes bytes, Candidates& candidates) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::erase_if(candidates, [&](const auto& candidate) {
+    return text.find(candidate.second.filename().native()) != std::string_view::npos;
+  });
+}
+
+// Takes out what the file refers to. False where the file cannot be read; a damaged file that has
+// not even the ending of a model is none.
 bool take_out_referred(const fs::path& file, Candidates& candidates) {
   const bool named = file.extension() == ".onnx";
   try {
-    if (!named && !looks_like_onnx(MappedFile::open(file)->bytes())) return true;
-    for (const fs::path& data : data_files_of(file)) {
-      struct stat status {};
-      if (::stat(data.c_str(), &status) == 0) candidates.erase({status.st_dev, status.st_ino});
+    const auto mapped = MappedFile::open(file);
+    if (!named && !looks_like_onnx(mapped->bytes())) return true;
+    try {
+      for (const fs::path& data : data_files_of(file)) {
+        struct stat status {};
+        if (::stat(data.c_str(), &status) == 0) candidates.erase({status.st_dev, status.st_ino});
+      }
+    } catch (const Error&) {
+      if (named) take_out_named(mapped->bytes(), candidates);
     }
   } catch (const Error&) {
     return !named;

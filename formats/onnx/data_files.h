@@ -11,9 +11,9 @@ namespace espalier {
 std::vector<std::filesystem::path> data_files_of(const std::filesystem::path& model);
 
 /// Those of them that may go when `model` does: plain files to which no other ONNX file refers,
-/// neither one of the folder that they are in nor a .onnx file of a folder above that. A .onnx file
-/// that cannot be read may refer to any, so then there are none; nor are there where `model` is a
-/// link.
+/// neither one of the folder that they are in nor a .onnx file of a folder above that. A damaged
+/// .onnx file refers to those that its bytes name; one that cannot be read may refer to any, so
+/// then there are none; nor are there where `model` is a link.
 std::vector<std::filesystem::path> data_files_of_alone(const std::filesystem::path& model);
 
 }  // namespace espalier

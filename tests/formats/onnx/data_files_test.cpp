@@ -67,24 +67,31 @@ TEST_CASE("data of one model alone are those that no other may read") {
   const TemporaryFolder folder;
   fs::create_directories(folder / "here/sub");
   const fs::path home = folder / "here", model = home / "m.onnx";
-  for (const char* name : {"a", "b", "c", "sub/d"}) write_text(home / name, "data");
-  fs::create_symlink("a", home / "link");
-  write_text(model, model_of("a", "b", "sub/d", "link"));
+  for (const char* name : {"a.weights", "b.weights", "c.weights", "sub/d.weights"})
+    write_text(home / name, "data");
+  fs::create_symlink("a.weights", home / "link");
+  write_text(model, model_of("a.weights", "b.weights", "sub/d.weights", "link"));
   const auto alone = [&] { return names(data_files_of_alone(model)); };
-  CHECK(alone() == std::set<std::string>{"a", "b", "d"});  // links are nobody's own
-  write_text(home / "other", model_of("./b", "c"));        // by content, not by name
-  CHECK(alone() == std::set<std::string>{"a", "d"});
-  write_text(home / "sub/near.onnx", model_of("d"));  // beside the data
-  CHECK(alone() == std::set<std::string>{"a"});
-  write_text(folder / "above.onnx", model_of("here/a"));  // in a folder above
+  CHECK(alone() ==
+        std::set<std::string>{"a.weights", "b.weights", "d.weights"});  // links are nobody's own
+  write_text(home / "other", model_of("./b.weights", "c.weights"));     // by content, not by name
+  CHECK(alone() == std::set<std::string>{"a.weights", "d.weights"});
+  write_text(home / "sub/near.onnx", model_of("d.weights"));  // beside the data
+  CHECK(alone() == std::set<std::string>{"a.weights"});
+  write_text(folder / "above.onnx", model_of("here/a.weights"));  // in a folder above
   CHECK(alone().empty());
   fs::remove(folder / "above.onnx");
-  CHECK(alone() == std::set<std::string>{"a"});
-  write_text(home / "broken.onnx", model_of("c").substr(0, 20));  // may refer to any
+  CHECK(alone() == std::set<std::string>{"a.weights"});
+  const std::string whole = model_of("a.weights");
+  write_text(folder / "broken.onnx", whole.substr(0, whole.size() - 1));  // still names it
+  CHECK_THROWS_AS(data_files_of(folder / "broken.onnx"), Error);
   CHECK(alone().empty());
-  fs::remove(home / "broken.onnx");
+  write_text(folder / "broken.onnx", model_of("c.weights").substr(0, 20));  // names none of them
+  CHECK_THROWS_AS(data_files_of(folder / "broken.onnx"), Error);
+  CHECK(alone() == std::set<std::string>{"a.weights"});
+  fs::remove(folder / "broken.onnx");
   write_text(home / "text", "no model");
-  CHECK(alone() == std::set<std::string>{"a"});
+  CHECK(alone() == std::set<std::string>{"a.weights"});
   fs::create_symlink("m.onnx", home / "l.onnx");
   CHECK(data_files_of_alone(home / "l.onnx").empty());
   fs::remove(home / "l.onnx");
