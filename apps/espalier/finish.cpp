@@ -62,7 +62,8 @@ Findings findings_of(const PackedModels& models, const Evaluation& evaluation,
   if (judging.verify) {
     const Stage stage("verify");
     findings.verified = true;
-    findings.packing = check_packing(models.masked, models.packed);
+    ThreadPool pool(options.threads);
+    findings.packing = check_packing(models.masked, models.packed, &pool);
     findings.run = run_checks(models, evaluation, options);
   } else {
     findings.run.not_run = "--no-verify";

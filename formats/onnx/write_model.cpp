@@ -10,6 +10,7 @@
 #include "formats/onnx/wire.h"
 #include "formats/onnx/write_graph.h"
 #include "lib/base/log.h"
+#include "lib/base/made_ahead.h"
 #include "lib/ir/free_dimensions.h"
 
 namespace espalier {
@@ -108,13 +109,18 @@ uint64_t weight_bytes(const Weight& weight) {
 void write_data(const ExternalWriter& external, const std::function<void(Bytes)>& sink) {
   static constexpr std::array<std::byte, 4096> kPadding{};
   uint64_t at = 0;
-  for (const ExternalWriter::Part& part : external.parts) {
-    sink(Bytes(kPadding).first(part.offset - at));
-    const Tensor data = part.data();
-    sink(data.bytes());
-    at = part.offset + data.byte_size();
+  const auto make = [&](size_t i) {
+    const Tensor data = external.parts[i].data();
+    Tensor held = data.held();  // by nobody else
     data.give_back();
-  }
+    return held;
+  };
+  for_each_made_ahead(external.parts.size(), make, [&](size_t i, const Tensor& data) {
+    sink(Bytes(kPadding).first(external.parts[i].offset - at));
+    sink(data.bytes());
+    at = external.parts[i].offset + data.byte_size();
+    data.give_back();
+  });
 }
 
 void check_options(const WriteOptions& options) {

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <new>
 #include <vector>
 
 #include "lib/sparse/element_bits.h"
+#include "lib/tensor/buffer.h"
 
 namespace espalier {
 namespace {
@@ -70,17 +70,10 @@ class Masking {
   size_t lines_, length_, depth_, piece_;
 };
 
-// Not cleared: every element is written.
-std::shared_ptr<std::byte> make_buffer(size_t bytes) {
-  constexpr std::align_val_t kAlignment{64};
-  return {static_cast<std::byte*>(::operator new(std::max<size_t>(bytes, 1), kAlignment)),
-          [](std::byte* buffer) { ::operator delete(buffer, kAlignment); }};
-}
-
 template <typename T>
 Tensor masked(const Tensor& dense, const Fold& fold, const BlockMask& mask, bool diagonal,
               ThreadPool& pool) {
-  const std::shared_ptr<std::byte> buffer = make_buffer(dense.bytes().size());
+  const std::shared_ptr<std::byte> buffer = make_buffer(dense.bytes().size(), Fill::kNone);
   const Masking<T> masking(dense, buffer.get(), fold, mask, diagonal);
   const size_t strips = masking.strips(), tasks = std::min(strips, 16 * pool.threads());
   pool.for_each(tasks, [&](size_t task) {

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "lib/base/checked_math.h"
 #include "lib/base/error.h"
+#include "lib/sparse/decode_lines.h"
 #include "lib/sparse/element_bits.h"
 #include "lib/sparse/pack_rules.h"
 
@@ -47,22 +49,22 @@ void check_count(size_t kept) {
               fmt::format("{} blocks are kept, expected fewer than 2^32", kept));
 }
 
-// row_start and col from the mask.
-void fill_index(const BlockMask& mask, SparseMatrix& matrix) {
+// row_start and col from the mask, of which `kept` blocks are kept.
+void fill_index(const BlockMask& mask, size_t kept, SparseMatrix& matrix) {
   const size_t rows = mask.parts * mask.grid_rows(), cols = mask.grid_cols();
-  const size_t kept = mask.kept_blocks();
-  check_count(kept);
-  std::vector<uint32_t> row_start, col;
+  std::vector<uint32_t> row_start, col(kept + 1);  // one more: what is not kept is written over
   row_start.reserve(rows + 1);
   row_start.push_back(0);
-  col.reserve(kept);
+  uint32_t* to = col.data();
   auto bit = mask.kept.begin();
   for (size_t row = 0; row < rows; ++row) {
     for (size_t c = 0; c < cols; ++c, ++bit) {
-      if (*bit) col.push_back(static_cast<uint32_t>(c));
+      *to = static_cast<uint32_t>(c);
+      to += *bit ? 1 : 0;
     }
-    row_start.push_back(static_cast<uint32_t>(col.size()));
+    row_start.push_back(static_cast<uint32_t>(to - col.data()));
   }
+  col.pop_back();
   matrix.row_start = std::move(row_start);
   matrix.col = std::move(col);
 }
@@ -79,26 +81,45 @@ void move_element(std::byte* dense, size_t at, std::byte* values, size_t place) 
   }
 }
 
-// Block rows of the stacked grid that are moved on one thread.
-struct RowRange {
-  size_t first, last;
+// The same for `count` elements that lie side by side in both.
+template <typename T, Direction direction>
+void move_run(std::byte* dense, size_t at, std::byte* values, size_t place, size_t count) {
+  if constexpr (direction == Direction::kPack) {
+    std::memcpy(values + place * sizeof(T), dense + at * sizeof(T), count * sizeof(T));
+  } else {
+    std::memcpy(dense + at * sizeof(T), values + place * sizeof(T), count * sizeof(T));
+  }
+}
+
+// What is moved on one thread: block rows of the stacked grid, of these some block columns, in a
+// weight of which the elements before `base` are left out.
+struct Window {
+  size_t first_row, last_row;
+  size_t first_col, last_col;
+  size_t base = 0;
 };
 
 // Stored [outputs, inputs]: a block row is a strip. Its blocks are moved some at a time, row after
-// row, so that what is written and what is read stays in the first-level cache.
+// row, so that what is written and what is read stays in the first-level cache. All block columns.
 template <typename T, Direction direction>
-void move_rows(const SparseMatrix& m, RowRange range, std::byte* dense, std::byte* values) {
+void move_rows(const SparseMatrix& m, const Window& window, std::byte* dense, std::byte* values) {
   const uint32_t *const row_start = m.row_start.data(), *const col = m.col.data();
   const size_t area = m.block.area(), bc = m.block.cols;
   const size_t group = std::max<size_t>(1, 8192 / (area * sizeof(T)));
-  for (size_t row = range.first; row < range.last; ++row) {
+  for (size_t row = window.first_row; row < window.last_row; ++row) {
     const size_t first_row = row % m.grid_rows() * m.block.rows;
     const size_t rows = std::min<size_t>(m.block.rows, m.fold.rows - first_row);
-    const size_t strip = m.fold.offset(row / m.grid_rows(), 0, 0) + first_row * m.fold.cols;
+    const size_t strip =
+        m.fold.offset(row / m.grid_rows(), 0, 0) + first_row * m.fold.cols - window.base;
     for (size_t from = row_start[row]; from < row_start[row + 1]; from += group) {
       const size_t to = std::min<size_t>(from + group, row_start[row + 1]);
       for (size_t i = 0; i < rows; ++i) {
         const size_t line = strip + i * m.fold.cols;
+        if (bc == 1) {  // the usual 16x1
+          for (size_t b = from; b < to; ++b)
+            move_element<T, direction>(dense, line + col[b], values, b * area + i);
+          continue;
+        }
         for (size_t b = from; b < to; ++b) {
           const size_t c = col[b] * bc, place = b * area + i * bc;
           const size_t cols = std::min(bc, m.fold.cols - c);
@@ -110,27 +131,44 @@ void move_rows(const SparseMatrix& m, RowRange range, std::byte* dense, std::byt
   }
 }
 
+// The first block of each block row at or behind block column `col`.
+std::vector<uint32_t> places_at(const SparseMatrix& m, size_t first, size_t last, size_t col) {
+  const uint32_t *const row_start = m.row_start.data(), *const columns = m.col.data();
+  std::vector<uint32_t> next(row_start + first, row_start + last);
+  for (size_t row = first; col != 0 && row < last; ++row) {
+    const uint32_t* const at =
+        std::lower_bound(columns + row_start[row], columns + row_start[row + 1], col);
+    next[row - first] = static_cast<uint32_t>(at - columns);
+  }
+  return next;
+}
+
 // Stored [inputs, outputs]: a strip is a block column. Each block row remembers how far it has
 // come, so memory is walked from front to back; some block rows at a time, so that the places they
 // are at stay in the second-level cache.
 template <typename T, Direction direction>
-void move_columns(const SparseMatrix& m, RowRange range, std::byte* dense, std::byte* values) {
+void move_columns(const SparseMatrix& m, const Window& window, std::byte* dense,
+                  std::byte* values) {
   constexpr size_t kGroup = 256;
   const uint32_t *const row_start = m.row_start.data(), *const columns = m.col.data();
   const size_t area = m.block.area(), bc = m.block.cols, grid_rows = m.grid_rows();
-  for (size_t first = range.first; first < range.last;) {
+  for (size_t first = window.first_row; first < window.last_row;) {
     const size_t part = first / grid_rows;
-    const size_t last = std::min({first + kGroup, (part + 1) * grid_rows, range.last});
-    std::vector<uint32_t> next(row_start + first, row_start + last);
-    for (size_t col = 0; col < m.grid_cols(); ++col) {
+    const size_t last = std::min({first + kGroup, (part + 1) * grid_rows, window.last_row});
+    std::vector<uint32_t> next = places_at(m, first, last, window.first_col);
+    for (size_t col = window.first_col; col < window.last_col; ++col) {
       const size_t cols = std::min(bc, m.fold.cols - col * bc);
-      const size_t strip = m.fold.offset(part, 0, col * bc);
+      const size_t strip = m.fold.offset(part, 0, col * bc) - window.base;
       for (size_t row = first; row < last; ++row) {
         const size_t b = next[row - first];
         if (b == row_start[row + 1] || columns[b] != col) continue;
         ++next[row - first];
         const size_t first_row = (row - part * grid_rows) * m.block.rows;
         const size_t rows = std::min<size_t>(m.block.rows, m.fold.rows - first_row);
+        if (bc == 1) {
+          move_run<T, direction>(dense, strip + first_row, values, b * area, rows);
+          continue;
+        }
         for (size_t j = 0; j < cols; ++j) {
           const size_t line = strip + j * m.fold.rows + first_row;
           for (size_t i = 0; i < rows; ++i)
@@ -143,20 +181,25 @@ void move_columns(const SparseMatrix& m, RowRange range, std::byte* dense, std::
 }
 
 template <Direction direction>
+void move_window(const SparseMatrix& m, const Window& window, std::byte* dense, std::byte* values) {
+  with_bits_of(m.dtype, [&]<typename T>(T) {
+    if (m.fold.transposed) {
+      move_columns<T, direction>(m, window, dense, values);
+    } else {
+      move_rows<T, direction>(m, window, dense, values);
+    }
+  });
+}
+
+template <Direction direction>
 void move_blocks(const SparseMatrix& m, std::byte* dense, std::byte* values, ThreadPool* pool) {
   const size_t rows = m.row_start.size() - 1;
-  const auto move = [&](RowRange range) {
-    with_bits_of(m.dtype, [&]<typename T>(T) {
-      if (m.fold.transposed) {
-        move_columns<T, direction>(m, range, dense, values);
-      } else {
-        move_rows<T, direction>(m, range, dense, values);
-      }
-    });
+  const auto move = [&](size_t first, size_t last) {
+    move_window<direction>(m, {first, last, 0, m.grid_cols()}, dense, values);
   };
-  if (pool == nullptr) return move({0, rows});
+  if (pool == nullptr) return move(0, rows);
   const size_t tasks = std::min(rows, 4 * pool->threads());
-  pool->for_each(tasks, [&](size_t i) { move({rows * i / tasks, rows * (i + 1) / tasks}); });
+  pool->for_each(tasks, [&](size_t i) { move(rows * i / tasks, rows * (i + 1) / tasks); });
 }
 
 // Copies the diagonals out of the dense weight and clears them in the blocks.
@@ -235,47 +278,56 @@ SparseMatrix frame_of(const Tensor& dense, const Fold& fold, const BlockMask& ma
   return matrix;
 }
 
+// The elements of the blocks that the index has.
+void fill_values(const Tensor& dense, bool diagonal, SparseMatrix& matrix, ThreadPool* pool) {
+  Tensor values = Tensor::zeros(
+      matrix.dtype, {static_cast<int64_t>(matrix.blocks()), matrix.block.rows, matrix.block.cols});
+  const Tensor from = dense.held();
+  // kPack only reads from the dense side.
+  move_blocks<Direction::kPack>(matrix, const_cast<std::byte*>(from.bytes().data()),
+                                values.mutable_bytes().data(), pool);
+  matrix.values = std::move(values);
+  if (diagonal) take_diagonal(from, matrix);
+}
+
 }  // namespace
 
 SparseMatrix pack_blocks(const Tensor& dense, const Fold& fold, const BlockMask& mask,
                          bool diagonal, ThreadPool* pool) {
   SparseMatrix matrix = frame_of(dense, fold, mask, diagonal);
-  fill_index(mask, matrix);
-  Tensor values = Tensor::zeros(
-      dense.dtype(), {static_cast<int64_t>(matrix.blocks()), mask.block.rows, mask.block.cols});
-  // kPack only reads from the dense side.
-  move_blocks<Direction::kPack>(matrix, const_cast<std::byte*>(dense.bytes().data()),
-                                values.mutable_bytes().data(), pool);
-  matrix.values = std::move(values);
-  if (diagonal) take_diagonal(dense, matrix);
+  const size_t kept = mask.kept_blocks();
+  check_count(kept);
+  fill_index(mask, kept, matrix);
+  fill_values(dense, diagonal, matrix, pool);
   return matrix;
 }
 
 SparseMatrix pack_blocks_deferred(const Tensor& dense, const Fold& fold, const BlockMask& mask,
                                   bool diagonal, size_t threads) {
-  const auto kept = std::make_shared<const BlockMask>(mask);
-  // The index follows from the mask alone.
-  const auto index_part = [kept](Indices SparseMatrix::*part, size_t count) {
-    return Indices::deferred(count, [kept, part] {
-      SparseMatrix index;
-      fill_index(*kept, index);
-      return std::make_shared<const std::vector<uint32_t>>((index.*part).vector());
-    });
-  };
-  SparseMatrix result = frame_of(dense, fold, mask, diagonal);
   const size_t blocks = mask.kept_blocks();
   check_count(blocks);
-  result.row_start = index_part(&SparseMatrix::row_start, mask.parts * mask.grid_rows() + 1);
-  result.col = index_part(&SparseMatrix::col, blocks);
-  SparseMatrix sizes = result;
+  const SparseMatrix frame = frame_of(dense, fold, mask, diagonal);
+  SparseMatrix sizes = frame;
+  sizes.row_start = Indices::deferred(mask.parts * mask.grid_rows() + 1, {});
+  sizes.col = Indices::deferred(blocks, {});
+  // The index follows from the mask alone.
+  const auto kept = std::make_shared<const BlockMask>(mask);
+  SparseMatrix result = deferred(sizes, [frame, kept, blocks] {
+    SparseMatrix index = frame;
+    fill_index(*kept, blocks, index);
+    return index;
+  });
   const auto of_shape = [&](Shape shape) {
     return Tensor::deferred(dense.dtype(), std::move(shape), [] { return Tensor(); });
   };
   sizes.values = of_shape({static_cast<int64_t>(blocks), mask.block.rows, mask.block.cols});
   if (diagonal) sizes.diagonal = of_shape({static_cast<int64_t>(fold.parts * fold.rows)});
-  const SparseMatrix elements = deferred(sizes, [dense, fold, kept, diagonal, threads] {
+  const SparseMatrix elements = deferred(sizes, [index = result, dense, diagonal, threads] {
     ThreadPool pool(threads);
-    SparseMatrix matrix = pack_blocks(dense, fold, *kept, diagonal, &pool);
+    SparseMatrix matrix = index;
+    fill_values(dense, diagonal, matrix, &pool);
+    matrix.row_start = Indices();  // the values are what was asked for
+    matrix.col = Indices();
     dense.give_back();
     return matrix;
   });
@@ -297,6 +349,34 @@ Tensor decode(const SparseMatrix& matrix, ThreadPool* pool) {
     }
   });
   return dense;
+}
+
+size_t lines_of_part(const Fold& fold) { return fold.transposed ? fold.cols : fold.rows; }
+size_t lines_together(const SparseMatrix& m) {
+  return m.fold.transposed ? m.block.cols : m.block.rows;
+}
+
+void decode_lines(const SparseMatrix& m, size_t part, size_t first, size_t last, std::byte* to) {
+  const Layout layout(m.fold, m.block);
+  ESPALIER_CHECK(m.values.dtype() == m.dtype && first % layout.depth == 0);
+  ESPALIER_CHECK(part < m.fold.parts && first < last && last <= layout.lines);
+  ESPALIER_CHECK(last % layout.depth == 0 || last == layout.lines);
+  const size_t base = (part * layout.lines + first) * layout.length;
+  std::memset(to, 0, (last - first) * layout.length * bytes_of(m.dtype));
+  const size_t row0 = part * m.grid_rows(), strip0 = first / layout.depth,
+               strip1 = ceil_div(last, layout.depth);
+  const Window window = m.fold.transposed
+                            ? Window{row0, row0 + m.grid_rows(), strip0, strip1, base}
+                            : Window{row0 + strip0, row0 + strip1, 0, m.grid_cols(), base};
+  // kUnpack only reads from the values.
+  move_window<Direction::kUnpack>(m, window, to, const_cast<std::byte*>(m.values.bytes().data()));
+  if (!m.has_diagonal()) return;
+  with_bits_of(m.dtype, [&]<typename T>(T) {
+    const std::byte* const diagonal = m.diagonal.bytes().data();
+    for (size_t r = first; r < last; ++r)
+      store_bits(to, (r - first) * layout.length + r,
+                 load_bits<T>(diagonal, part * m.fold.rows + r));
+  });
 }
 
 BlockMask nonzero_blocks(const Tensor& dense, const Fold& fold, BlockShape block, bool diagonal) {

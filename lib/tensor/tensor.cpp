@@ -3,36 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <cstring>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <utility>
 
 #include "lib/base/checked_math.h"
 #include "lib/base/mapped_file.h"
+#include "lib/tensor/buffer.h"
 #include "lib/tensor/half.h"
 #include "lib/tensor/small_types.h"
 
 namespace espalier {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
-
-std::shared_ptr<std::byte> make_buffer(size_t bytes) {
-  return {static_cast<std::byte*>(::operator new(std::max<size_t>(bytes, 1), kAlignment)),
-          [](std::byte* buffer) { ::operator delete(buffer, kAlignment); }};
-}
-
-// calloc, because it knows which pages come fresh from the system and need no clearing; it promises
-// less than our alignment, so some more is asked for and the front skipped.
-std::shared_ptr<std::byte> make_zeroed_buffer(size_t bytes) {
-  constexpr auto kStep = static_cast<size_t>(kAlignment);
-  auto* block = static_cast<std::byte*>(std::calloc(bytes + kStep, 1));
-  if (block == nullptr) throw std::bad_alloc();
-  const std::shared_ptr<std::byte> owner(block, std::free);
-  return {owner, block + (kStep - reinterpret_cast<uintptr_t>(block) % kStep)};
-}
+constexpr size_t kAlignment = 64;
 
 // Calls convert(bits or value) for each element of a tensor whose bytes may lie unaligned.
 template <typename From, typename To, typename Convert>
@@ -189,7 +174,7 @@ Tensor Tensor::held() const {
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
   const size_t bytes = byte_count(dtype, shape);
-  const std::shared_ptr<std::byte> buffer = make_zeroed_buffer(bytes);
+  const std::shared_ptr<std::byte> buffer = make_buffer(bytes, Fill::kZeros);
   Tensor result(dtype, std::move(shape), {buffer.get(), bytes}, buffer);
   result.writable_ = true;
   return result;
@@ -209,14 +194,13 @@ Tensor Tensor::reshaped(Shape shape) const {
 
 Tensor Tensor::aligned() const {
   if (deferred_) return held().aligned();
-  if (reinterpret_cast<uintptr_t>(bytes_.data()) % static_cast<size_t>(kAlignment) == 0)
-    return *this;
+  if (reinterpret_cast<uintptr_t>(bytes_.data()) % kAlignment == 0) return *this;
   return copy();
 }
 
 Tensor Tensor::copy() const {
   if (deferred_) return held().copy();
-  const std::shared_ptr<std::byte> buffer = make_buffer(bytes_.size());
+  const std::shared_ptr<std::byte> buffer = make_buffer(bytes_.size(), Fill::kNone);
   if (!bytes_.empty()) std::memcpy(buffer.get(), bytes_.data(), bytes_.size());
   Tensor result(dtype_, shape_, {buffer.get(), bytes_.size()}, buffer);
   result.writable_ = true;
@@ -283,7 +267,8 @@ std::vector<int64_t> to_i64(const Tensor& tensor) {
 bool same_bits(const Tensor& a, const Tensor& b) {
   if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
   const Tensor x = a.held(), y = b.held();  // making one may give the other back
-  return std::ranges::equal(x.bytes(), y.bytes());
+  const Bytes p = x.bytes(), q = y.bytes();
+  return p.size() == q.size() && (p.empty() || std::memcmp(p.data(), q.data(), p.size()) == 0);
 }
 
 }  // namespace espalier

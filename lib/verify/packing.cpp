@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <set>
 
+#include "lib/base/checked_math.h"
 #include "lib/ir/named_weights.h"
+#include "lib/sparse/decode_lines.h"
+#include "lib/sparse/element_bits.h"
 #include "lib/sparse/pack.h"
 #include "lib/sparse/pack_rules.h"
 #include "lib/verify/weight_pairs.h"
@@ -22,19 +26,54 @@ bool equal_or_zero(const Tensor& a, const Tensor& b) {
   });
 }
 
-// How many negative zeros became zeros; nothing where anything else differs.
+// How many negative zeros became zeros among `count` elements; nothing where anything else differs.
 template <typename Bits>
-std::optional<size_t> lost_signs(const Tensor& decoded, const Tensor& wanted) {
+std::optional<size_t> lost_signs(const std::byte* decoded, const std::byte* wanted, size_t count) {
   constexpr auto kNegativeZero = static_cast<Bits>(Bits{1} << (8 * sizeof(Bits) - 1));
-  const Tensor x = decoded.aligned(), y = wanted.aligned();
-  const auto found = x.data<Bits>(), expected = y.data<Bits>();
+  if (std::memcmp(decoded, wanted, count * sizeof(Bits)) == 0) return 0;
   size_t lost = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    if (found[i] == expected[i]) continue;
-    if (found[i] != 0 || expected[i] != kNegativeZero) return std::nullopt;
+  for (size_t i = 0; i < count; ++i) {
+    const Bits found = load_bits<Bits>(decoded, i), expected = load_bits<Bits>(wanted, i);
+    if (found == expected) continue;
+    if (found != 0 || expected != kNegativeZero) return std::nullopt;
     ++lost;
   }
   return lost;
+}
+
+// The same for a packed weight, decoded some lines at a time.
+std::optional<size_t> lost_signs(const SparseMatrix& packed, const Tensor& dense,
+                                 ThreadPool* pool) {
+  constexpr size_t kTogether = size_t{1} << 18;  // bytes
+  const Tensor wanted = dense.held();
+  const Fold& fold = packed.fold;
+  const size_t lines = lines_of_part(fold);
+  if (fold.count() == 0) return 0;
+  const size_t line = fold.rows * fold.cols / lines * bytes_of(packed.dtype);
+  const size_t step = round_up(std::max<size_t>(1, kTogether / line), lines_together(packed));
+  const size_t steps = ceil_div(lines, step);
+  std::vector<std::optional<size_t>> lost(fold.parts * steps);
+  const auto compare = [&](size_t i) {
+    const size_t part = i / steps, first = i % steps * step, last = std::min(first + step, lines);
+    std::vector<std::byte> decoded((last - first) * line);
+    decode_lines(packed, part, first, last, decoded.data());
+    const std::byte* expected = wanted.bytes().data() + (part * lines + first) * line;
+    const size_t count = decoded.size() / bytes_of(packed.dtype);
+    lost[i] = with_bits_of(packed.dtype, [&]<typename T>(T) {
+      return lost_signs<T>(decoded.data(), expected, count);
+    });
+  };
+  if (pool != nullptr) {
+    pool->for_each(lost.size(), compare);
+  } else {
+    for (size_t i = 0; i < lost.size(); ++i) compare(i);
+  }
+  size_t sum = 0;
+  for (const std::optional<size_t>& one : lost) {
+    if (!one) return std::nullopt;
+    sum += *one;
+  }
+  return sum;
 }
 
 // To the nearest multiple of the scale of its output, of 127 either way.
@@ -104,14 +143,17 @@ bool equal_elements(const Tensor& a, const Tensor& b, bool zero_signs_free) {
   }
 }
 
-std::optional<size_t> lost_zero_signs(const SparseMatrix& packed, const Tensor& dense) {
-  const Tensor decoded = decode(packed), wanted = as_stored(packed, dense);
-  if (decoded.dtype() != wanted.dtype() || decoded.shape() != wanted.shape()) return std::nullopt;
-  return bytes_of(wanted.dtype()) == 2 ? lost_signs<uint16_t>(decoded, wanted)
-                                       : lost_signs<uint32_t>(decoded, wanted);
+std::optional<size_t> lost_zero_signs(const SparseMatrix& packed, const Tensor& dense,
+                                      ThreadPool* pool) {
+  if (packed.dtype != dense.dtype() || packed.shape != dense.shape()) return std::nullopt;
+  if (packed.values.dtype() == packed.dtype) return lost_signs(packed, dense, pool);
+  const Tensor decoded = decode(packed, pool), wanted = as_stored(packed, dense);
+  const std::byte *const found = decoded.bytes().data(), *const expected = wanted.bytes().data();
+  return with_bits_of(
+      packed.dtype, [&]<typename T>(T) { return lost_signs<T>(found, expected, decoded.count()); });
 }
 
-Packing check_packing(const Model& masked, const Model& packed) {
+Packing check_packing(const Model& masked, const Model& packed, ThreadPool* pool) {
   const auto dense = named_weights(masked), sparse = named_weights(packed);
   ESPALIER_CHECK(dense.size() == sparse.size());
   Packing result;
@@ -121,7 +163,7 @@ Packing check_packing(const Model& masked, const Model& packed) {
     if (!weight->is_sparse()) {
       if (!same_bits(weight->dense(), wanted)) result.wrong.push_back(name);
     } else {
-      const std::optional<size_t> lost = lost_zero_signs(weight->sparse(), wanted);
+      const std::optional<size_t> lost = lost_zero_signs(weight->sparse(), wanted, pool);
       if (!lost) result.wrong.push_back(name);
       result.zero_signs += lost.value_or(0);
     }

@@ -169,9 +169,11 @@ int diff_masks(const Args& args) {
 }
 
 LayerResult row_of(const PackedModels& models, const LayerPlan& plan, bool dense) {
-  LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer),
-                              weight_of(models.packed, plan.layer));
-  row.zeros = zero_share(weight_of(models.masked, plan.layer), plan.layer.fold, plan.diagonal);
+  const Weight& after = weight_of(models.packed, plan.layer);
+  LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer), after);
+  const bool exact = after.is_sparse() && after.sparse().values.dtype() == after.dtype();
+  row.zeros = zero_share(exact ? after : weight_of(models.masked, plan.layer), plan.layer.fold,
+                         plan.diagonal);
   models.give_back(plan.layer);
   if (dense) row.bytes_after = row.bytes_before;
   return row;
@@ -194,13 +196,12 @@ int apply(Args args) {
   ThreadPool pool(args.common.threads);
   PackedModels models;
   models.before = read_uncovered(args.a, args.common.threads);
-  const Evaluation evaluation = read_evaluation(
-      models.before,
-      {.path = args.data.inputs,
-       .shapes = destination.write.shapes,
-       .optional = true,
-       .memory = args.write.memory},
-      args.data, args.common);
+  const Evaluation evaluation = read_evaluation(models.before,
+                                                {.path = args.data.inputs,
+                                                 .shapes = destination.write.shapes,
+                                                 .optional = true,
+                                                 .memory = args.write.memory},
+                                                args.data, args.common);
   const PrunePlan plan = plan_from_masks(models.before, {}, read_masks(args.b));
   models.masked = apply_plan(models.before, plan, pool);
   models.packed = pack_weights(models.before, plan, pool);

@@ -54,7 +54,10 @@ LayerResult pruned_row(const PackedModels& models, const LayerPlan& plan,
                        const std::string& profile) {
   const Weight& after = weight_of(models.packed, plan.layer);
   LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer), after, profile);
-  row.zeros = zero_share(weight_of(models.masked, plan.layer), plan.layer.fold, plan.diagonal);
+  // Values of the weight's own type are those that were kept, and quicker to look at.
+  const bool exact = after.is_sparse() && after.sparse().values.dtype() == after.dtype();
+  row.zeros = zero_share(exact ? after : weight_of(models.masked, plan.layer), plan.layer.fold,
+                         plan.diagonal);
   models.give_back(plan.layer);
   if (!row.left_out.empty()) {
     row.bytes_after = row.bytes_before;

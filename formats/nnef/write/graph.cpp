@@ -13,6 +13,7 @@
 #include "formats/nnef/write/dat.h"
 #include "formats/nnef/write/operators.h"
 #include "lib/base/error.h"
+#include "lib/base/made_ahead.h"
 #include "lib/ir/free_dimensions.h"
 
 namespace espalier::nnef {
@@ -406,14 +407,19 @@ bool write_nnef(const Model& model, const std::filesystem::path& path, const Wri
   const Spelled spelled = spell(model, options);
   const auto fill = [&](const AddMember& add) {
     add(kGraphFile, {as_bytes(spelled.graph)});
-    for (const Variable& variable : spelled.variables) {
-      const Tensor tensor = variable.make();
+    const auto make = [&](size_t i) {
+      const Tensor tensor = spelled.variables[i].make();
+      Tensor held = tensor.held();  // by nobody else
+      tensor.give_back();
+      return held;
+    };
+    for_each_made_ahead(spelled.variables.size(), make, [&](size_t i, const Tensor& tensor) {
       const std::string header = dat_header(tensor.dtype(), tensor.shape());
       const std::string bits = tensor.dtype() == DType::kBool ? dat_items(tensor) : "";
-      add(fmt::format("{}.dat", variable.label),
+      add(fmt::format("{}.dat", spelled.variables[i].label),
           {as_bytes(header), bits.empty() ? tensor.bytes() : as_bytes(bits)});
       tensor.give_back();
-    }
+    });
   };
   const auto may_replace = [](const std::filesystem::path& folder) {
     std::error_code error;
