@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 
 #include "lib/prune/refit/apply_plan.h"
 #include "lib/prune/refit/refit_rows.h"
 #include "lib/prune/score/layer_moments.h"
+#include "lib/prune/score/spd.h"
 #include "lib/sparse/pack.h"
 
 namespace espalier {
@@ -18,13 +20,16 @@ using Eigen::MatrixXd;
 class LayerRefit {
  public:
   LayerRefit(const LayerPlan& plan, const LayerMoments& moments, const std::vector<float>& dense,
-             const std::optional<LayerBias>& bias)
+             const std::optional<LayerBias>& bias, ThreadPool& pool)
       : plan_(plan),
         fold_(plan.layer.fold),
         moments_(moments),
         dense_(dense),
         values(dense),
-        shifts(bias ? fold_.parts * fold_.rows : 0, 0.0) {}
+        shifts(bias ? fold_.parts * fold_.rows : 0, 0.0) {
+    for (const MomentGroup& group : moments.groups)
+      inverses_.push_back(inverse_pays(group) ? spd_inverse(group.h, pool) : std::nullopt);
+  }
 
   size_t groups() const { return fold_.parts * plan_.mask.grid_rows(); }
 
@@ -44,11 +49,14 @@ class LayerRefit {
       solid.row(static_cast<Index>(r)) = before.row(static_cast<Index>(r));
     const MomentGroup& moments = moments_.of_part(part);
     const MatrixXd wanted = wanted_weights(solid, moments);
-    const auto after = refit_rows(wanted, moments.h, kept, plan_.diagonal, first);
+    const auto& inverse = inverses_[static_cast<size_t>(&moments - moments_.groups.data())];
+    const auto after =
+        refit_rows(wanted, moments.h, kept, plan_.diagonal, first, inverse ? &*inverse : nullptr);
     rows_kept += last - first - (after ? rows.size() : 0);
     for (size_t r = first; r < last; ++r) {
       const auto row = static_cast<Index>(r - first);
-      const bool changed = after && std::ranges::count(rows, r - first) != 0;
+      const bool finite = std::ranges::count(rows, r - first) != 0;
+      const bool changed = after && finite;
       for (size_t c = 0; c < fold_.cols; ++c) {
         const bool stays = kept[c] || (plan_.diagonal && r == c);
         float& value = values[fold_.offset(part, r, c)];
@@ -58,7 +66,7 @@ class LayerRefit {
           value = static_cast<float>((*after)(row, static_cast<Index>(c)));
         }
       }
-      if (changed && !shifts.empty()) {
+      if (finite && !shifts.empty()) {  // needs no factorisation
         shifts[part * fold_.rows + r] = solid.row(row).dot(moments.original_mean) -
                                         load(part, r, r + 1, values).row(0).dot(moments.mean);
       }
@@ -78,6 +86,20 @@ class LayerRefit {
     }
     return result;
   }
+  // One inverse serves all row groups where it is cheaper than factorising what they keep.
+  bool inverse_pays(const MomentGroup& group) const {
+    if (plan_.diagonal) return false;
+    const size_t rows = plan_.mask.grid_rows();
+    double saved = 0;
+    for (size_t i = group.first_part * rows; i < (group.first_part + group.parts) * rows; ++i) {
+      double stay = 0;
+      for (size_t c = 0; c < fold_.cols; ++c)
+        stay += plan_.mask.at(i / rows, i % rows * plan_.block.rows, c) ? 1 : 0;
+      const double gone = static_cast<double>(fold_.cols) - stay;
+      saved += std::max(0.0, std::pow(stay, 3) - std::pow(gone, 3)) / 3;
+    }
+    return saved > std::pow(static_cast<double>(fold_.cols), 3);
+  }
   static std::vector<size_t> finite_rows(const MatrixXd& weights) {
     std::vector<size_t> rows;
     for (Index r = 0; r < weights.rows(); ++r) {
@@ -90,6 +112,7 @@ class LayerRefit {
   Fold fold_;
   const LayerMoments& moments_;
   const std::vector<float>& dense_;
+  std::vector<std::optional<MatrixXd>> inverses_;  // per group of moments, where it pays
 
  public:
   std::vector<float> values;   // refitted, in the weight's own order
@@ -126,7 +149,7 @@ void refit_layer(const Model& model, const LayerPlan& plan, size_t index,
   const Weight& weight = weight_of(model, plan.layer);
   const Tensor dense = dense_of(weight);
   const std::vector<float> values = to_f32(dense);
-  LayerRefit work(plan, *moments, values, bias);
+  LayerRefit work(plan, *moments, values, bias, pool);
   pool.for_each(work.groups(), [&](size_t group) { work.group(group); });
   result.rows_kept += work.rows_kept;
   result.refitted[index] = true;

@@ -2,6 +2,8 @@
 
 #include <Eigen/Cholesky>
 
+#include "lib/prune/score/spd.h"
+
 namespace espalier {
 namespace {
 
@@ -20,7 +22,8 @@ std::vector<Index> places(const std::vector<bool>& kept, bool value) {
 }  // namespace
 
 std::optional<MatrixXd> refit_rows(const MatrixXd& weights, const MatrixXd& h,
-                                   const std::vector<bool>& kept, bool diagonal, size_t first_row) {
+                                   const std::vector<bool>& kept, bool diagonal, size_t first_row,
+                                   const MatrixXd* inverse) {
   const std::vector<Index> stay = places(kept, true), gone = places(kept, false);
   MatrixXd dropped = weights(Eigen::all, gone);  // [rows, |D|]
   // Rows whose own column is dropped keep it all the same: it does not count as dropped.
@@ -32,15 +35,26 @@ std::optional<MatrixXd> refit_rows(const MatrixXd& weights, const MatrixXd& h,
     dropped(row, i) = 0;
   }
   MatrixXd result = MatrixXd::Zero(weights.rows(), weights.cols());
-  const MatrixXd within = h(stay, stay);
-  const Eigen::LLT<MatrixXd> factor(within);
-  if (factor.info() != Eigen::Success) return std::nullopt;
   // [|S|, rows]: how much the kept weights of each row change.
-  MatrixXd change = factor.solve(h(stay, gone) * dropped.transpose());
+  MatrixXd change;
+  std::optional<Eigen::LLT<MatrixXd>> factor;
+  if (!own.empty()) {
+    factor.emplace(h(stay, stay));
+    if (factor->info() != Eigen::Success) return std::nullopt;
+    change = factor->solve(h(stay, gone) * dropped.transpose());
+  } else if (inverse != nullptr && gone.size() < stay.size()) {
+    const auto solved = spd_solve((*inverse)(gone, gone), dropped.transpose());
+    if (!solved) return std::nullopt;
+    change = -((*inverse)(stay, gone) * *solved);
+  } else {
+    auto solved = spd_solve(h(stay, stay), h(stay, gone) * dropped.transpose());
+    if (!solved) return std::nullopt;
+    change = *std::move(solved);
+  }
   for (const auto& [row, column] : own) {
     // One unknown more in this row: by the Schur complement of its column.
     const VectorXd across = h(stay, column);
-    const VectorXd bridge = factor.solve(across);
+    const VectorXd bridge = factor->solve(across);
     const double pivot = h(column, column) - across.dot(bridge);
     const VectorXd at_column = h(gone, column);
     const double wanted = at_column.dot(dropped.row(row)) - across.dot(change.col(row));

@@ -39,6 +39,8 @@ struct Criterion {
   /// In place of `score` where blocks depend on each other: the whole layer, on the pool's threads.
   void (*score_layer)(const ScoreContext& context, ThreadPool& pool,
                       std::span<float> scores) = nullptr;
+  /// About how many multiply-adds a layer takes, where they grow faster than the weight.
+  double (*multiply_adds)(const Fold& fold, BlockShape block) = nullptr;
 };
 
 std::span<const Criterion* const> criteria();

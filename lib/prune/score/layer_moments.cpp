@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "lib/base/error.h"
+#include "lib/prune/score/spd.h"
 
 namespace espalier {
 namespace {
@@ -101,13 +102,11 @@ Eigen::MatrixXd wanted_weights(const Eigen::MatrixXd& weights, const MomentGroup
   return group.target.size() == 0 ? weights : Eigen::MatrixXd(weights * group.target);
 }
 
-Eigen::MatrixXd inverse_of(const MomentGroup& group) {
+Eigen::MatrixXd inverse_of(const MomentGroup& group, ThreadPool& pool) {
   Eigen::MatrixXd h = group.h;
   const double step = std::max(h.diagonal().mean(), 1e-300);
   for (double damping = kDamping;; damping *= 10) {
-    const Eigen::LLT<Eigen::MatrixXd> factor(h);
-    if (factor.info() == Eigen::Success)
-      return factor.solve(Eigen::MatrixXd::Identity(h.rows(), h.cols()));
+    if (auto inverse = spd_inverse(h, pool)) return *std::move(inverse);
     h.diagonal().array() += damping * step;  // by and by the diagonal outweighs all else
   }
 }

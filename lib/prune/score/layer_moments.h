@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "lib/base/thread_pool.h"
 #include "lib/prune/score/statistics.h"
 #include "lib/prune/select/selection.h"
 
@@ -49,6 +50,6 @@ std::optional<LayerMoments> layer_moments(const Model& model, const Layer& layer
                                           const Statistics& statistics, bool centred);
 
 /// The inverse of group.h. Where rounding left it not positive definite, more damping is added.
-Eigen::MatrixXd inverse_of(const MomentGroup& group);
+Eigen::MatrixXd inverse_of(const MomentGroup& group, ThreadPool& pool);
 
 }  // namespace espalier

@@ -4,7 +4,10 @@
 
 #include <Eigen/Core>
 #include <cstdint>
+#include <variant>
 #include <vector>
+
+#include "lib/kernels/dense/symmetric_panels.h"
 
 namespace espalier {
 
@@ -20,16 +23,29 @@ struct RemovalRules {
   uint32_t group = 0, removable = 0;  ///< of each `group` neighbours at most `removable`; 0: any
 };
 
+/// The inverse of H, the mean of x x^T, as all row groups of a layer begin with it: scaled so that
+/// its diagonal is 1, and filled up to whole blocks with inputs of their own that no weight has.
+/// For blocks of many columns (obs_wide.h) the inverse as it is.
+struct ObsStart {
+  uint32_t block_cols = 1;
+  Eigen::VectorXd scale;  ///< [cols]: square roots of the inverse's diagonal
+  std::variant<SymmetricPanels<float>, SymmetricPanels<double>, Eigen::MatrixXd> inverse;
+};
+
+/// In f32, unless an input follows from the others so closely (H_jj (H^-1)_jj > 10^4) that what is
+/// left of the diagonal drowns in its rounding.
+ObsStart obs_start(const Eigen::MatrixXd& inverse, const Eigen::VectorXd& diagonal_of_h,
+                   uint32_t block_cols);
+
 /// The Optimal Brain Surgeon over the blocks of one row group: takes the block whose loss costs
 /// least, lets the other weights of its rows make up for it, and goes on until nothing is left.
 ///
-/// weights   [rows, cols], changed on the way
-/// inverse   [cols, cols], of H, the mean of x x^T: the R rows share it, and the mask
-/// Formula   loss of block B: sum over rows w_B (P_BB)^-1 w_B^T; w -= w_B (P_BB)^-1 P_B:,
-///           P -= P_:B (P_BB)^-1 P_B:. Of equal losses the lower index goes first.
-/// Cost      about 2/3 cols^3 + rows * cols^2; memory 8 cols^2 bytes.
+/// weights   [rows, cols]
+/// Formula   loss of block B: sum over rows w_B (P_BB)^-1 w_B^T with P = H^-1; w -= w_B (P_BB)^-1
+///           P_B:, P -= P_:B (P_BB)^-1 P_B:. Of equal losses the lower index goes first.
+/// Cost      about cols^3 / 3 + rows * cols^2; memory 2 cols^2 bytes (4 in f64).
 /// Source    Hassibi and Stork 1992; arXiv:2208.11580, for blocks that several rows share.
-std::vector<Removal> obs_trace(Eigen::MatrixXd weights, Eigen::MatrixXd inverse,
-                               uint32_t block_cols, const RemovalRules& rules);
+std::vector<Removal> obs_trace(const Eigen::MatrixXd& weights, const ObsStart& start,
+                               const RemovalRules& rules);
 
 }  // namespace espalier

@@ -14,7 +14,8 @@ namespace {
 
 using Eigen::MatrixXd;
 
-// tr(W H W^T): what the layer would lose with all its weights.
+// tr(W H W^T): what the layer would lose with all its weights, which is the sum over a trace that
+// takes all of them.
 double energy(const MatrixXd& weights, const MomentGroup& group) {
   return (weights * group.h).cwiseProduct(weights).sum();
 }
@@ -30,16 +31,17 @@ void score_layer(const ScoreContext& context, ThreadPool& pool, std::span<float>
   std::vector<double> losses(scores.size(), std::numeric_limits<double>::infinity());
   std::vector<std::vector<uint32_t>> orders(energies.size());
   for (const MomentGroup& moments : context.moments->groups) {
-    const MatrixXd inverse = inverse_of(moments);
+    const ObsStart start =
+        obs_start(inverse_of(moments, pool), moments.h.diagonal(), context.block.cols);
     pool.for_each(moments.parts * grid_rows, [&](size_t i) {
       const size_t row = moments.first_part * grid_rows + i;
-      RowGroup group = row_group(context, row / grid_rows, row % grid_rows);
-      energies[row] = energy(group.weights, moments);
-      for (const Removal& removal :
-           obs_trace(std::move(group.weights), inverse, context.block.cols, group.rules)) {
+      const RowGroup group = row_group(context, row / grid_rows, row % grid_rows);
+      for (const Removal& removal : obs_trace(group.weights, start, group.rules)) {
         losses[row * grid_cols + removal.block_col] = removal.loss;
         orders[row].push_back(removal.block_col);
+        energies[row] += removal.loss;
       }
+      if (orders[row].size() < grid_cols) energies[row] = energy(group.weights, moments);
     });
   }
   double sum = 0;
@@ -57,6 +59,12 @@ void score_layer(const ScoreContext& context, ThreadPool& pool, std::span<float>
   }
 }
 
+double multiply_adds(const Fold& fold, BlockShape block) {
+  const double cols = static_cast<double>(fold.cols);
+  const double groups = static_cast<double>(fold.parts * ceil_div(fold.rows, block.rows));
+  return groups * (cols * cols * cols / 6 + block.rows * cols * cols) + cols * cols * cols / 2;
+}
+
 }  // namespace
 
 constinit const Criterion obs_criterion{
@@ -64,6 +72,7 @@ constinit const Criterion obs_criterion{
     .summary = "loss of the outputs when the other weights of the rows compensate",
     .area_power = 1,
     .needs_moments = true,
-    .score_layer = score_layer};
+    .score_layer = score_layer,
+    .multiply_adds = multiply_adds};
 
 }  // namespace espalier

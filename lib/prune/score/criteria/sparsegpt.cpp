@@ -29,7 +29,7 @@ class Sweep {
         losses_(groups_.size() * grid_cols_, 0.0),
         dropped_(losses_.size(), false) {
     for (const MomentGroup& moments : context.moments->groups)
-      factors_.push_back(inverse_of(moments).llt().matrixU());
+      factors_.push_back(inverse_of(moments, pool).llt().matrixU());
     pool.for_each(groups_.size(), [&](size_t i) {
       groups_[i] = row_group(context, i / grid_rows_, i % grid_rows_);
     });
@@ -145,6 +145,12 @@ void score_layer(const ScoreContext& context, ThreadPool& pool, std::span<float>
   sweep.scores(scores);
 }
 
+double multiply_adds(const Fold& fold, BlockShape) {
+  const double cols = static_cast<double>(fold.cols);
+  const double rows = static_cast<double>(fold.parts * fold.rows);
+  return cols * cols * cols * 2 / 3 + rows * cols * cols / 2;
+}
+
 }  // namespace
 
 constinit const Criterion sparsegpt_criterion{
@@ -152,6 +158,7 @@ constinit const Criterion sparsegpt_criterion{
     .summary = "loss of the outputs when the columns to the right compensate",
     .area_power = 0,
     .needs_moments = true,
-    .score_layer = score_layer};
+    .score_layer = score_layer,
+    .multiply_adds = multiply_adds};
 
 }  // namespace espalier
