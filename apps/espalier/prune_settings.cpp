@@ -102,8 +102,10 @@ PruneOptions options_of(const PruneArgs& args, CalibrationSource::Kind calib) {
   }
   if (!args.nm.empty()) options.nm = parse_nm(args.nm);
   if (!args.method.empty()) options.method = args.method;
-  if (options.method.empty())
-    options.method = calib == CalibrationSource::Kind::kNone ? "l2" : "obs";
+  if (options.method.empty()) {
+    options.method_by_cost = calib != CalibrationSource::Kind::kNone;
+    options.method = options.method_by_cost ? "obs" : "l2";
+  }
   if (args.no_refit) options.refit = false;
   if (args.sequential) options.sequential = true;
   if (!args.scope.empty()) options.scope = args.scope;

@@ -42,6 +42,9 @@ struct LayerResult {
   uint64_t bytes_before = 0, bytes_after = 0;
   std::optional<double> output_error, ms_dense, ms_sparse;
   std::optional<double> magnitude_error;  ///< output_error with plain magnitude's weights
+  std::string method_used;                ///< of choosing blocks; "" = none was
+  std::optional<double>
+      obs_multiply_adds;  ///< that obs would have taken, where the default gave way
   std::string left_out;
 };
 

@@ -4,7 +4,9 @@
 #include <array>
 #include <cmath>
 #include <set>
+#include <span>
 
+#include "lib/base/checked_math.h"
 #include "lib/base/log.h"
 #include "lib/prune/choose/sensitivity.h"
 #include "lib/verify/compare.h"
@@ -15,6 +17,7 @@ namespace {
 // Each layer is pruned alone to these; more told nothing more (docs/algorithms/allocation.md).
 constexpr std::array kScanLevels{0.3, 0.6, 0.85};
 constexpr size_t kScanFeeds = 32;
+constexpr size_t kMostGroups = 64;
 
 // Streams start at their start; of other feeds some of all places.
 std::vector<Feed> some_feeds(const CalibrationFeeds& calib) {
@@ -96,21 +99,54 @@ std::vector<ScanHalf> halves_of(const Model& model, const PruneData& data) {
   return halves;
 }
 
-// Share of blocks that cost next to nothing: those that are zero already.
-double zero_score_share(const BlockScores& scores) {
-  float largest = 0;
-  for (const float score : scores.scores)
-    largest = std::isfinite(score) ? std::max(largest, score) : largest;
-  const auto zeros = static_cast<double>(
-      std::ranges::count_if(scores.scores, [&](float score) { return score <= 1e-9F * largest; }));
-  return zeros / std::max<double>(1, static_cast<double>(scores.scores.size()));
+// Layers that are pruned together and looked at as one. Each by itself while there are few; of many
+// layers, neighbours of one method and block shape, so that the runs grow with the model alone.
+std::vector<std::vector<size_t>> groups_of(const ScoredPlan& scored) {
+  std::vector<size_t> shared;
+  for (size_t i = 0; i < scored.shared.size(); ++i) {
+    if (scored.shared[i]) shared.push_back(i);
+  }
+  const size_t together = std::max<size_t>(1, ceil_div(shared.size(), kMostGroups));
+  std::vector<std::vector<size_t>> groups;
+  for (const size_t i : shared) {
+    const LayerPlan& layer = scored.plan.layers[i];
+    const LayerPlan* last = groups.empty() ? nullptr : &scored.plan.layers[groups.back().front()];
+    if (last == nullptr || groups.back().size() == together || last->method != layer.method ||
+        last->block.rows != layer.block.rows || last->block.cols != layer.block.cols)
+      groups.emplace_back();
+    groups.back().push_back(i);
+  }
+  return groups;
 }
 
-// What pruning one layer alone costs.
+// The scores of a group, one layer's after the other's.
+BlockScores joined(const ScoredPlan& scored, const std::vector<size_t>& group) {
+  BlockScores result;
+  for (const size_t i : group) {
+    const std::vector<float>& scores = scored.scores[i].scores;
+    result.scores.insert(result.scores.end(), scores.begin(), scores.end());
+  }
+  return result;
+}
+
+// Share of blocks that cost next to nothing: those that are zero already.
+double zero_score_share(const std::vector<float>& scores) {
+  float largest = 0;
+  for (const float score : scores)
+    largest = std::isfinite(score) ? std::max(largest, score) : largest;
+  const auto zeros = static_cast<double>(
+      std::ranges::count_if(scores, [&](float score) { return score <= 1e-9F * largest; }));
+  return zeros / std::max<double>(1, static_cast<double>(scores.size()));
+}
+
+// What pruning one group alone costs.
 SensitivityPoint scan_one(const Model& model, const PruneData& data, const ScoredPlan& scored,
-                          size_t index, double sparsity, const ScanHalf& half, ThreadPool& pool) {
-  PrunePlan alone{scored.plan.options, {choose_one(scored, index, sparsity, pool)}};
-  const double score = dropped_score(scored.scores[index], alone.layers[0].mask);
+                          const std::vector<size_t>& group, double sparsity, const ScanHalf& half,
+                          ThreadPool& pool) {
+  PrunePlan alone{scored.plan.options, choose_together(scored, group, sparsity, pool)};
+  double score = 0;
+  for (size_t i = 0; i < group.size(); ++i)
+    score += dropped_score(scored.scores[group[i]], alone.layers[i].mask);
   alone.options.sequential = false;
   PruneData seen = data;
   seen.statistics = &half.statistics;
@@ -119,28 +155,42 @@ SensitivityPoint scan_one(const Model& model, const PruneData& data, const Score
                                                    data.collect.threads))};
 }
 
+// The group's scores become distances, as one layer's do.
+void to_distances(std::span<const SensitivityPoint> points, const std::vector<size_t>& group,
+                  ScoredPlan& scored) {
+  BlockScores all = joined(scored, group);
+  scores_to_distances(points, all);
+  auto from = all.scores.begin();
+  for (const size_t i : group) {
+    std::vector<float>& to = scored.scores[i].scores;
+    std::copy_n(from, to.size(), to.begin());
+    from += static_cast<std::ptrdiff_t>(to.size());
+  }
+}
+
 }  // namespace
 
 void scan_sensitivity(const Model& model, const PruneData& data, ScoredPlan& scored,
                       ThreadPool& pool) {
   const Stage stage("sensitivity scan");
   const std::vector<ScanHalf> halves = halves_of(model, data);
-  Progress progress("sensitivity scan", scored.scores.size());
-  for (size_t i = 0; i < scored.scores.size(); ++i, progress.step()) {
-    if (!scored.shared[i]) continue;
+  const std::vector<std::vector<size_t>> groups = groups_of(scored);
+  Progress progress("sensitivity scan", groups.size());
+  for (const std::vector<size_t>& group : groups) {
     std::vector<SensitivityPoint> points;
-    const double zeros = zero_score_share(scored.scores[i]);  // gone already
+    const double zeros = zero_score_share(joined(scored, group).scores);  // gone already
     for (const double part : kScanLevels) {
       const double level = zeros + (1 - zeros) * part;
       SensitivityPoint point;
       for (const ScanHalf& half : halves) {
-        const SensitivityPoint one = scan_one(model, data, scored, i, level, half, pool);
+        const SensitivityPoint one = scan_one(model, data, scored, group, level, half, pool);
         point.score = one.score;
         point.distance += one.distance / static_cast<double>(halves.size());
       }
       points.push_back(point);
     }
-    scores_to_distances(points, scored.scores[i]);
+    to_distances(points, group, scored);
+    progress.step();
   }
   scored.distances = true;
 }

@@ -4,10 +4,10 @@
 
 namespace espalier {
 
-/// Runs the model with each layer pruned alone, to a few sparsities, and turns the scores of the
+/// Runs the model with each layer (of more than 64, each of 64 groups of neighbours) pruned alone, to a few sparsities, and turns the scores of the
 /// layers that share a threshold into how far the outputs move (scores_to_distances), so that they
 /// compare across layers.
-/// Cost    three prunings and runs per layer, twice with two feeds or more.
+/// Cost    three prunings and runs per layer or group, twice with two feeds or more.
 /// Source  docs/algorithms/allocation.md.
 void scan_sensitivity(const Model& model, const PruneData& data, ScoredPlan& scored,
                       ThreadPool& pool);

@@ -1,7 +1,9 @@
-// Pruning a 64 MB f32 weight, stage by stage: [4096, 4096] stored both ways, l2, on all processors.
+// Pruning a 64 MB f32 weight, stage by stage: [4096, 4096] stored both ways, l2, on all processors; and one layer by
+// methods that need statistics, of inputs each of which correlates with its neighbours.
 
 #include <benchmark/benchmark.h>
 
+#include <cmath>
 #include <random>
 
 #include "lib/prune/choose/make_plan.h"
@@ -15,8 +17,9 @@ namespace {
 constexpr int64_t kSide = 4096;
 
 // MatMul stores [inputs, outputs], Gemm with transB [outputs, inputs].
-Model one_weight(bool transposed) {
-  Tensor weight = Tensor::zeros(DType::kF32, {kSide, kSide});
+Model one_weight(bool transposed, int64_t outputs = kSide, int64_t inputs = kSide) {
+  Tensor weight = transposed ? Tensor::zeros(DType::kF32, {inputs, outputs})
+                             : Tensor::zeros(DType::kF32, {outputs, inputs});
   std::minstd_rand engine(1);
   for (float& value : weight.mutable_data<float>())
     value = static_cast<float>(engine()) * 0x1p-30F - 1;
@@ -79,6 +82,36 @@ void find_pattern(benchmark::State& state) {
     benchmark::DoNotOptimize(block_pattern(weight_of(masked, layer), layer.fold, false));
 }
 
+// Inputs of different sizes, 0.9 of each told by the one before.
+Statistics neighbours(const Model& model, const Layer& layer) {
+  const auto side = static_cast<int64_t>(layer.fold.cols);
+  InputMoments moments{0, layer.fold.parts, 1 << 14, Tensor::zeros(DType::kF64, {side, side}),
+                       Tensor::zeros(DType::kF64, {side})};
+  const auto second = moments.second.mutable_data<double>();
+  for (int64_t i = 0; i < side; ++i) {
+    for (int64_t j = 0; j < side; ++j)
+      second[static_cast<size_t>(i * side + j)] =
+          std::pow(0.9, std::abs(static_cast<double>(i - j))) * (1 + i % 5) * (1 + j % 5);
+  }
+  return {{{layer.weight, fingerprint_of(weight_of(model, layer)), {std::move(moments)}}}};
+}
+
+void score_layer(benchmark::State& state, const char* method) {
+  ThreadPool pool(0);
+  PruneOptions options;
+  options.method = method;
+  const Model model = one_weight(false, state.range(0), state.range(1));
+  const Statistics statistics = neighbours(model, select_layers(model, options.select).at(0));
+  for (auto _ : state) benchmark::DoNotOptimize(make_plan(model, options, pool, &statistics));
+}
+
+void layers(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"outputs", "inputs"})->Unit(benchmark::kMillisecond)->UseRealTime();
+  for (const auto& [outputs, inputs] :
+       {std::pair(512, 512), std::pair(1024, 1024), std::pair(2048, 2048), std::pair(768, 3072)})
+    benchmark->Args({outputs, inputs});
+}
+
 void cases(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"transposed", "rows", "cols", "percent"})
       ->Unit(benchmark::kMillisecond)
@@ -95,6 +128,9 @@ BENCHMARK(apply)->Apply(cases);
 BENCHMARK(pack)->Apply(cases);
 BENCHMARK(whole)->Apply(cases);
 BENCHMARK(find_pattern)->Apply(cases);
+BENCHMARK_CAPTURE(score_layer, obs, "obs")->Apply(layers);
+BENCHMARK_CAPTURE(score_layer, admm, "admm")->Apply(layers);
+BENCHMARK_CAPTURE(score_layer, sparsegpt, "sparsegpt")->Apply(layers);
 
 }  // namespace
 }  // namespace espalier

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <memory>
 
 #include "apps/espalier/candidates.h"
@@ -20,6 +21,7 @@
 #include "lib/base/log.h"
 #include "lib/base/output_file.h"
 #include "lib/calibrate/statistics_file.h"
+#include "lib/prune/choose/default_method.h"
 #include "lib/prune/choose/masks.h"
 #include "lib/prune/options/layer_rule.h"
 #include "lib/prune/options/recipe_json.h"
@@ -68,6 +70,8 @@ LayerResult pruned_row(const PackedModels& models, const LayerPlan& plan,
   row.blocks = plan.mask.blocks();
   row.blocks_kept = plan.mask.kept_blocks();
   row.diagonal = plan.diagonal ? plan.layer.fold.parts * plan.layer.fold.rows : 0;
+  row.method_used = plan.method;
+  if (plan.obs_multiply_adds > 0) row.obs_multiply_adds = plan.obs_multiply_adds;
   return row;
 }
 
@@ -195,6 +199,25 @@ std::string target_note(const PruneTarget& target, const CurvePoint& reached,
                      to_string(target), percent, printable(dense->name), *reached.metric, dense->a);
 }
 
+// Layers that are too wide for the default method.
+void add_method_notes(const PrunePlan& plan, std::vector<std::string>& notes) {
+  std::map<std::string, std::pair<size_t, double>> others;  // layers, the most that obs would take
+  for (const LayerPlan& layer : plan.layers) {
+    if (layer.obs_multiply_adds == 0) continue;
+    auto& [count, most] = others[layer.method];
+    ++count;
+    most = std::max(most, layer.obs_multiply_adds);
+  }
+  for (const auto& [method, found] : others) {
+    notes.push_back(
+        fmt::format("{} {} pruned by {}: obs takes up to {:.2g} multiply-adds for one, by default "
+                    "at most {:.2g} "
+                    "are spent (--method obs takes any number)",
+                    found.first, found.first == 1 ? "layer was" : "layers were", method,
+                    found.second, kMostMultiplyAdds));
+  }
+}
+
 std::vector<std::string> notes_of(const PruneSettings& settings, const PruneResult& result) {
   std::vector<std::string> notes;
   if (result.reached)
@@ -205,6 +228,7 @@ std::vector<std::string> notes_of(const PruneSettings& settings, const PruneResu
   }
   if (!settings.rewind.empty())
     notes.push_back(fmt::format("masks taken from {}", printable(settings.input)));
+  add_method_notes(result.weights.plan, notes);
   return notes;
 }
 

@@ -10,6 +10,7 @@
 #include "lib/base/fnv1a.h"
 #include "lib/base/log.h"
 #include "lib/prune/choose/choose_blocks.h"
+#include "lib/prune/choose/default_method.h"
 #include "lib/prune/choose/scored_plan.h"
 #include "lib/prune/score/criterion.h"
 #include "lib/prune/score/layer_moments.h"
@@ -28,7 +29,10 @@ LayerPlan planned(const Layer& layer, const LayerSettings& settings, bool keep_d
   plan.layer = layer;
   plan.block = settings.block;
   plan.nm = settings.nm;
-  plan.method = settings.method;
+  plan.method =
+      settings.method_by_cost ? default_method(layer.fold, settings.block) : settings.method;
+  if (plan.method != settings.method)
+    plan.obs_multiply_adds = obs_multiply_adds(layer.fold, settings.block);
   plan.sparsity = settings.sparsity;
   plan.diagonal = keep_diagonal && layer.square;
   plan.layer.left_out = left_out_reason(layer, settings);
@@ -59,6 +63,7 @@ class Moments {
                       "l2 instead of {}",
                       plan.layer.weight, plan.method));
       plan.method = "l2";
+      plan.obs_multiply_adds = 0;
     } else {
       look_at_samples(plan, *moments);
     }
@@ -218,8 +223,10 @@ ScoredPlan score_layers(const Model& model, const std::vector<Layer>& layers,
     scored.scores[i] = score_layer(model, layer, moments ? &*moments : nullptr, options.seed, pool);
     nan.look_at(model, layer, scored.scores[i]);
     weight_of(model, layer.layer).give_back();
-    // A layer that lacks statistics has scores of another kind: it reaches the target by itself.
-    const bool other_kind = layer.method != settings.method;
+    // A layer that lacks statistics, or is too wide for obs, has scores of another kind: it reaches
+    // the target by itself, unless a scan makes distances of all scores.
+    const bool scanned = options.scope == "sensitivity" && layer.method != "l2";
+    const bool other_kind = layer.method != settings.method && !scanned;
     scored.shared[i] = options.scope != "layer" && !settings.own_target && !other_kind;
     done(scored, i);
   }
@@ -255,13 +262,20 @@ PrunePlan choose_plan(const ScoredPlan& scored, double sparsity, ThreadPool& poo
   return plan;
 }
 
-LayerPlan choose_one(const ScoredPlan& scored, size_t index, double sparsity, ThreadPool& pool) {
-  LayerPlan plan = scored.plan.layers[index];
-  plan.mask = BlockMask(plan.block, plan.layer.fold, true);
-  const BlockScores& scores = scored.scores[index];
-  const PartRange all{&scores, 0, scores.fold.parts, 1, &plan.mask};
-  drop_lowest({&all, 1}, sparsity, pool);
-  return plan;
+std::vector<LayerPlan> choose_together(const ScoredPlan& scored, std::span<const size_t> indices,
+                                       double sparsity, ThreadPool& pool) {
+  std::vector<LayerPlan> plans;
+  for (const size_t index : indices) {
+    plans.push_back(scored.plan.layers[index]);
+    plans.back().mask = BlockMask(plans.back().block, plans.back().layer.fold, true);
+  }
+  std::vector<PartRange> ranges;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    const BlockScores& scores = scored.scores[indices[i]];
+    ranges.push_back({&scores, 0, scores.fold.parts, 1, &plans[i].mask});
+  }
+  drop_lowest(ranges, sparsity, pool);
+  return plans;
 }
 
 LayerPlan choose_again(const Model& model, const ScoredPlan& scored, const LayerPlan& chosen,

@@ -15,9 +15,10 @@ struct LayerPlan {
   Layer layer;
   BlockShape block;
   std::optional<NofM> nm;
-  std::string method;
-  double sparsity = 0;    ///< asked for
-  bool diagonal = false;  ///< kept apart
+  std::string method;            ///< that was used
+  double obs_multiply_adds = 0;  ///< where obs gave way to another: what it would have taken
+  double sparsity = 0;           ///< asked for
+  bool diagonal = false;         ///< kept apart
   BlockMask mask;
 };
 

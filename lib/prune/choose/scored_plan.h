@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "lib/prune/choose/choose_blocks.h"
@@ -31,8 +32,9 @@ PrunePlan plan_at_once(const Model& model, const std::vector<Layer>& layers,
 /// make_plan's second half: `sparsity` is that of all layers without a target of their own.
 PrunePlan choose_plan(const ScoredPlan& scored, double sparsity, ThreadPool& pool);
 
-/// The plan of one layer that reaches `sparsity` by itself.
-LayerPlan choose_one(const ScoredPlan& scored, size_t index, double sparsity, ThreadPool& pool);
+/// The plans of these layers, of one method and block shape, that reach `sparsity` together.
+std::vector<LayerPlan> choose_together(const ScoredPlan& scored, std::span<const size_t> indices,
+                                       double sparsity, ThreadPool& pool);
 
 /// Layer `index` of `scored` with a mask by other statistics and as many zeros as `chosen` has;
 /// `chosen` itself where its method needs none, or where they lack the layer. `centred`: its bias

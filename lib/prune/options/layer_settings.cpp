@@ -15,7 +15,10 @@ void take_over(const LayerRule& rule, const PruneOptions& options, LayerSettings
     settings.nm.reset();
   }
   if (given.block) settings.block = *given.block;
-  if (given.method) settings.method = *given.method;
+  if (given.method) {
+    settings.method = *given.method;
+    settings.method_by_cost = false;
+  }
   if (given.sparsity) {
     settings.sparsity = *given.sparsity;
     settings.gate_density.clear();
@@ -65,6 +68,7 @@ std::vector<LayerSettings> layer_settings(const std::vector<Layer>& layers,
   common.nm = options.nm;
   common.sparsity = options.sparsity;
   common.method = options.method;
+  common.method_by_cost = options.method_by_cost && options.method == "obs";
   common.own_target = options.nm.has_value();
   std::vector<LayerSettings> result(layers.size(), common);
   for (const LayerRule& rule : options.rules) {

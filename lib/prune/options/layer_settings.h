@@ -14,6 +14,7 @@ struct LayerSettings {
   std::optional<NofM> nm;
   double sparsity = 0;
   std::string method;
+  bool method_by_cost = false;  ///< PruneOptions::method_by_cost, where no rule names a method
   std::vector<double> gate_density;
   bool own_target = false;  ///< has a target of its own: no part of a global threshold
   std::string skipped_by;   ///< pattern of the rule that skips it

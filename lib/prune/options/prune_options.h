@@ -51,6 +51,7 @@ struct PruneOptions {
   BlockShape block{16, 1};
   std::optional<NofM> nm;
   std::string method = "l2";
+  bool method_by_cost = false;  ///< obs, but something cheaper for layers that are too wide for it
   std::string scope = "layer";  ///< global, sensitivity
   std::optional<PruneTarget> target;
   std::optional<Schedule> schedule;

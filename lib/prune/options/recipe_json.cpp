@@ -308,7 +308,7 @@ OrderedJson options_json(const PruneOptions& options) {
   if (options.schedule) json["schedule"] = to_string(*options.schedule);
   json["block"] = to_string(options.block);
   if (options.nm) json["nm"] = to_string(*options.nm);
-  json["method"] = options.method;
+  if (!options.method_by_cost) json["method"] = options.method;
   json["scope"] = options.scope;
   json["diagonal"] = options.keep_diagonal ? "keep" : "prune";
   json["refit"] = options.refit;

@@ -114,6 +114,8 @@ void add_packed(const PackResults& pack, Report& report) {
                {"magnitude_error", compared ? "by magnitude" : "", Unit::kNumber},
                {"ms_dense", "ms dense", Unit::kMilliseconds},
                {"ms_sparse", "ms sparse", Unit::kMilliseconds},
+               {"method_used", ""},
+               {"obs_multiply_adds", "", Unit::kNumber},
                {"left_out", "left out", Unit::kReason}},
               {},
               {}};
@@ -137,6 +139,8 @@ void add_packed(const PackResults& pack, Report& report) {
                           cell(layer.magnitude_error),
                           cell(layer.ms_dense),
                           cell(layer.ms_sparse),
+                          cell_or_null(layer.method_used),
+                          cell(layer.obs_multiply_adds),
                           cell_or_null(layer.left_out)});
   }
   const Total total = total_of(pack.layers);
@@ -159,6 +163,8 @@ void add_packed(const PackResults& pack, Report& report) {
                  {},
                  cell(total.ms_dense),
                  cell(total.ms_sparse),
+                 {},
+                 {},
                  {}};
   report.parts.emplace_back(std::move(table));
   report.parts.emplace_back(Record{"total",

@@ -66,9 +66,10 @@ TEST_CASE("the JSON of prune has the promised keys, and null for what was not me
   CHECK(json["output"]["bytes"] == 300);
   CHECK(json["options"]["sparsity"] == 0.8);
   const Json& row = json["layers"][0];
-  for (const char* key : {"name", "weight", "operator", "shape", "matrix", "block", "weights",
-                          "zeros", "blocks", "blocks_kept", "diagonal", "bytes_before",
-                          "bytes_after", "output_error", "ms_dense", "ms_sparse", "left_out"}) {
+  for (const char* key :
+       {"name", "weight", "operator", "shape", "matrix", "block", "weights", "zeros", "blocks",
+        "blocks_kept", "diagonal", "bytes_before", "bytes_after", "output_error", "ms_dense",
+        "ms_sparse", "method_used", "obs_multiply_adds", "left_out"}) {
     CAPTURE(key);
     CHECK(row.contains(key));
   }

@@ -39,7 +39,7 @@ TEST_CASE("what is wrong with a layer rule is said") {
       {"a:sparsity=0.5x", "sparsity is \"0.5x\""},
       {"a:sparsity=", "sparsity is \"\""},
       {"a:block=0x4", "block"},
-      {"a:method=l9", "expected one of l1, l2, max, wanda, sparsegpt, obs, random"},
+      {"a:method=l9", "expected one of l1, l2, max, wanda, sparsegpt, admm, obs, random"},
       {"a:nm=4:2", "nm is \"4:2\""},
       {"a:nm=4", "nm is \"4\""},
       {"a:nm=0:4", "nm is \"0:4\""},

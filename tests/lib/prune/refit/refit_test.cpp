@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/prune/choose/default_method.h"
 #include "lib/prune/choose/make_plan.h"
 #include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/refit/apply_plan.h"
@@ -69,7 +70,7 @@ TEST_CASE("refitted weights and bias lower the error of the outputs, and beat th
       {{layer.weight, fingerprint_of(weight_of(model, layer)), {moments_of(x, inputs, 0, 1)}}}};
   ThreadPool one(1), two(2);
   double l2_error = 0;
-  for (const char* method : {"l2", "wanda", "sparsegpt", "obs"}) {
+  for (const char* method : {"l2", "wanda", "sparsegpt", "admm", "obs"}) {
     PruneOptions options = obs_options(0.5);
     options.method = method;
     const PrunePlan plan = make_plan(model, options, one, &statistics);
@@ -86,7 +87,7 @@ TEST_CASE("refitted weights and bias lower the error of the outputs, and beat th
     CHECK(same_bits(weight_named(refit(model, plan, statistics, two).model, "w"),
                     weight_named(refitted.model, "w")));
     if (std::string(method) == "l2") l2_error = after;
-    if (std::string(method) == "obs") CHECK(after < l2_error);
+    if (std::string(method) == "obs" || std::string(method) == "admm") CHECK(after < l2_error);
   }
 }
 
@@ -116,7 +117,7 @@ TEST_CASE("dead inputs, no energy at all and few samples give finite weights") {
        {dead, constant, std::vector<double>(5 * inputs, 0.0), correlated(2, inputs, 1)}) {
     const Statistics statistics{
         {{layer.weight, fingerprint_of(weight_of(model, layer)), {moments_of(x, inputs, 0, 1)}}}};
-    for (const char* method : {"wanda", "sparsegpt", "obs"}) {
+    for (const char* method : {"wanda", "sparsegpt", "admm", "obs"}) {
       PruneOptions options = obs_options(0.5);
       options.method = method;
       const PrunePlan plan = make_plan(model, options, pool, &statistics);
@@ -145,6 +146,53 @@ TEST_CASE("NaN weights stay, with their block; their rows are not refitted") {
   CHECK(refitted.rows_kept == 1);
   const std::vector<float> after = to_f32(weight_named(refitted.model, "w"));
   for (size_t i = 0; i < after.size(); ++i) CHECK(std::isnan(after[i]) == (i == 3 * 12 + 5));
+}
+
+TEST_CASE("where nothing can be factorised the bias alone makes up for the mean") {
+  const Model model = gemm_model(random_tensor({8, 12}, 1), random_tensor({8}, 2));
+  const Layer layer = select_layers(model, obs_options(0).select).at(0);
+  const std::vector<double> x = correlated(200, 12, 3);
+  InputMoments moments = moments_of(x, 12, 0, 1);
+  for (size_t i = 0; i < 12; ++i) {  // no moments of any samples
+    for (size_t j = 0; j < 12; ++j) {
+      if (i != j) moments.second.mutable_data<double>()[i * 12 + j] = 1e6;
+    }
+  }
+  const Statistics statistics{{{layer.weight, fingerprint_of(weight_of(model, layer)), {moments}}}};
+  PruneOptions options = obs_options(0.5);
+  options.method = "l2";
+  ThreadPool pool(1);
+  const PrunePlan plan = make_plan(model, options, pool, &statistics);
+  const Refitted refitted = refit(model, plan, statistics, pool);
+  CHECK(refitted.rows_kept == 8);
+  const Model masked = apply_plan(model, plan, pool);
+  CHECK(same_bits(weight_named(refitted.model, "w"), weight_named(masked, "w")));
+  // The mean of the outputs is that of the dense model.
+  const std::vector<float> w = to_f32(weight_named(model, "w")),
+                           m = to_f32(weight_named(masked, "w"));
+  const std::vector<float> before = to_f32(weight_named(model, "b"));
+  const std::vector<float> after = to_f32(weight_named(refitted.model, "b"));
+  for (size_t r = 0; r < 8; ++r) {
+    double expected = before[r];
+    for (size_t c = 0; c < 12; ++c)
+      expected += (double{w[r * 12 + c]} - m[r * 12 + c]) * moments.mean.data<double>()[c];
+    CHECK(after[r] == doctest::Approx(expected).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("the default method gives way where obs is too much, by a count of operations") {
+  CHECK(default_method({1, 1024, 1024}, {16, 1}) == "obs");
+  CHECK(default_method({1, 768, 3072}, {16, 1}) == "obs");
+  CHECK(default_method({1, 3072, 3072}, {1, 1}) == "admm");
+  CHECK(default_method({1, 16384, 16384}, {16, 1}) == "sparsegpt");
+  const Model model = gemm_model(random_tensor({8, 12}, 1), random_tensor({8}, 2));
+  const Statistics statistics = some_statistics(model, select_layers(model, obs_options(0).select));
+  ThreadPool pool(1);
+  PruneOptions options = obs_options(0.5);
+  options.method_by_cost = true;
+  const LayerPlan plan = make_plan(model, options, pool, &statistics).layers[0];
+  CHECK(plan.method == "obs");
+  CHECK(plan.obs_multiply_adds == 0);
 }
 
 TEST_CASE("statistics of another model are refused, missing ones replaced by l2") {

@@ -78,7 +78,7 @@ float by_definition(std::string_view name, const Tensor& w, const Case& c, size_
 }  // namespace
 
 TEST_CASE("criteria have names, summaries and are found") {
-  CHECK(criteria().size() == 7);
+  CHECK(criteria().size() == 8);
   for (const Criterion* criterion : criteria()) {
     CHECK(find_criterion(criterion->name) == criterion);
     CHECK(criterion->summary != "");
