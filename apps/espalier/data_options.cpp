@@ -65,6 +65,13 @@ void add_data_options(CLI::App& app, DataOptions& options, const char* inputs) {
       ->group("Data");
 }
 
+void add_mask_tokens(CLI::App& app, DataOptions& options) {
+  app.add_option("--mask-tokens", options.mask_tokens,
+                 "input that is 0 where a token is padding: statistics leave these tokens out")
+      ->type_name("IN")
+      ->group("Data");
+}
+
 void add_metric_options(CLI::App& app, DataOptions& options, bool command) {
   app.add_option("--labels", options.labels,
                  "labels or reference values in a .npy file, samples along the first axis")
@@ -99,6 +106,13 @@ DataSet data_set(const std::string& path, const Model& model, const DataOptions&
   data.batch = options.batch;
   data.states = given.states;
   data.fill = given.fill;
+  data.token_mask = options.mask_tokens;
+  if (!path.empty() && !data.token_mask.empty() &&
+      std::ranges::count(input_names(model), data.token_mask) == 0) {
+    throw Error(Fault::kUsage,
+                fmt::format("--mask-tokens {}: the model has no such input; it has {}",
+                            printable(data.token_mask), fmt::join(input_names(model), ", ")));
+  }
   return data;
 }
 

@@ -19,11 +19,14 @@ struct DataOptions {
   std::string inputs;
   int64_t batch = 0;
   std::vector<std::string> states, fills;  ///< IN=OUT, IN=VALUE
+  std::string mask_tokens;                 ///< IN
   std::string labels, metric, metric_command;
 };
 
 /// Declares --batch, --state and --fill; --inputs too where `inputs` says what it is for.
 void add_data_options(CLI::App& app, DataOptions& options, const char* inputs);
+/// Declares --mask-tokens, for commands that collect statistics.
+void add_mask_tokens(CLI::App& app, DataOptions& options);
 /// Declares --labels and --metric, and --metric-cmd where `command` is set.
 void add_metric_options(CLI::App& app, DataOptions& options, bool command);
 

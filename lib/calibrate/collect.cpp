@@ -35,7 +35,7 @@ class Sums final : public ProductObserver {
     std::vector<InputMoments> result;
     for (auto at = sums_.lower_bound({number, 0}); at != sums_.end() && at->first.first == number;
          at = sums_.erase(at)) {
-      not_finite += at->second->not_finite();
+      not_finite = std::max(not_finite, at->second->not_finite());
       InputMoments moments = at->second->result(pool_);
       if (moments.samples != 0) result.push_back(std::move(moments));
     }

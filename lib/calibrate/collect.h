@@ -24,7 +24,8 @@ struct Collected {
   Statistics statistics;             ///< of layers that were multiplied at all, in their order
   std::vector<std::string> refused;  ///< "weight: reason" of layers whose sums pass memory_bytes
   size_t passes = 0;
-  uint64_t not_finite = 0;  ///< samples with an infinity or NaN, left out
+  uint64_t not_finite = 0;  ///< samples with an infinity or NaN that the layer which met most of
+                            ///< them left out: one sample spoils the inputs of many layers
 };
 
 /// Moments of what each of `layers` is multiplied with. Layers that are left out are skipped.
@@ -33,7 +34,8 @@ struct Collected {
 /// the layer's inputs; R: the hidden states of the direction, and of a GRU's candidate without
 /// linear_before_reset the states times the reset gate. With sequence_lens, steps after the end of
 /// a sequence count as samples too.
-/// Sums    f32 products of 256 samples at a time, added up in f64; the same on any threads.
+/// Sums    f32 products of 256 samples at a time, about the means of the first 256, added up in
+///         f64; the same on any threads.
 /// Memory  8 cols^2 bytes for each input; several passes where that is more than memory_bytes.
 Collected collect_statistics(const Model& model, const std::vector<Layer>& layers,
                              const CalibrationPass& pass, const CollectOptions& options);

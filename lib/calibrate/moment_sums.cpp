@@ -41,6 +41,36 @@ void add_products(const std::vector<float>& a, const std::vector<float>& b, size
   for (size_t i = 0; i < product.size(); ++i) sums[i] += static_cast<double>(product[i]);
 }
 
+std::vector<float> means_of(const std::vector<float>& samples, size_t inputs) {
+  std::vector<double> sums(inputs, 0.0);
+  for (size_t at = 0; at < samples.size(); at += inputs) {
+    for (size_t i = 0; i < inputs; ++i) sums[i] += samples[at + i];
+  }
+  const double n = static_cast<double>(samples.size()) / static_cast<double>(inputs);
+  std::vector<float> means(inputs);
+  for (size_t i = 0; i < inputs; ++i) means[i] = static_cast<float>(sums[i] / n);
+  return means;
+}
+
+void take_off(const std::vector<float>& means, std::vector<float>& samples) {
+  for (size_t at = 0; at < samples.size(); at += means.size()) {
+    for (size_t i = 0; i < means.size(); ++i) samples[at + i] -= means[i];
+  }
+}
+
+void restore_means(const std::vector<float>& a0, const std::vector<float>& b0,
+                   std::span<const double> mean_a, std::span<const double> mean_b, double n,
+                   const std::vector<double>& sums, std::span<double> moments) {
+  const size_t inputs = a0.size();
+  for (size_t i = 0; i < inputs; ++i) {
+    // E[a b] = E[(a - a0) (b - b0)] + a0 E[b] + E[a - a0] b0
+    for (size_t j = 0; j < inputs; ++j) {
+      moments[i * inputs + j] =
+          sums[i * inputs + j] / n + double{a0[i]} * mean_b[j] + (mean_a[i] - a0[i]) * b0[j];
+    }
+  }
+}
+
 MomentSums::MomentSums(size_t first_part, size_t parts, size_t inputs)
     : first_part_(first_part),
       parts_(parts),
@@ -74,10 +104,12 @@ void MomentSums::add_sample(const float* x, size_t stride, ThreadPool& pool) {
 void MomentSums::flush(ThreadPool& pool) {
   const size_t count = waiting_.size() / inputs_;
   if (count == 0) return;
-  add_products(waiting_, waiting_, inputs_, product_, second_, pool);
   for (size_t sample = 0; sample < count; ++sample) {
     for (size_t i = 0; i < inputs_; ++i) mean_[i] += waiting_[sample * inputs_ + i];
   }
+  if (means_.empty()) means_ = means_of(waiting_, inputs_);
+  take_off(means_, waiting_);
+  add_products(waiting_, waiting_, inputs_, product_, second_, pool);
   waiting_.clear();
 }
 
@@ -88,12 +120,14 @@ InputMoments MomentSums::result(ThreadPool& pool) {
                        Tensor::zeros(DType::kF64, {side})};
   const auto second = moments.second.mutable_data<double>();
   const auto mean = moments.mean.mutable_data<double>();
-  const double n = std::max<double>(1, static_cast<double>(samples_));
+  if (samples_ == 0) return moments;
+  const auto n = static_cast<double>(samples_);
+  for (size_t i = 0; i < inputs_; ++i) mean[i] = mean_[i] / n;
+  restore_means(means_, means_, mean, mean, n, second_, second);
   for (size_t i = 0; i < inputs_; ++i) {
-    mean[i] = mean_[i] / n;
-    // The product's two triangles may differ in their last bits.
-    for (size_t j = 0; j < inputs_; ++j) {
-      second[i * inputs_ + j] = (second_[i * inputs_ + j] + second_[j * inputs_ + i]) / (2 * n);
+    for (size_t j = 0; j < i; ++j) {  // rounding makes the two triangles differ
+      double &a = second[i * inputs_ + j], &b = second[j * inputs_ + i];
+      a = b = (a + b) / 2;
     }
   }
   return moments;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "lib/base/thread_pool.h"
@@ -19,6 +20,17 @@ void for_each_sample(const float* x, Features features, size_t inputs, size_t n,
 /// `product` is scratch.
 void add_products(const std::vector<float>& a, const std::vector<float>& b, size_t inputs,
                   std::vector<float>& product, std::vector<double>& sums, ThreadPool& pool);
+
+/// Means over samples that lie one after the other. They are taken off before samples are
+/// multiplied in f32, where variances of inputs far from 0 would be lost to rounding, and those of
+/// inputs that never change would not be 0.
+std::vector<float> means_of(const std::vector<float>& samples, size_t inputs);
+void take_off(const std::vector<float>& means, std::vector<float>& samples);
+/// E[a b^T] from `sums` over `n` samples of (a - a0) (b - b0)^T, a0 and b0 having been taken off,
+/// and from the true means of a and b.
+void restore_means(const std::vector<float>& a0, const std::vector<float>& b0,
+                   std::span<const double> mean_a, std::span<const double> mean_b, double n,
+                   const std::vector<double>& sums, std::span<double> moments);
 
 /// Few enough samples for sums in f32, many enough for a quick product.
 inline constexpr size_t kSamplesTogether = 256;
@@ -44,6 +56,7 @@ class MomentSums {
   uint64_t samples_ = 0, not_finite_ = 0, calls_ = 0;
   std::vector<double> second_, mean_;
   std::vector<float> waiting_;  // samples that are not in the sums yet, one after another
+  std::vector<float> means_;    // taken off: those of the first product's samples
   std::vector<float> product_;
 };
 

@@ -80,34 +80,42 @@ class PairedSums {
     InputMoments moments{first_part_,         parts_,        samples_,
                          zeros({side, side}), zeros({side}), zeros({side, side}),
                          zeros({side})};
-    const double n = std::max<double>(1, static_cast<double>(samples_));
-    const auto divide = [n](const std::vector<double>& sums, Tensor& into) {
-      const auto target = into.mutable_data<double>();
-      for (size_t i = 0; i < sums.size(); ++i) target[i] = sums[i] / n;
-    };
-    // The product's two triangles may differ in their last bits.
+    if (samples_ == 0) return moments;
+    const auto n = static_cast<double>(samples_);
+    const auto mean = moments.mean.mutable_data<double>();
+    const auto original_mean = moments.original_mean.mutable_data<double>();
     for (size_t i = 0; i < inputs_; ++i) {
-      for (size_t j = 0; j < i; ++j) {
-        double &a = second_[i * inputs_ + j], &b = second_[j * inputs_ + i];
+      mean[i] = mean_[i] / n;
+      original_mean[i] = original_mean_[i] / n;
+    }
+    const auto second = moments.second.mutable_data<double>();
+    restore_means(means_, means_, mean, mean, n, second_, second);
+    for (size_t i = 0; i < inputs_; ++i) {
+      for (size_t j = 0; j < i; ++j) {  // rounding makes the two triangles differ
+        double &a = second[i * inputs_ + j], &b = second[j * inputs_ + i];
         a = b = (a + b) / 2;
       }
     }
-    divide(second_, moments.second);
-    divide(mean_, moments.mean);
-    divide(cross_, moments.cross);
-    divide(original_mean_, moments.original_mean);
+    restore_means(original_means_, means_, original_mean, mean, n, cross_,
+                  moments.cross.mutable_data<double>());
     return moments;
   }
 
  private:
   void flush(ThreadPool& pool) {
     if (changed_.empty()) return;
-    add_products(changed_, changed_, inputs_, product_, second_, pool);
-    add_products(original_, changed_, inputs_, product_, cross_, pool);
     for (size_t at = 0; at < changed_.size(); ++at) {
       mean_[at % inputs_] += changed_[at];
       original_mean_[at % inputs_] += original_[at];
     }
+    if (means_.empty()) {
+      means_ = means_of(changed_, inputs_);
+      original_means_ = means_of(original_, inputs_);
+    }
+    take_off(means_, changed_);
+    take_off(original_means_, original_);
+    add_products(changed_, changed_, inputs_, product_, second_, pool);
+    add_products(original_, changed_, inputs_, product_, cross_, pool);
     changed_.clear();
     original_.clear();
   }
@@ -116,6 +124,7 @@ class PairedSums {
   uint64_t samples_ = 0;
   std::vector<double> second_, cross_, mean_, original_mean_;
   std::vector<float> original_, changed_, product_;
+  std::vector<float> means_, original_means_;  // taken off (moment_sums.h)
 };
 
 // The samples of a feed go into the sums.

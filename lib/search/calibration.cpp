@@ -2,17 +2,38 @@
 
 #include <fmt/format.h>
 
+#include "lib/base/error.h"
 #include "lib/base/log.h"
+#include "lib/calibrate/token_mask.h"
 
 namespace espalier {
+
+const Tensor& mask_of(const Feed& feed, const std::string& input) {
+  const auto found = feed.find(input);
+  if (found == feed.end()) {
+    throw Error(
+        Fault::kUsage,
+        fmt::format("--mask-tokens {}: the inputs have no array of that name", printable(input)));
+  }
+  return found->second;
+}
 
 Statistics calibrate(const Model& model, const std::vector<Layer>& layers, const DataSet& data,
                      const std::vector<Feed>& feeds, const CollectOptions& options) {
   const Stage stage("calibrate");
   const auto pass = [&](ProductObserver& observer) {
-    Executor executor(model, {.threads = options.threads, .observer = &observer});
+    TokenMask masked(observer, model);
+    const bool mask = !data.token_mask.empty();
+    const auto look_at = [&](size_t feed) {
+      if (mask && feed < feeds.size()) masked.set(mask_of(feeds[feed], data.token_mask));
+    };
+    Executor executor(model, {.threads = options.threads, .observer = mask ? &masked : &observer});
     Progress progress("calibrate", feeds.size());
-    run_feeds(executor, model, data, feeds, [&](size_t, const Feed&) { progress.step(); });
+    look_at(0);
+    run_feeds(executor, model, data, feeds, [&](size_t feed, const Feed&) {
+      progress.step();
+      look_at(feed + 1);
+    });
   };
   Collected collected = collect_statistics(model, layers, pass, options);
   for (const std::string& text : collected.refused)

@@ -13,6 +13,9 @@ struct CalibrationFeeds {
   std::vector<Feed> feeds;
 };
 
+/// The array that says which tokens of a feed are padding. Errors  Fault::kUsage: there is none.
+const Tensor& mask_of(const Feed& feed, const std::string& input);
+
 /// Runs the feeds and gives the moments of what the layers were multiplied with. Warns of what was
 /// refused or left out.
 /// Errors  Fault::kUnsupported: operators that the runtime lacks; those of the run.

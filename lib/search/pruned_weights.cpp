@@ -2,6 +2,7 @@
 
 #include "lib/base/log.h"
 #include "lib/calibrate/sequential.h"
+#include "lib/calibrate/token_mask.h"
 #include "lib/prune/refit/apply_plan.h"
 
 namespace espalier {
@@ -11,10 +12,16 @@ namespace {
 MakePairedPass paired_pass(const CalibrationFeeds& calib, size_t threads) {
   return [&calib, threads](const Model& unchanged, const Model& changed) -> PairedPass {
     return [&, threads](ProductObserver& a, ProductObserver& b, const std::function<void()>& fed) {
-      Executor first(unchanged, {.threads = threads, .observer = &a});
-      Executor second(changed, {.threads = threads, .observer = &b});
+      TokenMask masked_a(a, unchanged), masked_b(b, changed);
+      const bool mask = !calib.data.token_mask.empty();
+      Executor first(unchanged, {.threads = threads, .observer = mask ? &masked_a : &a});
+      Executor second(changed, {.threads = threads, .observer = mask ? &masked_b : &b});
       FeedRunner one(first, unchanged, calib.data.states), two(second, changed, calib.data.states);
       for (const Feed& feed : calib.feeds) {
+        if (mask) {
+          masked_a.set(mask_of(feed, calib.data.token_mask));
+          masked_b.set(mask_of(feed, calib.data.token_mask));
+        }
         one.run(feed);
         two.run(feed);
         fed();

@@ -24,6 +24,7 @@ struct DataSet {
   std::map<std::string, std::string>
       states;  ///< input -> output whose last value it gets (zero at the start)
   std::map<std::string, double> fill;  ///< input -> constant
+  std::string token_mask;  ///< input that is 0 where a sample is padding; "" = there is none
 };
 
 /// Names of the inputs that must be fed (those without a constant behind them) and of the outputs,

@@ -124,6 +124,7 @@ std::function<int()> add(CLI::App& app) {
                  "memory for the sums; larger sums are collected in several passes (2 GiB)")
       ->type_name("BYTES");
   add_data_options(app, args->data, "calibration inputs, unlabelled");
+  add_mask_tokens(app, args->data);
   add_common(app, args->common);
   add_footer(app,
              "  espalier calibrate model.onnx --inputs input_x.npy -o stats.safetensors\n"

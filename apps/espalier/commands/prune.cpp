@@ -456,6 +456,7 @@ void add_how(CLI::App& app, PruneArgs& a) {
       ->group("What is pruned");
   app.add_flag("--no-refit", a.no_refit, "leave the kept weights unchanged even with --calib")
       ->group("What is pruned");
+  add_mask_tokens(app, a.data);
   add_data_options(
       app, a.data,
       "inputs on which the result is verified (those of --eval, --calib, or random ones)");
