@@ -215,6 +215,15 @@ std::optional<DropLimit> assert_drop_of(const PruneArgs& args) {
   return drop_limit(parse_max_drop(args.assert_drop, "assert-drop"), args.assert_drop);
 }
 
+// Whether layers are pruned both at once and in order: where inputs are there to judge by and one
+// sparsity is asked for. A search tries many, and each would cost as much as all scores.
+bool tries_orders(const PruneOptions& options, const PruneArgs& args,
+                  CalibrationSource::Kind calib) {
+  const bool search = options.target || options.schedule || !args.curve.empty();
+  return args.effort != "fast" && calib == CalibrationSource::Kind::kInputs && options.refit &&
+         !options.sequential && !search && args.mask_in.empty() && args.rewind.empty();
+}
+
 // Errors  Fault::kUsage: a method, of all layers or of some, that needs calibration data.
 void check_method(const PruneOptions& options, const std::string& calib) {
   std::vector<std::string> methods{options.method};
@@ -250,6 +259,8 @@ PruneSettings prune_settings(const PruneArgs& given) {
   settings.request.curve = args.curve;
   settings.request.given_masks = !args.mask_in.empty();
   const PruneOptions& options = settings.request.options;
+  settings.tries_orders = tries_orders(options, args, settings.calib.kind);
+  settings.at_any_cost = args.effort == "best";
   check_options(options);
   check_method(options, args.calib);
   check_inputs_given(options, args, settings.calib.kind);

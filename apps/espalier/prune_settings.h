@@ -25,7 +25,7 @@ struct PruneArgs {
   std::string max_drop, assert_drop, schedule;
   std::optional<uint64_t> at_step;
   std::vector<double> curve;
-  std::string block, nm, method, scope, diagonal, values;
+  std::string block, nm, method, scope, diagonal, values, effort;
   WriteArgs write;
   std::vector<std::string> operators, exclude, force, layers;
   std::optional<size_t> min_weights;
@@ -60,6 +60,8 @@ struct PruneSettings {
   LinePatterns line;                     ///< which patterns are not the recipe's
   std::optional<DropLimit> assert_drop;  ///< what the metric may lose for a good exit status
   bool by_magnitude_unasked = false;     ///< l2 because nothing better was given
+  bool tries_orders = false;             ///< layers at once and in order, and the better one taken
+  bool at_any_cost = false;              ///< however much that takes
   CommonOptions common;
   RunInfo run;
 };

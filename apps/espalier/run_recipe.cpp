@@ -16,7 +16,7 @@ struct Key {
   T& (*of)(PruneArgs& args);
 };
 
-constexpr std::array<Key<std::string>, 10> kTexts{
+constexpr std::array<Key<std::string>, 12> kTexts{
     {{"calib", [](PruneArgs& a) -> std::string& { return a.calib; }},
      {"eval", [](PruneArgs& a) -> std::string& { return a.eval; }},
      {"inputs", [](PruneArgs& a) -> std::string& { return a.data.inputs; }},
@@ -26,7 +26,9 @@ constexpr std::array<Key<std::string>, 10> kTexts{
      {"assert-drop", [](PruneArgs& a) -> std::string& { return a.assert_drop; }},
      {"mask-in", [](PruneArgs& a) -> std::string& { return a.mask_in; }},
      {"rewind", [](PruneArgs& a) -> std::string& { return a.rewind; }},
-     {"machine", [](PruneArgs& a) -> std::string& { return a.machine; }}}};
+     {"machine", [](PruneArgs& a) -> std::string& { return a.machine; }},
+     {"effort", [](PruneArgs& a) -> std::string& { return a.effort; }},
+     {"mask-tokens", [](PruneArgs& a) -> std::string& { return a.data.mask_tokens; }}}};
 
 constexpr std::array<Key<std::vector<std::string>>, 3> kLists{
     {{"state", [](PruneArgs& a) -> std::vector<std::string>& { return a.data.states; }},
@@ -73,6 +75,8 @@ void read_curve(const Json& value, PruneArgs& args) {
 void read_key(const std::string& name, const Json& value, PruneArgs& args) {
   if (const auto* text = find(kTexts, name)) {
     if (!value.is_string()) wrong(name, "a string");
+    if (name == "effort" && value != "fast" && value != "default" && value != "best")
+      wrong(name, "fast, default or best");
     if (text->of(args).empty()) text->of(args) = value;
   } else if (const auto* list = find(kLists, name)) {
     const std::vector<std::string> values = list_of(name, value);

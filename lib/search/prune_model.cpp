@@ -22,8 +22,9 @@ PruneResult prune_model(const Model& model, const PruneRequest& request, const P
     return result;
   }
   // Once, so that no scores are kept; prune_in_order and scans look at those.
-  const bool once = !needs_meter(request) && !options.schedule && !options.sequential &&
-                    options.scope != "sensitivity";
+  const bool in_order = options.sequential || (data.apart != nullptr && !data.apart->empty());
+  const bool once =
+      !needs_meter(request) && !options.schedule && !in_order && options.scope != "sensitivity";
   if (once) {
     PrunePlan plan;
     {

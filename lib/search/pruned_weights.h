@@ -9,12 +9,20 @@
 
 namespace espalier {
 
+/// Layers pruned all at once against one after the other: which came nearer to the dense outputs.
+struct OrderChoice {
+  bool in_order = false;            ///< one after the other won
+  double at_once = 0, in_turn = 0;  ///< relative change of the outputs by each
+  size_t feeds = 0;                 ///< on which that was measured; neither way had seen them
+};
+
 /// A plan and the weights that it leaves.
 struct PrunedWeights {
   PrunePlan plan;
   Model masked;
   std::vector<std::optional<RefittedBias>> biases;  ///< empty without a refit
   size_t rows_kept = 0;
+  std::optional<OrderChoice> order;  ///< where PruneData::apart decided
 };
 
 /// What pruning looks at besides the model and its options. All of it outlives the work.
@@ -23,10 +31,14 @@ struct PruneData {
   const Statistics* statistics = nullptr;   ///< null: without calibration
   const CalibrationFeeds* calib = nullptr;  ///< may hold no feeds where a file of statistics serves
   CollectOptions collect;
+  /// Feeds that calibration does not see: where plan.options.sequential does not say so already,
+  /// they decide whether layers are pruned in order. Null or empty: they are not.
+  const std::vector<Feed>* apart = nullptr;
 };
 
 /// What a plan leaves of the weights, refitted where there are statistics; layer after layer with
-/// plan.options.sequential, then with masks chosen anew where there is `scored`.
+/// plan.options.sequential (or where PruneData::apart decide for it), then with masks chosen anew
+/// where there is `scored`.
 PrunedWeights weights_of_plan(const Model& model, PrunePlan plan, const ScoredPlan* scored,
                               const PruneData& data, ThreadPool& pool);
 

@@ -45,26 +45,6 @@ Model with_raw_outputs(Model model) {
   return model;
 }
 
-std::vector<Feed> outputs_of(const Model& squashed, const DataSet& data,
-                             const std::vector<Feed>& feeds, size_t threads) {
-  const Model model = data.states.empty() ? with_raw_outputs(squashed) : squashed;
-  Executor executor(model, {.threads = threads});
-  std::vector<Feed> outputs;
-  run_feeds(executor, model, data, feeds,
-            [&](size_t, const Feed& output) { outputs.push_back(output); });
-  return outputs;
-}
-
-// Sum over the outputs of their relative squared error.
-double distance(const std::vector<Feed>& a, const std::vector<Feed>& b) {
-  Comparer comparer({});
-  for (size_t i = 0; i < a.size(); ++i) comparer.add(a[i], b[i]);
-  double sum = 0;
-  for (const OutputDifference& output : comparer.result().outputs)
-    sum += output.relative_error * output.relative_error;
-  return sum;
-}
-
 // Inputs that a layer is pruned alone for, and others that tell what it lost: what few samples
 // make look free is not free.
 struct ScanHalf {
@@ -76,7 +56,7 @@ struct ScanHalf {
 std::vector<ScanHalf> halves_of(const Model& model, const PruneData& data) {
   const std::vector<Feed> feeds = some_feeds(*data.calib);
   const auto outputs = [&](const std::vector<Feed>& of) {
-    return outputs_of(model, data.calib->data, of, data.collect.threads);
+    return raw_outputs(model, data.calib->data, of, data.collect.threads);
   };
   std::vector<ScanHalf> halves;
   // A stream cannot be cut in two, and of one feed there is no half.
@@ -150,9 +130,10 @@ SensitivityPoint scan_one(const Model& model, const PruneData& data, const Score
   alone.options.sequential = false;
   PruneData seen = data;
   seen.statistics = &half.statistics;
+  seen.apart = nullptr;
   const PrunedWeights pruned = weights_of_plan(model, std::move(alone), nullptr, seen, pool);
-  return {score, distance(half.outputs, outputs_of(pruned.masked, data.calib->data, half.feeds,
-                                                   data.collect.threads))};
+  return {score, output_distance(half.outputs, raw_outputs(pruned.masked, data.calib->data,
+                                                           half.feeds, data.collect.threads))};
 }
 
 // The group's scores become distances, as one layer's do.
@@ -169,6 +150,25 @@ void to_distances(std::span<const SensitivityPoint> points, const std::vector<si
 }
 
 }  // namespace
+
+std::vector<Feed> raw_outputs(const Model& squashed, const DataSet& data,
+                              const std::vector<Feed>& feeds, size_t threads) {
+  const Model model = data.states.empty() ? with_raw_outputs(squashed) : squashed;
+  Executor executor(model, {.threads = threads});
+  std::vector<Feed> outputs;
+  run_feeds(executor, model, data, feeds,
+            [&](size_t, const Feed& output) { outputs.push_back(output); });
+  return outputs;
+}
+
+double output_distance(const std::vector<Feed>& a, const std::vector<Feed>& b) {
+  Comparer comparer({});
+  for (size_t i = 0; i < a.size(); ++i) comparer.add(a[i], b[i]);
+  double sum = 0;
+  for (const OutputDifference& output : comparer.result().outputs)
+    sum += output.relative_error * output.relative_error;
+  return sum;
+}
 
 void scan_sensitivity(const Model& model, const PruneData& data, ScoredPlan& scored,
                       ThreadPool& pool) {

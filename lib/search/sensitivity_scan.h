@@ -4,12 +4,21 @@
 
 namespace espalier {
 
-/// Runs the model with each layer (of more than 64, each of 64 groups of neighbours) pruned alone, to a few sparsities, and turns the scores of the
-/// layers that share a threshold into how far the outputs move (scores_to_distances), so that they
-/// compare across layers.
+/// Runs the model with each layer (of more than 64, each of 64 groups of neighbours) pruned alone,
+/// to a few sparsities, and turns the scores of the layers that share a threshold into how far the
+/// outputs move (scores_to_distances), so that they compare across layers.
 /// Cost    three prunings and runs per layer or group, twice with two feeds or more.
 /// Source  docs/algorithms/allocation.md.
 void scan_sensitivity(const Model& model, const PruneData& data, ScoredPlan& scored,
                       ThreadPool& pool);
+
+/// What the model makes of each feed; without streams before the last Softmax, Sigmoid, Tanh or
+/// ArgMax of an output: near 0 and 1, probabilities say little of how much was lost, and where two
+/// classes are alike, too much.
+std::vector<Feed> raw_outputs(const Model& model, const DataSet& data,
+                              const std::vector<Feed>& feeds, size_t threads);
+
+/// Sum over the outputs of their relative squared error.
+double output_distance(const std::vector<Feed>& a, const std::vector<Feed>& b);
 
 }  // namespace espalier

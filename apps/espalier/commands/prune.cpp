@@ -35,7 +35,7 @@ namespace espalier {
 namespace {
 
 std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& options, bool refitted,
-                                                       const std::string& profile) {
+                                                       bool in_order, const std::string& profile) {
   const std::string block = options.nm ? "1x1" : to_string(options.block);
   return {{"block", block},
           {"nm", options.nm ? Cell(to_string(*options.nm)) : Cell()},
@@ -44,7 +44,7 @@ std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& optio
           {"method", options.method},
           {"scope", options.scope},
           {"refit", refitted},
-          {"sequential", refitted && options.sequential},
+          {"sequential", refitted && (options.sequential || in_order)},
           {"values", cell_or_null(options.values)},
           {"profile", cell_or_null(profile)},
           {"seed", count_cell(options.seed)}};
@@ -108,18 +108,33 @@ Inputs read_inputs(const PruneSettings& settings) {
   return inputs;
 }
 
+// Pruning layers in order takes a score of each layer more, and two runs of the model for each.
+constexpr size_t kMostLayersInOrder = 64;
+constexpr double kMostWorkInOrder = 1e12;
+
+// Counted for blocks of 16x1 whatever the blocks: the feeds held apart do not depend on these, so
+// that a sweep calibrates once.
+bool cheap_in_order(const std::vector<Layer>& layers) {
+  double work = 0;
+  for (const Layer& layer : layers)
+    work += layer.left_out.empty() ? obs_multiply_adds(layer.fold, {16, 1}) : 0;
+  return layers.size() <= kMostLayersInOrder && work <= kMostWorkInOrder;
+}
+
 }  // namespace
 
-CalibrationFeeds calibration_feeds(const PruneSettings& settings, const Model& model,
-                                   EvaluationSource& evaluation) {
+Calibration calibration_feeds(const PruneSettings& settings, const Model& model,
+                              const std::vector<Layer>& layers, EvaluationSource& evaluation) {
   if (settings.calib.kind != CalibrationSource::Kind::kInputs) return {};
-  CalibrationFeeds result{data_set(settings.calib.path, model, settings.data), {}};
-  result.feeds = make_feeds(model, result.data);
-  const bool shared = evaluation.path == settings.calib.path && result.data.states.empty() &&
-                      result.feeds.size() >= 10;
-  if (!shared) return result;
-  evaluation.share = Share::kHeldOut;
-  result.feeds = share_of(std::move(result.feeds), Share::kOthers);
+  Calibration result{{data_set(settings.calib.path, model, settings.data), {}}, {}};
+  std::vector<Feed>& feeds = result.feeds.feeds;
+  feeds = make_feeds(model, result.feeds.data);
+  if (!result.feeds.data.states.empty() || feeds.size() < 10) return result;
+  const bool shared = evaluation.path == settings.calib.path;
+  const bool orders = settings.tries_orders && (settings.at_any_cost || cheap_in_order(layers));
+  if (shared) evaluation.share = Share::kHeldOut;
+  if (orders) result.apart = share_of(feeds, Share::kHeldOut);
+  if (shared || orders) feeds = share_of(std::move(feeds), Share::kOthers);
   return result;
 }
 
@@ -218,6 +233,18 @@ void add_method_notes(const PrunePlan& plan, std::vector<std::string>& notes) {
   }
 }
 
+std::string order_note(const OrderChoice& order) {
+  return fmt::format(
+      "layers were pruned {}: on {} held apart the outputs then change by {:.3g}, {} by "
+      "{:.3g}",
+      order.in_order ? "one after the other, for the inputs that pruned layers before them leave"
+                     : "all at once",
+      order.feeds == 1 ? "one feed" : fmt::format("{} feeds", order.feeds),
+      order.in_order ? order.in_turn : order.at_once,
+      order.in_order ? "all at once" : "one after the other",
+      order.in_order ? order.at_once : order.in_turn);
+}
+
 std::vector<std::string> notes_of(const PruneSettings& settings, const PruneResult& result) {
   std::vector<std::string> notes;
   if (result.reached)
@@ -229,6 +256,7 @@ std::vector<std::string> notes_of(const PruneSettings& settings, const PruneResu
   if (!settings.rewind.empty())
     notes.push_back(fmt::format("masks taken from {}", printable(settings.input)));
   add_method_notes(result.weights.plan, notes);
+  if (result.weights.order) notes.push_back(order_note(*result.weights.order));
   return notes;
 }
 
@@ -294,19 +322,19 @@ int run(const PruneSettings& given) {
   check_selection(inputs.model, settings.request.options, settings.line, settings.input,
                   settings.request.given_masks);
   EvaluationSource source = settings.evaluation;
-  const CalibrationFeeds calib = calibration_feeds(settings, inputs.model, source);
+  const std::vector<Layer> layers = select_layers(inputs.model, settings.request.options.select);
+  const Calibration calib = calibration_feeds(settings, inputs.model, layers, source);
   const Evaluation evaluation =
       read_evaluation(inputs.written(), source, settings.data, settings.common);
   const std::optional<MetricPair> dense = try_metric(settings, inputs.written(), evaluation);
   if (settings.block_auto)
     settings.request.options.block = measured_block(settings, inputs.written(), evaluation, pool);
-  const std::vector<Layer> layers = select_layers(inputs.model, settings.request.options.select);
   const std::optional<Statistics> statistics =
-      statistics_of(settings.calib, inputs.model, layers, calib);
-  PruneResult result =
-      pruned(settings, inputs.model,
-             {layers, statistics ? &*statistics : nullptr, &calib, settings.calib.collect},
-             evaluation, dense, pool);
+      statistics_of(settings.calib, inputs.model, layers, calib.feeds);
+  PruneResult result = pruned(settings, inputs.model,
+                              {layers, statistics ? &*statistics : nullptr, &calib.feeds,
+                               settings.calib.collect, &calib.apart},
+                              evaluation, dense, pool);
   if (settings.request.given_masks) check_plan_selects(result.weights.plan, settings.mask_in);
   const PruneOptions& options = result.options;
   const bool refitted = statistics && options.refit;
@@ -318,7 +346,8 @@ int run(const PruneSettings& given) {
   const std::string& profile = settings.destination.write.profile;
   Heading heading{"prune",
                   settings.rewind.empty() ? settings.input : settings.rewind,
-                  option_cells(options, refitted, profile),
+                  option_cells(options, refitted,
+                               result.weights.order && result.weights.order->in_order, profile),
                   {},
                   std::move(result.curve),
                   notes_of(settings, result),
@@ -453,6 +482,13 @@ void add_how(CLI::App& app, PruneArgs& a) {
   app.add_flag(
          "--sequential", a.sequential,
          "choose and refit layer by layer, on the inputs that the layers pruned before produce")
+      ->group("What is pruned");
+  app.add_option("--effort", a.effort,
+                 "fast prunes all layers at once; default, where that is cheap, also one after the "
+                 "other, and keeps what changes the outputs of inputs held apart less; best at any "
+                 "cost (default)")
+      ->type_name("E")
+      ->check(CLI::IsMember({"fast", "default", "best"}))
       ->group("What is pruned");
   app.add_flag("--no-refit", a.no_refit, "leave the kept weights unchanged even with --calib")
       ->group("What is pruned");

@@ -15,10 +15,15 @@ namespace espalier {
 
 /// Stages of prune that sweep shares; prune.cpp puts them in a row.
 
-/// Calibration inputs. Of those that serve for the checks as well, each tenth feed is left to these:
-/// `evaluation` is then changed to them.
-CalibrationFeeds calibration_feeds(const PruneSettings& settings, const Model& model,
-                                   EvaluationSource& evaluation);
+struct Calibration {
+  CalibrationFeeds feeds;
+  std::vector<Feed> apart;  ///< decide on the order of the layers; PruneData::apart
+};
+
+/// Calibration inputs. Each tenth feed is left to the checks, where these have no inputs of their
+/// own (`evaluation` is then changed to it), and to the choice of the order.
+Calibration calibration_feeds(const PruneSettings& settings, const Model& model,
+                              const std::vector<Layer>& layers, EvaluationSource& evaluation);
 
 /// Nothing without calibration.
 std::optional<Statistics> statistics_of(const CalibrationSource& source, const Model& model,

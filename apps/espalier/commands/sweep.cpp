@@ -50,11 +50,12 @@ Digests digests_of(const SweepArgs& args, const std::vector<SweepTask>& tasks) {
                   data_digest(prune.calib), data_digest(prune.eval), data_digest(data.inputs),
                   data_digest(data.labels));
   text += fmt::format(
-      "{} {} {}\n{}\n{}\n{} {} {}\n{} {} {} {}\n{} {} {}\n", data.batch,
-      fmt::join(data.states, ","), fmt::join(data.fills, ","), data.metric, data.metric_command,
-      prune.no_verify, prune.no_refit, prune.sequential, first.destination.write.profile,
-      first.destination.write.index, prune.write.keep_io_names, fmt::join(prune.write.shapes, ","),
-      first.destination.output.extension().string(), prune.common.seed, prune.common.threads);
+      "{} {} {} {}\n{}\n{}\n{} {} {} {}\n{} {} {} {}\n{} {} {}\n", data.batch,
+      fmt::join(data.states, ","), fmt::join(data.fills, ","), data.mask_tokens, data.metric,
+      data.metric_command, prune.no_verify, prune.no_refit, prune.sequential, prune.effort,
+      first.destination.write.profile, first.destination.write.index, prune.write.keep_io_names,
+      fmt::join(prune.write.shapes, ","), first.destination.output.extension().string(),
+      prune.common.seed, prune.common.threads);
   text += fmt::format("{} {} {}\n", prune.common.simd, args.warmup, args.seconds);
   Digests digests{text, ""};
   for (const SweepTask& task : tasks) text += digests.key(task);
@@ -70,17 +71,18 @@ class Workshop {
         pool_(settings_.common.threads),
         model_(read_uncovered(settings_.input, settings_.common.threads)) {
     EvaluationSource source = settings_.evaluation;
-    calib_ = calibration_feeds(settings_, model_, source);
+    data_.layers = select_layers(model_, settings_.request.options.select);
+    calib_ = calibration_feeds(settings_, model_, data_.layers, source);
     evaluation_ = read_evaluation(model_, source, settings_.data, settings_.common);
     dense_ = try_metric(settings_, model_, evaluation_);
     if (!dense_ && evaluation_.labels && evaluation_.not_run.empty()) {
       const double value = labelled_metric_of(model_, model_, evaluation_, executor());
       dense_ = MetricPair{evaluation_.labels->name, value, value};
     }
-    data_.layers = select_layers(model_, settings_.request.options.select);
-    statistics_ = statistics_of(settings_.calib, model_, data_.layers, calib_);
+    statistics_ = statistics_of(settings_.calib, model_, data_.layers, calib_.feeds);
     data_.statistics = statistics_ ? &*statistics_ : nullptr;
-    data_.calib = &calib_;
+    data_.calib = &calib_.feeds;
+    data_.apart = &calib_.apart;
     data_.collect = settings_.calib.collect;
   }
   Workshop(const Workshop&) = delete;
@@ -114,7 +116,7 @@ class Workshop {
   const PruneSettings& settings_;
   ThreadPool pool_;
   Model model_;
-  CalibrationFeeds calib_;
+  Calibration calib_;
   Evaluation evaluation_;
   std::optional<MetricPair> dense_;
   std::optional<Statistics> statistics_;

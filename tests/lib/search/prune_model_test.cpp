@@ -145,5 +145,66 @@ TEST_CASE("a layer handed on twice is the same as one selected anew") {
     CHECK(same_bits(weight.dense(), again.weights.masked.graph.weights.at(value).dense()));
 }
 
+// Samples of 40 inputs that 6 factors explain but for a tenth.
+Tensor correlated(int64_t samples, uint32_t seed) {
+  const std::vector<float> factors = to_f32(test::random_tensor({samples, 6}, seed));
+  const std::vector<float> mix = to_f32(test::random_tensor({6, 40}, 99));
+  std::vector<float> x = to_f32(test::random_tensor({samples, 40}, seed + 1));
+  for (size_t s = 0; s < static_cast<size_t>(samples); ++s) {
+    for (size_t i = 0; i < 40; ++i) {
+      x[s * 40 + i] *= 0.1F;
+      for (size_t f = 0; f < 6; ++f) x[s * 40 + i] += factors[s * 6 + f] * mix[f * 40 + i];
+    }
+  }
+  return Tensor::of<float>({samples, 40}, x);
+}
+
+// Calibrated by obs to 90 %; `apart`: where feeds decide on the order.
+PruneResult calibrated(const Model& model, bool sequential, bool apart) {
+  PruneRequest request = request_of("obs");
+  request.options.sparsity = 0.9;
+  request.options.sequential = sequential;
+  CalibrationFeeds calib;
+  calib.data.arrays["x"] = correlated(300, 7);
+  calib.data.batch = 10;
+  calib.feeds = make_feeds(model, calib.data);
+  DataSet others = calib.data;
+  others.arrays["x"] = correlated(100, 17);
+  const std::vector<Feed> judges = make_feeds(model, others);
+  PruneData data{
+      select_layers(model, request.options.select), nullptr, &calib, {}, apart ? &judges : nullptr};
+  const Statistics statistics =
+      calibrate(model, data.layers, calib.data, calib.feeds, data.collect);
+  data.statistics = &statistics;
+  ThreadPool pool(2);
+  return prune_model(model, request, data, {}, pool);
+}
+
+void check_same(const Model& a, const Model& b) {
+  for (const auto& [value, weight] : a.graph.weights)
+    CHECK(same_bits(weight.dense(), b.graph.weights.at(value).dense()));
+}
+
+TEST_CASE("feeds that are held apart decide whether layers are pruned in order") {
+  const Model model = two_products();
+  const PruneResult judged = calibrated(model, false, true);
+  REQUIRE(judged.weights.order);
+  CHECK(judged.weights.order->feeds == 10);
+  CHECK(judged.weights.order->in_order);
+  check_same(judged.weights.masked, calibrated(model, true, false).weights.masked);
+}
+
+TEST_CASE("where both orders are the same, layers are pruned at once") {
+  Model model = two_products();
+  model.graph.outputs = {model.graph.nodes[0].outputs[0]};
+  model.graph.nodes.pop_back();
+  const PruneResult judged = calibrated(model, false, true);
+  REQUIRE(judged.weights.order);
+  CHECK_FALSE(judged.weights.order->in_order);
+  const PruneResult at_once = calibrated(model, false, false);
+  CHECK_FALSE(at_once.weights.order);
+  check_same(judged.weights.masked, at_once.weights.masked);
+}
+
 }  // namespace
 }  // namespace espalier
