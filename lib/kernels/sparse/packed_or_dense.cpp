@@ -32,7 +32,7 @@ Shares packed_shares(BlockShape block) {
   if (block == BlockShape{4, 8}) return {0.38, 0.68, 0.75, 0.75};
   if (block.rows >= 4) return {fours ? 0.19 : 0.04, fours ? 0.32 : 0.20, 0.55, 0.75};
   if (fours) return {0.065, 0.16, 0.28, 0.46};
-  return {0.036, 0.12, 0.23, 0.44};
+  return {0.045, 0.12, 0.23, 0.44};
 }
 
 double dense_work(const SparseMatrix& weight) {

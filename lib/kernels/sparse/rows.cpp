@@ -1,4 +1,6 @@
-// Blocks of every shape, in three loops:
+// Blocks of every shape, in four loops:
+//   bits   few samples, 1x1 that is not rare: values stay packed, as narrow as they are stored, and
+//          a bitmap says which lanes they fill (rows_bits.cpp);
 //   dots   few samples, block.cols a multiple of 4: inputs of a block in the lanes, sums of a few
 //          outputs and samples in registers along the block row (rows_dots.cpp);
 //   tiles  more samples, or other blocks: samples in the lanes, X in panels that keep the cache,
@@ -7,6 +9,7 @@
 //   single one sample of other blocks: one output after another, for x is read at scattered indices
 //          (rows_dots.cpp).
 #include <algorithm>
+#include <cmath>
 
 #include "lib/kernels/scratch.h"
 #include "lib/kernels/sparse/rows_task.h"
@@ -26,6 +29,27 @@ struct DotsItems {
     part.first = first_row_of(*task.w, item, items);
     part.last = first_row_of(*task.w, item + 1, items);
     rows_dots(part);
+  }
+};
+
+// Not every instruction set can widen infinities and NaN of f16.
+bool stays_narrow(const SparseMatrix& weight) {
+  return weight.values.dtype() != DType::kF16 ||
+         std::ranges::all_of(to_f32(weight.values), [](float v) { return std::isfinite(v); });
+}
+
+// Densities from which the bits are quicker than loads one by one, of f32 and of narrow values.
+constexpr double kLeastWide = 0.4, kLeastNarrow = 0.3;
+
+struct BitsItems {
+  BitsTask task;
+  size_t items;
+
+  void run(size_t item) const {
+    BitsTask part = task;
+    part.first = first_row_of(*task.w, item, items);
+    part.last = first_row_of(*task.w, item + 1, items);
+    rows_bits(part);
   }
 };
 
@@ -96,6 +120,7 @@ class RowsProduct final : public Product {
  public:
   explicit RowsProduct(const SparseMatrix& weight) : w_(order_rows(weight)), cut_(inputs_of_cut()) {
     make_cuts();
+    if (rows_use_bits(weight)) make_bits(weight);
   }
 
   // Few samples by rows_dots(), features together; more by rows_tiles(), in panels of up to
@@ -105,9 +130,32 @@ class RowsProduct final : public Product {
     if (n == 0 || w_.outputs() == 0) return;
     const bool inner = features == Features::kInner;
     const size_t y_output = inner ? 1 : n, y_sample = inner ? w_.outputs() : 1;
+    if (!bits_.empty() && n <= kMostBits) {
+      const size_t stride = words() * kWordInputs;
+      const float* rows = features_together(x, inner, n, stride);
+      if (are_small(rows, n * stride)) {
+        const size_t items = items_for(pool, 2 * n * work_before(w_, w_.block_rows()));
+        const BitsTask task{&w_,
+                            0,
+                            0,
+                            bits_.data(),
+                            words(),
+                            packed().bytes().data(),
+                            packed().dtype(),
+                            scale_.empty() ? nullptr : scale_.data(),
+                            rows,
+                            n,
+                            stride,
+                            bias,
+                            y,
+                            y_sample,
+                            y_output};
+        return for_each_item(pool, items, BitsItems{task, items});
+      }
+    }
     if (n == 1 || (w_.block.cols % 4 == 0 && n <= kMostDots)) {
       const size_t items = items_for(pool, 2 * n * work_before(w_, w_.block_rows()));
-      const float* rows = features_together(x, inner, n);
+      const float* rows = features_together(x, inner, n, w_.padded_k());
       for_each_item(pool, items,
                     DotsItems{{&w_, 0, 0, rows, n, rows == x ? w_.k : w_.padded_k(), bias, y,
                                y_sample, y_output},
@@ -134,7 +182,10 @@ class RowsProduct final : public Product {
   }
 
   std::string_view kernel() const override { return "rows"; }
-  size_t bytes() const override { return w_.bytes() + cuts_.size() * sizeof(uint32_t); }
+  size_t bytes() const override {
+    return w_.bytes() + cuts_.size() * sizeof(uint32_t) + bits_.size() * sizeof(uint64_t) +
+           narrow_.byte_size() + scale_.size() * sizeof(float);
+  }
 
  private:
   // Blocks with few outputs use a vector of inputs so seldom that it must come from the first
@@ -160,6 +211,26 @@ class RowsProduct final : public Product {
     }
   }
 
+  size_t words() const { return ceil_div(w_.k, kWordInputs); }
+
+  const Tensor& packed() const { return narrow_.count() == 0 ? w_.values : narrow_; }
+
+  void make_bits(const SparseMatrix& weight) {
+    bits_.resize(w_.outputs() * words());
+    for (size_t row = 0; row < w_.outputs(); ++row) {
+      for (size_t b = w_.row_start[row]; b < w_.row_start[row + 1]; ++b) {
+        const size_t input = w_.column(b);
+        bits_[row * words() + input / kWordInputs] |= uint64_t{1} << input % kWordInputs;
+      }
+    }
+    const Tensor& values = stays_narrow(weight) ? weight.values : w_.values;
+    const size_t behind = kBehindValues / bytes_of(values.dtype());
+    Tensor padded = Tensor::zeros(values.dtype(), {static_cast<int64_t>(values.count() + behind)});
+    std::ranges::copy(values.bytes(), padded.mutable_bytes().begin());
+    (values.dtype() == DType::kF32 ? w_.values : narrow_) = std::move(padded);
+    if (values.dtype() == DType::kI8) scale_ = to_f32(weight.scale);
+  }
+
   // A panel that stays in the first cache is not cut; then the next row begins where one ends.
   Cuts cuts_for(size_t width) const {
     if (w_.padded_k() * width <= kCutInputs * kMaxPanel) return {w_.row_start.data(), 1, 1};
@@ -170,9 +241,8 @@ class RowsProduct final : public Product {
     return samples <= 4 ? 4 : samples <= 8 ? 8 : round_up(samples, kPanelStep);
   }
 
-  // X as [n, padded_k], zeros behind the last input.
-  const float* features_together(const float* x, bool inner, size_t n) const {
-    const size_t padded = w_.padded_k();
+  // X as [n, padded], zeros behind the last input.
+  const float* features_together(const float* x, bool inner, size_t n, size_t padded) const {
     if (padded == w_.k && (inner || n == 1)) return x;
     float* to = scratch_.floats(n * padded);
     std::fill_n(to, n * padded, 0.0F);
@@ -202,8 +272,20 @@ class RowsProduct final : public Product {
   BlockRows w_;
   size_t cut_;                  // inputs of a cut
   std::vector<uint32_t> cuts_;  // as PanelItems::cuts
-  mutable Scratch scratch_;     // not called by two threads at a time
+  std::vector<uint64_t> bits_;  // as BitsTask::bits; empty: that loop is not used
+  Tensor narrow_;               // and its values; empty: they are w_.values
+  std::vector<float> scale_;
+  mutable Scratch scratch_;  // not called by two threads at a time
 };
+
+}  // namespace
+
+bool rows_use_bits(const SparseMatrix& weight) {
+  const double least = weight.values.dtype() == DType::kF32 ? kLeastWide : kLeastNarrow;
+  return weight.block == BlockShape{1, 1} && density(weight) >= least;
+}
+
+namespace {
 
 std::unique_ptr<const Product> prepare(const SparseMatrix& weight) {
   return std::make_unique<RowsProduct>(weight);

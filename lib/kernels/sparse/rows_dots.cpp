@@ -111,6 +111,30 @@ void dots_of_block(const DotsTask& t, const Column* columns) {
   for (; sample < t.samples; ++sample) dots_of_samples<kWide, 1>(t, columns, sample);
 }
 
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+// Inputs at four columns, which take two loads less than one by one.
+template <class Column>
+HWY_INLINE __m128 inputs_at(const float* HWY_RESTRICT x, const Column* HWY_RESTRICT columns) {
+  return _mm_set_ps(x[columns[3]], x[columns[2]], x[columns[1]], x[columns[0]]);
+}
+
+// The sum over the first blocks of one input each, eight at a time; how many is in `done`.
+template <class Column>
+HWY_INLINE float gathered(const float* HWY_RESTRICT values, const Column* HWY_RESTRICT columns,
+                          size_t blocks, const float* HWY_RESTRICT x, size_t& done) {
+  const hn::Full128<float> d;
+  auto even = hn::Zero(d), odd = hn::Zero(d);
+  size_t b = 0;
+  for (; b + 8 <= blocks; b += 8) {
+    using V = hn::Vec<decltype(d)>;
+    even = hn::MulAdd(hn::LoadU(d, values + b), V{inputs_at(x, columns + b)}, even);
+    odd = hn::MulAdd(hn::LoadU(d, values + b + 4), V{inputs_at(x, columns + b + 4)}, odd);
+  }
+  done = b;
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
+}
+#endif
+
 // One output of one sample; four sums, so that an addition need not wait for the one before.
 template <class Column>
 HWY_INLINE float single(const float* HWY_RESTRICT values, const Column* HWY_RESTRICT columns,
@@ -119,6 +143,9 @@ HWY_INLINE float single(const float* HWY_RESTRICT values, const Column* HWY_REST
   const size_t area = block.area();
   if (block.cols == 1) {
     size_t b = 0;
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+    if (area == 1) sum[0] = gathered(values, columns, blocks, x, b);
+#endif
     for (; b + 4 <= blocks; b += 4)
       for (size_t i = 0; i < 4; ++i) sum[i] += values[(b + i) * area] * x[columns[b + i]];
     for (; b < blocks; ++b) sum[0] += values[b * area] * x[columns[b]];

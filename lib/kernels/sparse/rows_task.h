@@ -37,8 +37,41 @@ struct DotsTask {
   size_t y_sample, y_output;
 };
 
+/// Inputs of a word of BitsTask::bits.
+inline constexpr size_t kWordInputs = 64;
+
+/// Bytes behind the values of a BitsTask that are read, but count for nothing.
+inline constexpr size_t kBehindValues = 64;
+
+/// The same for blocks of 1x1 from a bitmap: bit i % kWordInputs of word i / kWordInputs of an
+/// output says whether input i has a value; values come in their order, as narrow as they are
+/// stored. Inputs that have none are multiplied with zero, so that every x must be one that
+/// are_small() has seen. kBehindValues bytes behind the values are read.
+/// x_stride is at least words * kWordInputs, with zeros behind the last input.
+struct BitsTask {
+  const BlockRows* w;  ///< all but its values
+  size_t first, last;
+  const uint64_t* bits;  ///< [outputs, words]
+  size_t words;
+  const std::byte* values;
+  DType dtype;         ///< of values
+  const float* scale;  ///< of i8 values, one for each output; else null
+  const float* x;
+  size_t samples, x_stride;
+  const float* bias;
+  float* y;
+  size_t y_sample, y_output;
+};
+
 /// The loops that do these tasks, by the instruction set in use.
 void rows_tiles(const RowsTask& task);
 void rows_dots(const DotsTask& task);
+void rows_bits(const BitsTask& task);
+/// Whether few samples take less time by rows_bits() than by the other loops.
+bool rows_use_bits(const SparseMatrix& weight);
+/// Samples up to which they do.
+inline constexpr size_t kMostBits = 4;
+/// Whether all numbers are below 2^100, none of them NaN; count is a multiple of kWordInputs.
+bool are_small(const float* x, size_t count);
 
 }  // namespace espalier
