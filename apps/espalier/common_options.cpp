@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
+#include "apps/espalier/program.h"
 #include "apps/espalier/terminal.h"
 #include "lib/base/limits.h"
 #include "lib/base/log.h"
@@ -15,6 +17,14 @@
 #include "lib/kernels/simd_target.h"
 
 namespace espalier {
+namespace {
+
+thread_local std::string* printed = nullptr;  // null: stdout
+
+}  // namespace
+
+ScopedPrint::ScopedPrint(std::string& text) : outer_(std::exchange(printed, &text)) {}
+ScopedPrint::~ScopedPrint() { printed = outer_; }
 
 void add_common(CLI::App& app, CommonOptions& options, bool reports) {
   app.add_flag("-v,--verbose", options.verbose, "print stages and their times on stderr")
@@ -59,6 +69,10 @@ void add_footer(CLI::App& app, std::string_view example) {
 }
 
 void print(std::string_view text) {
+  if (printed != nullptr) {
+    printed->append(text);
+    return;
+  }
   while (!text.empty()) {
     const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
     if (written >= 0) {

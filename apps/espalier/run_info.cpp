@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <ctime>
-#include <fstream>
 
+#include "apps/espalier/program.h"
 #include "apps/espalier/version.h"
 #include "lib/base/error.h"
 #include "lib/base/mapped_file.h"
@@ -29,15 +29,12 @@ std::string shell_word(const std::string& word) {
   return text + "'";
 }
 
-// The line that the program was started with; empty where the system does not tell.
+// The line that is run; empty outside of one.
 std::string command_line() {
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);
-  std::string line, word;
-  bool first = true;
-  while (std::getline(file, word, '\0')) {
-    line += first ? shell_word(fs::path(word).filename().string()) : " " + shell_word(word);
-    first = false;
-  }
+  std::string line;
+  for (const std::string_view word : words_of_line())
+    line += line.empty() ? shell_word(fs::path(word).filename().string())
+                         : " " + shell_word(std::string(word));
   return line;
 }
 

@@ -69,6 +69,7 @@ const std::vector<std::pair<std::string, Names>> kRooms{
     {"apps/onnxruntime", {"lib/runtime", "formats"}},
     {"apps/espalier", {"lib/search", "formats"}},
     {"apps/espalier/commands", {"apps/espalier"}},
+    {"apps/python/src", {"apps/espalier", "lib/c/models"}},
 };
 
 // Where a third party's headers start, and the paths that may include them.
@@ -89,6 +90,7 @@ const std::map<std::string, Names> kFences{
       "lib/search/machine_file", "apps/espalier/against_onnxruntime", "apps/espalier/sweep_store",
       "apps/espalier/run_recipe"}},
     {"CLI/", {"apps/"}},
+    {"nanobind/", {"apps/python/"}},
     {"spdlog/", {"lib/base/log.cpp"}},
     {"doctest/", {}},
     {"benchmark/", {}},

@@ -1,0 +1,15 @@
+# What espalier is built with; apps/python, which links the modules that this build compiled, finds the same.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(Eigen3 REQUIRED NO_MODULE)
+find_package(Protobuf REQUIRED)
+find_package(ONNX 1.16 CONFIG REQUIRED)  # scripts/setup builds it; ONNX_ROOT points there
+find_package(LibArchive REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(dnnl REQUIRED)
+pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
+pkg_check_modules(re2 REQUIRED IMPORTED_TARGET re2)
