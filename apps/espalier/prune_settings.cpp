@@ -290,7 +290,8 @@ PruneSettings prune_settings(const PruneArgs& given) {
   settings.recipe_text = [args](const PruneOptions& used) {
     return with_run_keys(recipe_json(used), args);
   };
-  settings.by_magnitude_unasked = args.calib.empty() && args.mask_in.empty() && args.method.empty();
+  settings.by_magnitude_unasked =
+      args.calib.empty() && args.mask_in.empty() && args.rewind.empty() && args.method.empty();
   settings.common = args.common;
   settings.machine_file = args.machine;
   settings.run = run_info(checked_files(args), args.common);

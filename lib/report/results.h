@@ -229,6 +229,7 @@ struct MaskResult {
   Shape shape;
   std::optional<double> kept_a, kept_b;
   size_t differ = 0;
+  std::optional<double> kept_out = {};  ///< of a mask made of both
 };
 
 /// espalier mask

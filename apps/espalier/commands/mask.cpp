@@ -121,6 +121,13 @@ CommandFiles checked_files(const Args& args, bool model) {
   return files;
 }
 
+// The share that `combined` keeps: what differs is kept in one of them.
+std::optional<double> combined_share(const MaskResult& row, const Tensor& like, bool both) {
+  if (!row.kept_a || !row.kept_b) return std::nullopt;
+  const double differ = static_cast<double>(row.differ) / static_cast<double>(like.count());
+  return (*row.kept_a + *row.kept_b + (both ? -differ : differ)) / 2;
+}
+
 int report(const Args& args, RunInfo run, const std::vector<MaskResult>& rows, bool two) {
   Results results;
   results.command = "mask";
@@ -148,6 +155,7 @@ int combine(const Args& args, bool both) {
   std::vector<MaskResult> rows;
   for (const Pair& pair : pairs_of(read_masks(args.a), read_masks(args.b))) {
     rows.push_back(row_of(pair));
+    rows.back().kept_out = combined_share(rows.back(), pair.a, both);
     const auto make = [pair, both] {
       Tensor mask = combined(pair.a.held(), pair.b.held(), both);
       pair.a.give_back();

@@ -34,8 +34,10 @@
 namespace espalier {
 namespace {
 
-std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& options, bool refitted,
-                                                       bool in_order, const std::string& profile) {
+using OptionCells = std::vector<std::pair<std::string, Cell>>;
+
+OptionCells option_cells(const PruneOptions& options, bool refitted, bool in_order,
+                         const std::string& profile) {
   const std::string block = options.nm ? "1x1" : to_string(options.block);
   return {{"block", block},
           {"nm", options.nm ? Cell(to_string(*options.nm)) : Cell()},
@@ -48,6 +50,14 @@ std::vector<std::pair<std::string, Cell>> option_cells(const PruneOptions& optio
           {"values", cell_or_null(options.values)},
           {"profile", cell_or_null(profile)},
           {"seed", count_cell(options.seed)}};
+}
+
+// Of a run whose masks are given: nothing was chosen.
+OptionCells given_masks_cells(const PruneSettings& settings, bool refitted) {
+  return {{"masks", printable(settings.mask_in, 4096)},
+          {"refit", refitted},
+          {"values", cell_or_null(settings.request.options.values)},
+          {"profile", cell_or_null(settings.destination.write.profile)}};
 }
 
 }  // namespace
@@ -253,8 +263,10 @@ std::vector<std::string> notes_of(const PruneSettings& settings, const PruneResu
     notes.push_back(fmt::format("these times are predicted for the machine of {}, not measured",
                                 printable(settings.machine_file)));
   }
-  if (!settings.rewind.empty())
-    notes.push_back(fmt::format("masks taken from {}", printable(settings.input)));
+  if (!settings.rewind.empty()) {
+    notes.push_back(fmt::format("masks chosen in {}, weights of {}", printable(settings.input),
+                                printable(settings.rewind)));
+  }
   add_method_notes(result.weights.plan, notes);
   if (result.weights.order) notes.push_back(order_note(*result.weights.order));
   return notes;
@@ -344,14 +356,17 @@ int run(const PruneSettings& given) {
   }
   const PrunePlan& plan = result.weights.plan;
   const std::string& profile = settings.destination.write.profile;
-  Heading heading{"prune",
-                  settings.rewind.empty() ? settings.input : settings.rewind,
-                  option_cells(options, refitted,
-                               result.weights.order && result.weights.order->in_order, profile),
-                  {},
-                  std::move(result.curve),
-                  notes_of(settings, result),
-                  settings.run};
+  Heading heading{
+      "prune",
+      settings.rewind.empty() ? settings.input : settings.rewind,
+      settings.mask_in.empty()
+          ? option_cells(options, refitted, result.weights.order && result.weights.order->in_order,
+                         profile)
+          : given_masks_cells(settings, refitted),
+      {},
+      std::move(result.curve),
+      notes_of(settings, result),
+      settings.run};
   if (!settings.common.html.empty()) heading.masks = mask_pictures(plan);
   if (result.reached) heading.reached_sparsity = result.reached->sparsity;
   if (const auto limit = max_drop_of(settings); limit && result.dense)
