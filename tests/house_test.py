@@ -4,7 +4,8 @@
 - a function of 25 lines or more, signature included, without a comment above it. Of a function that a header of the
   project declares the comment above the declaration counts;
 - a string literal with the word "wanted": users expect "expected";
-- a file of more than 500 lines that does not name its reason in its first ten: "Long because ...".
+- a file of more than 500 lines that does not name its reason in its first ten: "Long because ...";
+- a script of findings/ that docs/interop.md does not name, or a name there without a script.
 
 house_test.py [PROGRAM] [--all]: with --all lists every function of 25 lines or more, with the comment's first line.
 """
@@ -163,9 +164,16 @@ def check_itself():
     assert not list(faults_of(path, "// Long because: a table.\n" + "int x;\n" * (LONG_FILE + 1)))
 
 
+def findings_faults():
+    scripts = {path.name for path in (ROOT / "findings").glob("*.sh")}
+    named = re.findall(r"\| ([\w-]+\.sh) \|$", (ROOT / "docs/interop.md").read_text(), re.M)
+    for name in sorted(scripts ^ set(named)):
+        yield f"findings/{name}: {'docs/interop.md does not name it' if name in scripts else 'named by docs/interop.md, absent'}"
+
+
 def main():
     check_itself()
-    faults = []
+    faults = list(findings_faults())
     files = 0
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):
