@@ -57,33 +57,72 @@ OrderChoice compare_orders(const Model& dense, const Model& at_once, const Model
   return choice;
 }
 
+void refit_in_order(const Model& model, const ScoredPlan* scored, const PruneData& data,
+                    PrunePlan& plan, Refitted& refitted, ThreadPool& pool) {
+  const SequentialOptions options{data.collect, state_outputs(data.calib->data)};
+  prune_in_order(model, scored, plan, refitted, paired_pass(*data.calib, data.collect.threads),
+                 options, pool);
+}
+
+struct Tried {
+  PrunePlan plan;
+  Refitted refitted;
+};
+
+Tried tried_in_order(const Model& model, const ScoredPlan* scored, const PruneData& data,
+                     const PrunePlan& plan, const Refitted& refitted, ThreadPool& pool) {
+  Tried tried{plan, refitted};
+  refit_in_order(model, scored, data, tried.plan, tried.refitted, pool);
+  return tried;
+}
+
+// Of few feeds none is given up: both orders are compared without those of `apart`, then the better
+// one is made of all.
+OrderChoice choose_then_make(const Model& model, const ScoredPlan* scored, const PruneData& data,
+                             PrunePlan& plan, Refitted& refitted, ThreadPool& pool) {
+  CalibrationFeeds fewer = *data.calib;
+  fewer.feeds.resize(fewer.feeds.size() - data.apart->size());
+  const Statistics statistics =
+      calibrate(model, data.layers, fewer.data, fewer.feeds, data.collect);
+  PruneData seen = data;
+  seen.calib = &fewer;
+  seen.statistics = &statistics;
+  const Refitted at_once = refit(model, plan, statistics, pool);
+  const Tried in_turn = tried_in_order(model, scored, seen, plan, at_once, pool);
+  const OrderChoice choice = compare_orders(model, at_once.model, in_turn.refitted.model, data);
+  if (choice.in_order) refit_in_order(model, scored, data, plan, refitted, pool);
+  return choice;
+}
+
+// Prunes in order beside what was pruned at once, and leaves in `plan` and `refitted` what changes
+// the outputs of data.apart less.
+OrderChoice choose_order(const Model& model, const ScoredPlan* scored, const PruneData& data,
+                         PrunePlan& plan, Refitted& refitted, ThreadPool& pool) {
+  if (data.apart_joins) return choose_then_make(model, scored, data, plan, refitted, pool);
+  Tried in_turn = tried_in_order(model, scored, data, plan, refitted, pool);
+  const OrderChoice choice = compare_orders(model, refitted.model, in_turn.refitted.model, data);
+  if (choice.in_order) {
+    plan = std::move(in_turn.plan);
+    refitted = std::move(in_turn.refitted);
+  }
+  return choice;
+}
+
 }  // namespace
 
 PrunedWeights weights_of_plan(const Model& model, PrunePlan plan, const ScoredPlan* scored,
                               const PruneData& data, ThreadPool& pool) {
   if (data.statistics == nullptr || !plan.options.refit) {
     Model masked = apply_plan(model, plan, pool);
-    return {std::move(plan), std::move(masked), {}, 0};
+    return {std::move(plan), std::move(masked), {}, 0, std::nullopt};
   }
   const Stage stage("refit");
   Refitted refitted = refit(model, plan, *data.statistics, pool);
-  const auto in_order = [&](PrunePlan& changed, Refitted& result) {
-    const SequentialOptions options{data.collect, state_outputs(data.calib->data)};
-    prune_in_order(model, scored, changed, result, paired_pass(*data.calib, data.collect.threads),
-                   options, pool);
-  };
   std::optional<OrderChoice> order;
   if (plan.options.sequential) {
-    in_order(plan, refitted);
+    refit_in_order(model, scored, data, plan, refitted, pool);
   } else if (data.apart != nullptr && !data.apart->empty()) {
-    PrunePlan other_plan = plan;
-    Refitted other = refitted;
-    in_order(other_plan, other);
-    order = compare_orders(model, refitted.model, other.model, data);
-    if (order->in_order) {
-      plan = std::move(other_plan);
-      refitted = std::move(other);
-    }
+    order = choose_order(model, scored, data, plan, refitted, pool);
   }
   return {std::move(plan), std::move(refitted.model), std::move(refitted.biases),
           refitted.rows_kept, order};

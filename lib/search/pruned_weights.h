@@ -34,6 +34,9 @@ struct PruneData {
   /// Feeds that calibration does not see: where plan.options.sequential does not say so already,
   /// they decide whether layers are pruned in order. Null or empty: they are not.
   const std::vector<Feed>* apart = nullptr;
+  /// Feeds are few: those of `apart` are in calib too, left out only while the two orders are
+  /// compared; what won is made of all.
+  bool apart_joins = false;
 };
 
 /// What a plan leaves of the weights, refitted where there are statistics; layer after layer with

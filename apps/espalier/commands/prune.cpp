@@ -121,6 +121,7 @@ Inputs read_inputs(const PruneSettings& settings) {
 // Pruning layers in order takes a score of each layer more, and two runs of the model for each.
 constexpr size_t kMostLayersInOrder = 64;
 constexpr double kMostWorkInOrder = 1e12;
+constexpr size_t kLeastFeedsInOrder = 4;  // three to prune by, one to judge by
 
 // Counted for blocks of 16x1 whatever the blocks: the feeds held apart do not depend on these, so
 // that a sweep calibrates once.
@@ -139,12 +140,18 @@ Calibration calibration_feeds(const PruneSettings& settings, const Model& model,
   Calibration result{{data_set(settings.calib.path, model, settings.data), {}}, {}};
   std::vector<Feed>& feeds = result.feeds.feeds;
   feeds = make_feeds(model, result.feeds.data);
-  if (!result.feeds.data.states.empty() || feeds.size() < 10) return result;
-  const bool shared = evaluation.path == settings.calib.path;
-  const bool orders = settings.tries_orders && (settings.at_any_cost || cheap_in_order(layers));
+  if (!result.feeds.data.states.empty()) return result;
+  const bool enough = feeds.size() >= 10;
+  const bool shared = enough && evaluation.path == settings.calib.path;
+  const bool orders = settings.tries_orders && feeds.size() >= kLeastFeedsInOrder &&
+                      (settings.at_any_cost || cheap_in_order(layers));
   if (shared) evaluation.share = Share::kHeldOut;
-  if (orders) result.apart = share_of(feeds, Share::kHeldOut);
-  if (shared || orders) feeds = share_of(std::move(feeds), Share::kOthers);
+  if (orders && enough) result.apart = share_of(feeds, Share::kHeldOut);
+  if (enough && (shared || orders)) feeds = share_of(std::move(feeds), Share::kOthers);
+  if (orders && !enough) {
+    result.apart = {feeds.back()};
+    result.apart_joins = true;
+  }
   return result;
 }
 
@@ -345,7 +352,7 @@ int run(const PruneSettings& given) {
       statistics_of(settings.calib, inputs.model, layers, calib.feeds);
   PruneResult result = pruned(settings, inputs.model,
                               {layers, statistics ? &*statistics : nullptr, &calib.feeds,
-                               settings.calib.collect, &calib.apart},
+                               settings.calib.collect, &calib.apart, calib.apart_joins},
                               evaluation, dense, pool);
   if (settings.request.given_masks) check_plan_selects(result.weights.plan, settings.mask_in);
   const PruneOptions& options = result.options;

@@ -17,11 +17,13 @@ namespace espalier {
 
 struct Calibration {
   CalibrationFeeds feeds;
-  std::vector<Feed> apart;  ///< decide on the order of the layers; PruneData::apart
+  std::vector<Feed> apart;   ///< decide on the order of the layers; PruneData::apart
+  bool apart_joins = false;  ///< PruneData::apart_joins
 };
 
 /// Calibration inputs. Each tenth feed is left to the checks, where these have no inputs of their
-/// own (`evaluation` is then changed to it), and to the choice of the order.
+/// own (`evaluation` is then changed to it), and to the choice of the order; of fewer than ten the
+/// last one to the choice alone, which then joins the others.
 Calibration calibration_feeds(const PruneSettings& settings, const Model& model,
                               const std::vector<Layer>& layers, EvaluationSource& evaluation);
 

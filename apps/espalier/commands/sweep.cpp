@@ -83,6 +83,7 @@ class Workshop {
     data_.statistics = statistics_ ? &*statistics_ : nullptr;
     data_.calib = &calib_.feeds;
     data_.apart = &calib_.apart;
+    data_.apart_joins = calib_.apart_joins;
     data_.collect = settings_.calib.collect;
   }
   Workshop(const Workshop&) = delete;

@@ -194,6 +194,29 @@ TEST_CASE("feeds that are held apart decide whether layers are pruned in order")
   check_same(judged.weights.masked, calibrated(model, true, false).weights.masked);
 }
 
+TEST_CASE("of few feeds the one that decides on the order is calibrated with in the end") {
+  const Model model = two_products();
+  PruneRequest request = request_of("obs");
+  request.options.sparsity = 0.9;
+  CalibrationFeeds calib;
+  calib.data.arrays["x"] = correlated(300, 7);
+  calib.data.batch = 60;
+  calib.feeds = make_feeds(model, calib.data);
+  const std::vector<Feed> last{calib.feeds.back()};
+  PruneData data{select_layers(model, request.options.select), nullptr, &calib, {}, &last, true};
+  const Statistics statistics =
+      calibrate(model, data.layers, calib.data, calib.feeds, data.collect);
+  data.statistics = &statistics;
+  ThreadPool pool(2);
+  const PruneResult judged = prune_model(model, request, data, {}, pool);
+  REQUIRE(judged.weights.order);
+  CHECK(judged.weights.order->feeds == 1);
+  REQUIRE(judged.weights.order->in_order);
+  data.apart = nullptr;
+  request.options.sequential = true;
+  check_same(judged.weights.masked, prune_model(model, request, data, {}, pool).weights.masked);
+}
+
 TEST_CASE("where both orders are the same, layers are pruned at once") {
   Model model = two_products();
   model.graph.outputs = {model.graph.nodes[0].outputs[0]};
