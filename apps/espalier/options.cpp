@@ -44,17 +44,18 @@ void check_one(const char* option, const std::string& value,
 
 // Options of every command that writes a model.
 void add_write_options(CLI::App& app, WriteArgs& args) {
-  app.add_option("--profile", args.profile,
-                 "how packed weights are written; NNEF: tract, portable, operator, opaque or dense "
-                 "(tract); ONNX: function, operator, region, inline, sparse-value, sparse-initializer or "
-                 "dense (function)")
+  app.add_option(
+         "--profile", args.profile,
+         "how packed weights are written; NNEF: tract, portable, operator, opaque or dense "
+         "(tract); ONNX: function, operator, region, inline, sparse-value, sparse-initializer or "
+         "dense (function)")
       ->type_name("P")
       ->group("What is written");
   app.add_option("--index", args.index,
-                 "how the positions of blocks are written: grid, first-element, or mask, a dense "
-                 "0/1 mask (grid)")
+                 "how the positions of blocks are written: grid, first-element, mask, a dense 0/1 "
+                 "mask (NNEF), or bitmap, one bit for each block of the grid (ONNX) (grid)")
       ->type_name("I")
-      ->check(CLI::IsMember({"grid", "first-element", "mask"}))
+      ->check(CLI::IsMember({"grid", "first-element", "mask", "bitmap"}))
       ->group("What is written");
   app.add_flag(
          "--keep-io-names", args.keep_io_names,

@@ -12,9 +12,9 @@ namespace {
 
 // What the nodes compute with: few of them take bf16 (Where from opset 16, ConstantOfShape from 20,
 // and runtimes lack more), so that such weights are decoded as f32, which loses nothing. Products
-// with a scale are of f32.
+// with a scale are of f32. Where lacks f16 in runtimes, so that a bitmap chooses among f32.
 DType working_type(const DecodeForm& form) {
-  return form.weight == DType::kBF16 || form.scaled() ? DType::kF32 : form.weight;
+  return form.weight == DType::kBF16 || form.scaled() || form.bitmap ? DType::kF32 : form.weight;
 }
 
 std::string type_suffix(const DecodeForm& form) {
@@ -30,8 +30,16 @@ std::string type_suffix(const DecodeForm& form) {
 Attribute cast_to(DType dtype) { return {"to", static_cast<int64_t>(onnx_from_dtype(dtype)), {}}; }
 Attribute permutation(std::vector<int64_t> axes) { return {"perm", std::move(axes), {}}; }
 Attribute zero(DType dtype) { return {"value", Tensor::zeros(dtype, {1}), {}}; }
-Attribute integers(std::array<int64_t, 2> values) {
-  return {"value", Tensor::of<int64_t>({2}, values), {}};
+template <size_t kCount>
+Attribute integers(std::array<int64_t, kCount> values) {
+  return {"value", Tensor::of<int64_t>({kCount}, values), {}};
+}
+template <typename T>
+Tensor scalar(T value) {
+  return Tensor::of<T>({}, std::array<T, 1>{value});
+}
+Attribute bytes(const std::vector<uint8_t>& values) {
+  return {"value", Tensor::of<uint8_t>({static_cast<int64_t>(values.size())}, values), {}};
 }
 
 class StepWriter {
@@ -40,11 +48,11 @@ class StepWriter {
 
   std::vector<DecodeStep> write() {
     const DType type = working_type(form_);
-    add("Cast", "place", {"index"}, {cast_to(DType::kI64)});
-    if (form_.first_element) add("Add", "places", {"place", "within"});
-    add("ConstantOfShape", "zeros", {form_.first_element ? "count" : "grid"}, {zero(type)});
-    add("ScatterND", "tiles",
-        {"zeros", form_.first_element ? "places" : "place", widened("values", form_.values)});
+    if (form_.bitmap) {
+      fill_grid();
+    } else {
+      scatter(type);
+    }
     if (!form_.first_element) add("Transpose", "lines", {"tiles"}, {permutation({0, 2, 1, 3})});
     if (form_.stacked()) add("Reshape", "stacked", {last(), "padded"});
     if (form_.ragged) cut();
@@ -61,6 +69,39 @@ class StepWriter {
   }
 
  private:
+  void scatter(DType type) {
+    add("Cast", "place", {"index"}, {cast_to(DType::kI64)});
+    if (form_.first_element) add("Add", "places", {"place", "within"});
+    add("ConstantOfShape", "zeros", {form_.first_element ? "count" : "grid"}, {zero(type)});
+    add("ScatterND", "tiles",
+        {"zeros", form_.first_element ? "places" : "place", widened("values", form_.values)});
+  }
+
+  // Bits of a byte, the highest first; the values that come before a block's are its place.
+  void fill_grid() {
+    add("Constant", "left", {}, {bytes({0, 1, 2, 3, 4, 5, 6, 7})});
+    add("Constant", "right", {}, {bytes({7})});
+    add("Constant", "flat", {}, {integers<1>({-1})});
+    add("Constant", "single", {}, {integers<3>({-1, 1, 1})});
+    add("Constant", "first", {}, {integers<1>({0})});
+    add("Constant", "axis", {}, {{"value", scalar<int64_t>(0), {}}});
+    add("Constant", "one", {}, {{"value", scalar<int32_t>(1), {}}});
+    add("Constant", "zero", {}, {zero(DType::kF32)});
+    add("BitShift", "shifted", {"bitmap", "left"}, {{"direction", std::string("LEFT"), {}}});
+    add("BitShift", "bits", {"shifted", "right"}, {{"direction", std::string("RIGHT"), {}}});
+    add("Reshape", "padded_marks", {"bits", "flat"});
+    add("Slice", "marks", {"padded_marks", "first", "count", "first"});
+    add("Cast", "numbers", {"marks"}, {cast_to(DType::kI32)});
+    add("CumSum", "sums", {"numbers", "axis"});
+    add("Sub", "place", {"sums", "one"});
+    add("Gather", "candidates", {"values", "place"});
+    const std::string blocks = widened("candidates", form_.values);
+    add("Cast", "kept", {"marks"}, {cast_to(DType::kBool)});
+    add("Reshape", "kept_blocks", {"kept", "single"});
+    add("Where", "blocks", {"kept_blocks", blocks, "zero"});
+    add("Reshape", "tiles", {"blocks", "grid"});
+  }
+
   void add(std::string op, std::string output, std::vector<std::string> inputs,
            std::vector<Attribute> attributes = {}) {
     steps_.push_back({std::move(op), std::move(output), std::move(inputs), std::move(attributes)});
@@ -75,8 +116,8 @@ class StepWriter {
 
   void cut() {
     const std::string from = last();
-    add("Constant", "origin", {}, {integers({0, 0})});
-    add("Constant", "axes", {}, {integers({1, 2})});
+    add("Constant", "origin", {}, {integers<2>({0, 0})});
+    add("Constant", "axes", {}, {integers<2>({1, 2})});
     add("Slice", "cut", {from, "origin", "extent", "axes"});
   }
 
@@ -96,14 +137,15 @@ class StepWriter {
 
 }  // namespace
 
-DecodeForm decode_form(const SparseMatrix& matrix, bool first_element) {
+DecodeForm decode_form(const SparseMatrix& matrix, std::string_view index) {
   DecodeForm form;
   form.transposed = matrix.fold.transposed;
   form.ragged =
       matrix.fold.rows % matrix.block.rows != 0 || matrix.fold.cols % matrix.block.cols != 0;
   form.diagonal = matrix.has_diagonal();
   form.parts = matrix.fold.parts != 1 && !form.transposed && !form.ragged && !form.diagonal;
-  form.first_element = first_element;
+  form.first_element = index == "first-element";
+  form.bitmap = index == "bitmap" && matrix.blocks() != 0;
   form.values = matrix.values.dtype();
   form.weight = matrix.dtype;
   return form;
@@ -114,12 +156,13 @@ const std::vector<DecodeForm>& all_decode_forms() {
     constexpr std::array kWeights{DType::kF32, DType::kF16, DType::kBF16};
     constexpr std::array kValues{DType::kF32, DType::kF16, DType::kBF16, DType::kI8};
     std::vector<DecodeForm> forms;
-    for (unsigned bits = 0; bits < 32; ++bits) {
+    for (unsigned bits = 0; bits < 64; ++bits) {
       DecodeForm form;
       form.transposed = (bits & 1) != 0, form.ragged = (bits & 2) != 0;
       form.diagonal = (bits & 4) != 0, form.parts = (bits & 8) != 0;
-      form.first_element = (bits & 16) != 0;
+      form.first_element = (bits & 16) != 0, form.bitmap = (bits & 32) != 0;
       if (form.parts && (bits & 7) != 0) continue;
+      if (form.first_element && form.bitmap) continue;
       for (const DType weight : kWeights) {
         for (const DType values : kValues) {
           form.values = values, form.weight = weight;
@@ -139,14 +182,16 @@ std::string decode_name(const DecodeForm& form) {
   if (form.ragged) name += "Ragged";
   if (form.diagonal) name += "WithDiagonal";
   if (form.first_element) name += "FirstElement";
+  if (form.bitmap) name += "Bitmap";
   return name + type_suffix(form);
 }
 
 std::vector<std::string> decode_inputs(const DecodeForm& form) {
-  std::vector<std::string> inputs{"values", "index"};
+  std::vector<std::string> inputs{"values", form.bitmap ? "bitmap" : "index"};
   if (form.first_element) {
     inputs.insert(inputs.end(), {"within", "count"});
   } else {
+    if (form.bitmap) inputs.push_back("count");
     inputs.push_back("grid");
   }
   if (form.stacked()) inputs.push_back("padded");

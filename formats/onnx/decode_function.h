@@ -2,6 +2,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "formats/onnx/proto.h"
@@ -19,6 +20,7 @@ struct DecodeForm {
   bool ragged = false;         ///< blocks stick out and are cut off
   bool diagonal = false;       ///< kept apart
   bool first_element = false;  ///< the index names a block's first element, not its grid place
+  bool bitmap = false;         ///< the index is one bit for each block of the grid
   DType values = DType::kF32, weight = DType::kF32;
 
   /// Whether the matrices are there one by one, [parts, rows, cols], before the weight's own shape.
@@ -38,7 +40,9 @@ struct DecodeStep {
   std::vector<Attribute> attributes;
 };
 
-DecodeForm decode_form(const SparseMatrix& matrix, bool first_element);
+/// `index` as WriteOptions has it, or "bitmap"; without blocks there are no values to pick from, and
+/// a bitmap is that of the grid.
+DecodeForm decode_form(const SparseMatrix& matrix, std::string_view index);
 const std::vector<DecodeForm>& all_decode_forms();
 std::string decode_name(const DecodeForm& form);  ///< "BlockSparseDecodeTransposed"
 std::vector<std::string> decode_inputs(const DecodeForm& form);

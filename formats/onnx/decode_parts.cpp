@@ -58,8 +58,23 @@ Tensor element_index(const SparseMatrix& matrix) {
   return index;
 }
 
-Tensor index_of(const SparseMatrix& matrix, bool first_element) {
-  if (!first_element) {
+constexpr size_t kByteBits = 8;
+
+// One byte for eight blocks of the grid, the first in the highest bit.
+Tensor bitmap_of(const SparseMatrix& matrix) {
+  const size_t count = matrix.fold.parts * matrix.grid_rows() * matrix.grid_cols();
+  Tensor bitmap = Tensor::zeros(DType::kU8, {as_i64(ceil_div(count, kByteBits)), 1});
+  auto data = bitmap.mutable_data<uint8_t>();
+  for_each_block(matrix, [&](size_t /*block*/, size_t row, size_t col) {
+    const size_t at = row * matrix.grid_cols() + col;
+    data[at / kByteBits] |= static_cast<uint8_t>(0x80 >> at % kByteBits);
+  });
+  return bitmap;
+}
+
+Tensor index_of(const SparseMatrix& matrix, const DecodeForm& form) {
+  if (form.bitmap) return bitmap_of(matrix);
+  if (!form.first_element) {
     const bool narrow = index_bytes(matrix.fold, matrix.block) == 2 * sizeof(uint16_t);
     return narrow ? grid_index<uint16_t>(matrix) : grid_index<uint32_t>(matrix);
   }
@@ -97,6 +112,8 @@ class MatrixReader {
     check_volume();
     if (form_.first_element) {
       read_element_index();
+    } else if (form_.bitmap) {
+      read_bitmap();
     } else {
       read_grid_index();
     }
@@ -144,7 +161,7 @@ class MatrixReader {
             "shape is {} of shape {}, expected a list of i64", name_of(shape.dtype()),
             to_string(shape.shape()));
     m_.shape = to_i64(shape);
-    check_expansion(m_.values.byte_size() + part("index").byte_size(),
+    check_expansion(m_.values.byte_size() + part(form_.bitmap ? "bitmap" : "index").byte_size(),
                     byte_count(m_.dtype, m_.shape));
   }
 
@@ -211,6 +228,32 @@ class MatrixReader {
     places.finish();
   }
 
+  // The grid has no more blocks than the weight has elements, as check_volume() saw.
+  void read_bitmap() {
+    const size_t cols = m_.grid_cols(), rows = m_.fold.parts * m_.grid_rows(), grid = rows * cols;
+    const Tensor& bitmap = part("bitmap");
+    const Shape wanted{as_i64(ceil_div(grid, kByteBits)), 1};
+    require(bitmap.dtype() == DType::kU8 && bitmap.shape() == wanted,
+            "bitmap is {} of shape {}, expected u8 of shape {} for a grid of {} blocks",
+            name_of(bitmap.dtype()), to_string(bitmap.shape()), to_string(wanted), grid);
+    const auto count = extents("count", 1);
+    require(count[0] == grid, "count is {}, the grid has {} blocks", count[0], grid);
+    BlockIndex places(m_);
+    const auto blocks = static_cast<size_t>(m_.values.shape()[0]);
+    size_t set = 0;
+    for (size_t byte = 0; byte < bitmap.count(); ++byte) {
+      const auto bits = std::to_integer<unsigned>(bitmap.bytes()[byte]);
+      for (size_t bit = 0; bits != 0 && bit < kByteBits; ++bit) {
+        if ((bits << bit & 0x80U) == 0) continue;
+        const size_t at = byte * kByteBits + bit;
+        require(at < grid, "bitmap has bit {} set, the grid has {} blocks", at, grid);
+        if (++set <= blocks) places.add(as_i64(at / cols), as_i64(at % cols));
+      }
+    }
+    require(set == blocks, "bitmap has {} bits set, there are {} blocks of values", set, blocks);
+    places.finish();
+  }
+
   void read_element_index() {
     const auto blocks = static_cast<size_t>(m_.values.shape()[0]);
     require(same_bits(part("within"), within_block(m_.block, cols_)),
@@ -265,10 +308,10 @@ class MatrixReader {
 
 constexpr size_t kWorthDeferring = size_t{1} << 16;  // blocks
 
-Tensor deferred_index(const SparseMatrix& matrix, bool first_element) {
-  if (matrix.blocks() < kWorthDeferring) return index_of(matrix, first_element);
-  const auto made = [matrix, first_element] {
-    Tensor index = index_of(matrix, first_element);
+Tensor deferred_index(const SparseMatrix& matrix, const DecodeForm& form) {
+  if (matrix.blocks() < kWorthDeferring) return index_of(matrix, form);
+  const auto made = [matrix, form] {
+    Tensor index = index_of(matrix, form);
     matrix.row_start.give_back();
     matrix.col.give_back();
     return index;
@@ -284,11 +327,13 @@ DecodeParts decode_parts(const SparseMatrix& matrix, const DecodeForm& form) {
   const Fold& fold = matrix.fold;
   DecodeParts parts;
   parts["values"] = matrix.values;
-  parts["index"] = deferred_index(matrix, form.first_element);
+  parts[form.bitmap ? "bitmap" : "index"] = deferred_index(matrix, form);
   if (form.first_element) {
     parts["within"] = within_block(matrix.block, padded.cols);
     parts["count"] = integers({as_i64(fold.parts * padded.rows * padded.cols)});
   } else {
+    if (form.bitmap)
+      parts["count"] = integers({as_i64(fold.parts * matrix.grid_rows() * matrix.grid_cols())});
     parts["grid"] = integers({as_i64(fold.parts * matrix.grid_rows()), as_i64(matrix.grid_cols()),
                               matrix.block.rows, matrix.block.cols});
   }

@@ -277,7 +277,7 @@ class Lowering {
     const SparseMatrix matrix = graph.weights.at(id).sparse();
     graph.weights.erase(id);
     drop_input(graph, id);
-    const DecodeForm form = decode_form(matrix, options_.index == "first-element");
+    const DecodeForm form = decode_form(matrix, options_.index);
     const std::string name = graph.values[id].name;
     std::unordered_map<std::string, ValueId> ids{{"weight", id}};
     DecodeParts parts = decode_parts(matrix, form);

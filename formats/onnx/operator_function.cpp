@@ -269,7 +269,7 @@ pb::FunctionProto operator_function(const OperatorForm& form, int64_t opset) {
 
 OperatorWeight operator_weight(const SparseMatrix& matrix, std::string_view input,
                                const std::string& name) {
-  DecodeForm form = decode_form(matrix, false);
+  DecodeForm form = decode_form(matrix, "grid");
   form.ragged = true, form.parts = false;
   DecodeParts parts = decode_parts(matrix, form);
   if (!form.scaled()) parts["scale"] = Tensor::of<float>({1, 1, 1}, repeated(1, 1));
@@ -339,7 +339,7 @@ std::optional<OperatorCall> operator_call(const Node& call, const OperatorForm& 
 }
 
 int64_t operator_opset(const SparseMatrix& matrix) {
-  return decode_opset(decode_form(matrix, false));
+  return decode_opset(decode_form(matrix, "grid"));
 }
 
 }  // namespace espalier

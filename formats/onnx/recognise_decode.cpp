@@ -19,6 +19,7 @@ bool equal_values(const Attribute::Value& a, const Attribute::Value& b) {
   if (const auto* number = std::get_if<int64_t>(&a)) return *number == std::get<int64_t>(b);
   if (const auto* list = std::get_if<std::vector<int64_t>>(&a))
     return *list == std::get<std::vector<int64_t>>(b);
+  if (const auto* text = std::get_if<std::string>(&a)) return *text == std::get<std::string>(b);
   return false;
 }
 
@@ -57,8 +58,8 @@ class Recogniser {
   }
 
   void run() {
-    const bool may_be_spelled_out =
-        std::ranges::any_of(graph_.nodes, [](const Node& n) { return n.op == "ScatterND"; });
+    const bool may_be_spelled_out = std::ranges::any_of(
+        graph_.nodes, [](const Node& n) { return n.op == "ScatterND" || n.op == "BitShift"; });
     // Backwards: the first Reshape of a longer form looks like the end of the plain one.
     for (size_t i = graph_.nodes.size(); i-- > 0;) {
       if (dropped_[i]) continue;
@@ -190,7 +191,14 @@ class Recogniser {
     return kForms;
   }
 
-  // From the last step backwards: every value but the result is read once, inside the pattern.
+  static size_t reads_of(const std::vector<DecodeStep>& steps, const std::string& value) {
+    size_t reads = 0;
+    for (const DecodeStep& step : steps)
+      reads += static_cast<size_t>(std::ranges::count(step.inputs, value));
+    return reads;
+  }
+
+  // From the last step backwards: every value but the result is read inside the pattern alone.
   bool matches(const std::vector<DecodeStep>& steps, ValueId result, Bindings& bindings,
                std::vector<size_t>& nodes) const {
     bindings["weight"] = result;
@@ -198,7 +206,7 @@ class Recogniser {
       const ValueId output = bindings.at(step->output);
       const auto maker = maker_.find(output);
       if (maker == maker_.end() || dropped_[maker->second]) return false;
-      if (step != steps.rbegin() && uses_[output] != 1) return false;
+      if (step != steps.rbegin() && uses_[output] != reads_of(steps, step->output)) return false;
       if (!matches(*step, graph_.nodes[maker->second], output, bindings)) return false;
       nodes.push_back(maker->second);
     }

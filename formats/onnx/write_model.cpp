@@ -134,10 +134,12 @@ void check_options(const WriteOptions& options) {
                     "sparse-initializer or dense",
                     printable(options.profile)));
   }
-  if (options.index != "grid" && options.index != "first-element") {
-    throw Error(Fault::kUsage, fmt::format("index is '{}', expected grid or first-element",
+  if (options.index != "grid" && options.index != "first-element" && options.index != "bitmap") {
+    throw Error(Fault::kUsage, fmt::format("index is '{}', expected grid, first-element or bitmap",
                                            printable(options.index)));
   }
+  if (options.profile == "region" && options.index == "bitmap")
+    throw Error(Fault::kUsage, "index 'bitmap' is not supported by profile region");
   if (options.profile == "operator" && options.index != "grid")
     throw Error(Fault::kUsage, "profile operator has index grid alone");
 }

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <onnx/checker.h>
 
 #include <random>
@@ -117,7 +118,7 @@ void check_equal(const SparseMatrix& a, const SparseMatrix& b) {
 TEST_CASE("packed weights come back as they were, by call and by spelled-out nodes") {
   for (const Case& c : kCases) {
     for (const char* name : {"function", "inline"}) {
-      for (const char* index : {"grid", "first-element"}) {
+      for (const char* index : {"grid", "first-element", "bitmap"}) {
         for (const bool constant : {false, true}) {
           CAPTURE(c.what);
           CAPTURE(name);
@@ -156,7 +157,7 @@ TEST_CASE("functions of a newer version of ai.espalier are refused") {
 TEST_CASE("the full checker takes every decode") {
   for (const Case& c : kCases) {
     for (const char* name : {"function", "inline", "dense"}) {
-      for (const char* index : {"grid", "first-element"}) {
+      for (const char* index : {"grid", "first-element", "bitmap"}) {
         for (const int64_t opset : {13, 17, 21}) {
           CAPTURE(c.what);
           CAPTURE(name);
@@ -297,6 +298,7 @@ TEST_CASE("every form has a name of its own") {
   CHECK(names.contains("BlockSparseDecode"));
   CHECK(names.contains("BlockSparseDecodeTransposedRaggedWithDiagonalFirstElementF16ToF32"));
   CHECK(names.contains("BlockSparseDecodeI8ToF32"));
+  CHECK(names.contains("BlockSparseDecodeRaggedBitmapF16ToF32"));
 }
 
 TEST_CASE("below opset 11 the model is raised, or the weight is stored dense") {
@@ -373,6 +375,66 @@ TEST_CASE("a call whose parts break a rule is refused, with weight and place") {
     part(proto, "values").set_data_type(pb::TensorProto::INT32);
     CHECK(refusal(proto) == "packed weight W: values are i32, expected f32");
   }
+}
+
+TEST_CASE("a bitmap that is too short, too long or has other bits than values is refused") {
+  const SparseMatrix matrix = matrix_of(kCases[2]);  // [7, 5] in 1x1: 35 bits in 5 bytes
+  auto proto = proto_of(model_of(matrix), profile("function", "bitmap"));
+  pb::TensorProto& bitmap = part(proto, "bitmap");
+  std::string raw = bitmap.raw_data();
+  REQUIRE(raw.size() == 5);
+  const auto set = [&](size_t byte, int bits) {
+    raw[byte] = static_cast<char>(bits);
+    bitmap.set_raw_data(raw);
+  };
+  const auto resize = [&](size_t size) {
+    raw.resize(size);
+    bitmap.set_raw_data(raw);
+    bitmap.set_dims(0, static_cast<int64_t>(size));
+  };
+  const std::string start = "packed weight W: ";
+  SUBCASE("too short") {
+    resize(4);
+    CHECK(refusal(proto) == start +
+                                "bitmap is u8 of shape [4, 1], expected u8 of shape [5, 1] for a "
+                                "grid of 35 blocks");
+  }
+  SUBCASE("too long") {
+    resize(6);
+    CHECK(refusal(proto).starts_with(start + "bitmap is u8 of shape [6, 1]"));
+  }
+  SUBCASE("more bits than values") {
+    set(0, 0xFF), set(1, 0xFF), set(2, 0xFF), set(3, 0xFF), set(4, 0xE0);
+    CHECK(refusal(proto) == fmt::format("{}bitmap has 35 bits set, there are {} blocks of values",
+                                        start, matrix.blocks()));
+  }
+  SUBCASE("fewer bits than values") {
+    set(0, 0), set(1, 0), set(2, 0), set(3, 0), set(4, 0);
+    CHECK(refusal(proto) == fmt::format("{}bitmap has 0 bits set, there are {} blocks of values",
+                                        start, matrix.blocks()));
+  }
+  SUBCASE("a bit behind the grid") {
+    set(4, static_cast<unsigned char>(raw[4]) | 0x10);
+    CHECK(refusal(proto) == start + "bitmap has bit 35 set, the grid has 35 blocks");
+  }
+  SUBCASE("another count") {
+    std::string count = part(proto, "count").raw_data();
+    count[0] = 34;
+    part(proto, "count").set_raw_data(count);
+    CHECK(refusal(proto) == start + "count is 34, the grid has 35 blocks");
+  }
+  SUBCASE("another type") {
+    bitmap.set_data_type(pb::TensorProto::INT8);
+    CHECK(refusal(proto).starts_with(start + "bitmap is i8 of shape [5, 1], expected u8"));
+  }
+}
+
+TEST_CASE("a bitmap takes a bit for each block") {
+  const Case half{"half", {64, 64}, {1, 64, 64}, {1, 1}, false, DType::kF32, DType::kF32, 0.5};
+  const auto proto = proto_of(model_of(matrix_of(half)), profile("inline", "bitmap"));
+  size_t bytes = 0;
+  for (const auto& tensor : proto.graph().initializer()) bytes += tensor.raw_data().size();
+  CHECK(bytes < 64 * 64 * 4 * 54 / 100);
 }
 
 TEST_CASE("a scale: one for each output or for all, f32, finite, not below zero") {
