@@ -40,7 +40,7 @@ std::vector<std::string> state_outputs(const DataSet& data) {
 }
 
 // In order wins by this much alone: on few feeds a small advantage is often none on others.
-constexpr double kClearly = 0.85;
+constexpr double kClearly = 0.9;
 
 OrderChoice compare_orders(const Model& dense, const Model& at_once, const Model& in_turn,
                            const PruneData& data) {
