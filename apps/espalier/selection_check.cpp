@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lib/base/error.h"
+#include "lib/base/log.h"
 #include "lib/base/nearest_name.h"
 #include "lib/prune/options/layer_rule.h"
 #include "lib/prune/options/selection_faults.h"
@@ -32,6 +33,12 @@ std::string suggestion(const Unmatched& fault, const std::vector<Layer>& layers)
   std::string text = fault.text;
   std::erase_if(text, [](char c) { return c == '^' || c == '$' || c == '\\'; });
   return did_you_mean(text, names);
+}
+
+// Weights that are no constants may be those that the user meant: then that is said, and no error.
+bool has_unstored(const Model& model, const std::vector<Layer>& layers) {
+  return std::ranges::any_of(
+      layers, [&](const Layer& layer) { return stored_weight(model, layer) == nullptr; });
 }
 
 void throw_unmatched(const Unmatched& fault, const std::vector<Layer>& layers,
@@ -62,9 +69,15 @@ void check_any_selected(const std::vector<Layer>& layers, const std::string& fil
 void check_selection(const Model& model, const PruneOptions& options, const LinePatterns& line,
                      const std::string& file, bool given_masks) {
   const std::vector<Layer> all = select_layers(model, options.select);
-  const std::vector<Unmatched> faults = unmatched_patterns(all, options);
+  std::vector<Unmatched> faults = unmatched_patterns(all, options);
+  const bool unstored = has_unstored(model, all);
+  if (unstored) std::erase_if(faults, [](const Unmatched& fault) { return fault.option == "op"; });
   if (!faults.empty()) throw_unmatched(faults.front(), all, line);
-  if (!given_masks) check_any_selected(layers_with_reasons(model, options), file);
+  if (given_masks) return;
+  const std::vector<Layer> layers = layers_with_reasons(model, options);
+  if (!unstored) return check_any_selected(layers, file);
+  if (const std::string why = why_none_is_selected(layers); !why.empty())
+    warn(fmt::format("no weight is selected for pruning: {}", why));
 }
 
 void check_plan_selects(const PrunePlan& plan, const std::string& file) {

@@ -3,7 +3,9 @@
 #include <onnx/checker.h>
 #include <onnx/version_converter/convert.h>
 
-#include <limits>
+#include <algorithm>
+#include <map>
+#include <set>
 
 #include "formats/onnx/onnx_model.h"
 #include "formats/onnx/proto.h"
@@ -27,12 +29,27 @@ std::string obstacle(const Model& model) {
   return result;
 }
 
+// Before IR version 4 each initializer is an input as well; the converter adds some that are not.
+void raise_ir_version(pb::ModelProto& proto) {
+  constexpr int64_t kInitializersAlone = 4;
+  if (proto.ir_version() >= kInitializersAlone) return;
+  proto.set_ir_version(kInitializersAlone);
+  pb::GraphProto& graph = *proto.mutable_graph();
+  std::set<std::string> constant;
+  for (const auto& initializer : graph.initializer()) constant.insert(initializer.name());
+  auto* inputs = graph.mutable_input();
+  inputs->erase(std::remove_if(inputs->begin(), inputs->end(),
+                               [&](const auto& input) { return constant.contains(input.name()); }),
+                inputs->end());
+}
+
 pb::ModelProto converted(const Model& model, int64_t opset) {
   WriteOptions dense;
   dense.profile = "dense";
   const std::string bytes = onnx_bytes(model, dense);
   pb::ModelProto proto;
   if (!proto.ParseFromString(bytes)) throw std::runtime_error("it cannot be parsed");
+  raise_ir_version(proto);
   pb::ModelProto result = pb::version_conversion::ConvertVersion(proto, static_cast<int>(opset));
   pb::checker::check_model(result);
   return result;

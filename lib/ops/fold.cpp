@@ -42,6 +42,14 @@ std::optional<Fold> fold_conv(const Node& node, size_t input, const Shape& shape
   return Fold{parts, product(shape, 0, 1) / parts, product(shape, 1, shape.size()), false};
 }
 
+std::optional<Fold> fold_conv_transpose(const Node& node, size_t input, const Shape& shape) {
+  if (input != 1 || shape.size() < 3 || !has_extents(shape)) return std::nullopt;
+  const int64_t groups = int_attribute(node, "group", 1);
+  if (groups < 1 || shape[0] % groups != 0) return std::nullopt;
+  const auto parts = static_cast<size_t>(groups);
+  return Fold{parts, product(shape, 1, shape.size()), product(shape, 0, 1) / parts, true};
+}
+
 std::optional<Fold> fold_recurrent(size_t gates, size_t input, const Shape& shape) {
   if ((input != 1 && input != 2) || shape.size() != 3 || !has_extents(shape)) return std::nullopt;
   const size_t stacked = product(shape, 1, 2);

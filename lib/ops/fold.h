@@ -16,6 +16,8 @@ std::optional<Fold> fold_gemm(const Node& node, size_t input, const Shape& shape
 std::optional<Fold> fold_matmul(const Node& node, size_t input, const Shape& shape);
 /// W [O, I / groups, k...]: one part of O / groups x I / groups * k per group.
 std::optional<Fold> fold_conv(const Node& node, size_t input, const Shape& shape);
+/// W [I, O / groups, k...] of a transposed convolution: one part of O / groups * k x I / groups per group.
+std::optional<Fold> fold_conv_transpose(const Node& node, size_t input, const Shape& shape);
 /// W and R [directions, gates * hidden, in]: one part per direction and gate.
 std::optional<Fold> fold_recurrent(size_t gates, size_t input, const Shape& shape);
 

@@ -5,6 +5,8 @@
 #include <map>
 #include <utility>
 
+#include "lib/ops/composites.h"
+
 namespace espalier {
 
 std::span<const Operator* const> operators() {
@@ -21,6 +23,8 @@ const Operator* find_operator(std::string_view op, std::string_view domain) {
     std::map<Key, const Operator*> result;
     for (const Operator* entry : operators())
       result.emplace(Key(entry->domain, entry->name), entry);
+    for (const Operator& entry : composite_operators())
+      result.emplace(Key(entry.domain, entry.name), &entry);
     return result;
   }();
   const auto found = kByName.find({domain == "ai.onnx" ? std::string_view() : domain, op});

@@ -240,6 +240,21 @@ class Uncovering {
     return result;
   }
 
+  /// The constants that are gone, in the order of the weights that were made of them.
+  std::vector<UncoveredModel::Part> parts() const {
+    std::vector<UncoveredModel::Part> result;
+    for (const Uncovered& one : uncovered_) {
+      if (!one.accepted) continue;
+      for (const Weight* source : one.made.sources) {
+        const auto& [scope, value] = owners_.at(source);
+        const std::string& name = scope->graph().values[value].name;
+        if (name != one.name) result.push_back({name, one.name, source->shape(), source->dtype()});
+      }
+    }
+    std::ranges::sort(result, {}, &UncoveredModel::Part::name);
+    return result;
+  }
+
  private:
   void find_consumers(KnownGraph& scope) {
     walk(
@@ -442,7 +457,7 @@ std::optional<UncoveredModel> uncover_weights(const Model& model, ThreadPool& po
   Uncovering uncovering(model, pool);
   std::optional<Graph> graph = uncovering.graph();
   if (!graph) return std::nullopt;
-  UncoveredModel result{model, uncovering.names()};
+  UncoveredModel result{model, uncovering.names(), uncovering.parts()};
   result.model.graph = std::move(*graph);
   return result;
 }

@@ -26,8 +26,14 @@ Model with_uncovered_weights(Model model, ThreadPool& pool);
 
 /// The same, with the names of what was uncovered; nullopt where nothing was.
 struct UncoveredModel {
+  struct Part {
+    std::string name, weight;  ///< of the constant that is gone, and of what was made of it
+    Shape shape;
+    DType dtype;
+  };
   Model model;
   std::vector<std::string> weights;  ///< in its outermost graph
+  std::vector<Part> parts;           ///< the constants that these were made of
 };
 std::optional<UncoveredModel> uncover_weights(const Model& model, ThreadPool& pool);
 

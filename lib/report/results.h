@@ -76,6 +76,13 @@ struct InspectResults {
   std::vector<std::pair<std::string, size_t>> operators;
   std::vector<TensorInfo> inputs, outputs;
   std::vector<LayerResult> layers;
+  /// Constants of rank 2 and more that are no layers, and why.
+  struct OtherConstant {
+    std::string weight, node, op;
+    Shape shape;
+    std::string type, reason;
+  };
+  std::vector<OtherConstant> other_constants;
 };
 
 /// Time of the whole model, decoded and packed.

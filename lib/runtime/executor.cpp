@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "lib/ops/composites.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/run_once.h"
 #include "lib/runtime/graph_step.h"
@@ -71,9 +72,45 @@ void check_runnable(const Graph& graph, ValueId id, const char* role) {
 
 }  // namespace
 
+namespace {
+
+// An observer of a model whose composite operators were expanded: it knows the weights of the model
+// as it was given.
+class GivenWeights final : public ProductObserver {
+ public:
+  GivenWeights(ProductObserver& inner, const Graph& given, const Graph& expanded) : inner_(inner) {
+    std::vector<const Graph*> graphs;
+    for_each_graph(given,
+                   [&](const Graph& graph, const std::string&) { graphs.push_back(&graph); });
+    size_t next = 0;
+    for_each_graph(expanded, [&](const Graph& graph, const std::string&) {
+      const Graph& before = *graphs.at(next++);
+      for (const auto& [value, weight] : graph.weights) {
+        if (const Weight* original = find_weight(before, value)) given_[&weight] = original;
+      }
+    });
+  }
+
+  std::optional<size_t> watch(const Weight& weight) const override {
+    const auto found = given_.find(&weight);
+    return found == given_.end() ? std::nullopt : inner_.watch(*found->second);
+  }
+  void see(size_t number, size_t first, size_t count, const float* x, Features features, size_t k,
+           size_t n) override {
+    inner_.see(number, first, count, x, features, k, n);
+  }
+
+ private:
+  ProductObserver& inner_;
+  std::map<const Weight*, const Weight*> given_;
+};
+
+}  // namespace
+
 struct Executor::State {
   std::optional<ThreadPool> own_pool;
   ThreadPool& pool;
+  std::optional<GivenWeights> observer;
   GraphRunner runner;
   std::vector<Input> inputs;
   std::vector<std::pair<std::string, ValueId>> outputs;
@@ -81,7 +118,7 @@ struct Executor::State {
 
   State(const Model& model, const ExecutorOptions& options)
       : pool(options.pool != nullptr ? *options.pool : own_pool.emplace(options.threads)),
-        runner(runner_of(model, options, pool)) {
+        runner(runner_of(model, options, pool, observer)) {
     const Graph& graph = model.graph;
     if (!runner.captures().empty()) {
       throw Error(Fault::kFormat, fmt::format("value {} is not defined by any node",
@@ -104,16 +141,24 @@ struct Executor::State {
   }
 
   // Passes leave ids of inputs and outputs as they are.
-  static GraphRunner runner_of(const Model& model, const ExecutorOptions& options,
-                               ThreadPool& pool) {
+  static GraphRunner runner_of(const Model& model, const ExecutorOptions& options, ThreadPool& pool,
+                               std::optional<GivenWeights>& observer) {
+    const int64_t opset = model.origin.opset;
     const auto runner = [&](const Model& one) {
-      return GraphRunner(one.graph, one.origin.opset, options, pool);
+      return GraphRunner(one.graph, opset, options, pool);
     };
     // An observer knows weights by their addresses.
-    if (options.observer != nullptr) return runner(model);
+    if (options.observer != nullptr && !has_composites(model.graph)) return runner(model);
+    if (options.observer != nullptr) {
+      const Graph expanded = with_composites_expanded(model.graph, opset);
+      observer.emplace(*options.observer, model.graph, expanded);
+      ExecutorOptions observed = options;
+      observed.observer = &*observer;
+      return GraphRunner(expanded, opset, observed, pool);
+    }
     const std::optional<Model> held = with_held_weights(model);
     Model given = held ? *held : model;
-    given.graph = numbered(std::move(given.graph));
+    given.graph = with_composites_expanded(numbered(std::move(given.graph)), opset);
     return runner(with_passes(std::move(given), options.passes, pool));
   }
 

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include "lib/base/error.h"
+#include "lib/ops/composites.h"
 #include "lib/ops/operator.h"
 #include "lib/runtime/executor.h"
 #include "lib/runtime/graph_step.h"
@@ -27,7 +29,15 @@ void find_unsupported(const Graph& graph, size_t depth, std::vector<std::string>
 
 std::vector<std::string> unsupported_operators(const Model& model) {
   std::vector<std::string> result;
-  find_unsupported(model.graph, 1, result);
+  if (!has_composites(model.graph)) {
+    find_unsupported(model.graph, 1, result);
+    return result;
+  }
+  try {
+    find_unsupported(with_composites_expanded(model.graph, model.origin.opset), 1, result);
+  } catch (const Error& error) {
+    result.push_back(error.what());
+  }
   return result;
 }
 

@@ -101,7 +101,46 @@ def check(program, graph, weight, reason, folder):
     peer.espalier(program, "calibrate", source, "--inputs", arrays, "-o", os.path.join(folder, "s.safetensors"), "--min-weights", "1", "-q")
 
 
+def check_nothing_stored(program, folder):
+    """A model without a weight to prune is written as it is, with a warning, whatever is selected; a quantized weight is listed with the reason."""
+    source, out = os.path.join(folder, "source.onnx"), os.path.join(folder, "out.onnx")
+    for op, shapes in (("Conv", ([1, 8, 10], [16, 8, 3])), ("MatMul", ([2, 8], [8, 16]))):
+        graph = helper.make_graph([node(op, ["x", "w"], ["y"])], "g", [value("x", shapes[0]), value("w", shapes[1])], [value("y", None)])
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), source)
+        for more in ([], ["--op", "MatMul"], ["--exclude", ".*"]):
+            done = peer.espalier(program, "prune", source, out, "--sparsity", "0.5", *more)
+            assert "no weight is selected for pruning: " in done.stderr and "an input of the model" in done.stderr, done.stderr
+            peer.session(out)
+    integers = numpy_helper.from_array(RANDOM.integers(-5, 5, (8, 16)).astype(np.int8), "w")
+    graph = helper.make_graph([node("MatMulInteger", ["x", "w"], ["y"])], "g", [value("x", [2, 8], TensorProto.INT8)], [value("y", None, TensorProto.INT32)], [integers])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), source)
+    assert "quantized" in report(program, folder, "inspect", source)["layers"][0]["left_out"]
+    assert "quantized" in peer.espalier(program, "prune", source, out, "--sparsity", "0.5", expect=1).stderr
+
+
+def check_old_ir(program, folder):
+    """IR version 3, where each weight is an input too, and an opset that is to be raised: packed as its twin of IR version 4 is."""
+    sizes = []
+    for version in (3, 4):
+        source, out = os.path.join(folder, "source.onnx"), os.path.join(folder, "out.onnx")
+        weight = const("w", 64, 48, 1, 1)
+        inputs = [value("x", [1, 48, 8, 8])] + ([value("w", [64, 48, 1, 1])] if version == 3 else [])
+        nodes = [node("Pad", ["x"], ["p"], pads=[0, 0, 1, 1, 0, 0, 1, 1]), node("Conv", ["p", "w"], ["y"])]
+        graph = helper.make_graph(nodes, "g", inputs, [value("y", [1, 64, 10, 10])], [weight])
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=version), source)
+        feed = {"x": RANDOM.standard_normal([1, 48, 8, 8]).astype(np.float32)}
+        expected = peer.session(source).run(None, feed)
+        peer.espalier(program, "convert", source, out, "-q", "--pack", "1x1")
+        assert os.path.getsize(out) < 0.8 * os.path.getsize(source)
+        assert peer.relative_difference(peer.session(out).run(None, feed), expected) < 1e-5
+        sizes.append(os.path.getsize(out))
+    assert abs(sizes[0] - sizes[1]) < 400, sizes
+
+
 def main(program):
+    for further in (check_nothing_stored, check_old_ir):
+        with tempfile.TemporaryDirectory() as folder:
+            further(program, folder)
     for name, (graph, weight, reason) in cases().items():
         with tempfile.TemporaryDirectory() as folder:
             try:

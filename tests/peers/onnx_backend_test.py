@@ -209,7 +209,8 @@ def list_text(cases, verdicts, total):
              "operator's name, no result is wrong. Written by tests/peers/onnx_backend_test.py --list, and compared by it with what it finds.", "",
              "An operator of opset 7 and later has one implementation for all its versions; opsets 1 to 6 are read where no operator of the model has",
              "changed until 7. An operator without an implementation runs as the function that ONNX defines it by, where it has one. **Bold**: to be had in",
-             "full, with all attributes. Types are those of the inputs and outputs of cases that pass; stored cases of testdata/ops and fuzzing add others.", "",
+             "full, with all attributes. Types are those of the inputs and outputs of cases that pass; stored cases of testdata/ops and fuzzing add others.",
+             "Operators that onnxruntime's optimizer writes (com.microsoft): [exporters.md](exporters.md).", "",
              "| operator | versions | passed | refused | types |", "|---|---|---|---|---|"]
     for operator, (counts, types, _) in sorted(rows.items()):
         if not counts["passed"] and operator not in NAMED:

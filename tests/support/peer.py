@@ -166,4 +166,7 @@ def folded(array, op, attributes, place):
     if op == "Conv":
         group = attributes.get("group", 1)
         return array.reshape(group, array.shape[0] // group, -1)
+    if op == "ConvTranspose":
+        group = attributes.get("group", 1)
+        return np.swapaxes(array.reshape(group, array.shape[0] // group, -1), 1, 2)
     raise ValueError(f"{op} has no fold here")

@@ -10,14 +10,16 @@
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/layer_row.h"
-#include "apps/espalier/read_uncovered.h"
 #include "apps/espalier/run_info.h"
+#include "formats/format.h"
 #include "formats/model_facts.h"
 #include "lib/ir/named_weights.h"
+#include "lib/passes/uncover_weights.h"
 #include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/pack/magnitudes.h"
 #include "lib/prune/pack/near_zeros.h"
 #include "lib/prune/pack/pack_weights.h"
+#include "lib/prune/select/other_constants.h"
 #include "lib/search/multiply_adds.h"
 #include "lib/verify/data.h"
 
@@ -114,12 +116,33 @@ void add_multiply_adds(const Model& model, const CommonOptions& common, InspectR
     found.run_inputs.emplace(name, tensor.shape());
 }
 
+void add_other_constants(const Model& model, const std::vector<Layer>& layers,
+                         const std::vector<UncoveredModel::Part>& parts, InspectResults& found) {
+  for (const auto& [weight, node, op, shape, dtype, reason] : other_constants(model, layers))
+    found.other_constants.push_back({weight, node, op, shape, std::string(name_of(dtype)), reason});
+  for (const auto& [name, weight, shape, dtype] : parts) {
+    if (shape.size() < 2) continue;
+    const auto layer = std::ranges::find(layers, weight, &Layer::weight);
+    if (layer == layers.end()) continue;
+    found.other_constants.push_back(
+        {name, layer->node, layer->op, shape, std::string(name_of(dtype)), "a part of " + weight});
+  }
+}
+
 int run(const Args& args) {
   apply_common(args.common);
   CommandFiles files;
   files.reads_model("MODEL", args.model);
   files.writes(args.common);
-  const Model model = read_uncovered(args.model, args.common.threads);
+  Model model = read_model(args.model);
+  std::vector<UncoveredModel::Part> parts;
+  {
+    ThreadPool pool(args.common.threads);
+    if (auto uncovered = uncover_weights(model, pool)) {
+      model = std::move(uncovered->model);
+      parts = std::move(uncovered->parts);
+    }
+  }
   Results results;
   results.command = "inspect";
   results.run = run_info(files, args.common);
@@ -142,6 +165,7 @@ int run(const Args& args) {
     if (layer.left_out.empty()) add_magnitudes(weight_of(model, layer), magnitudes);
     weight_of(model, layer).give_back();
   }
+  add_other_constants(model, layers, parts, found);
   found.magnitudes = shares_of(magnitudes);
   const std::string note = near_zero_note(model, layers);
   if (!note.empty()) results.notes.push_back(note);

@@ -15,6 +15,7 @@
 #include "lib/base/error.h"
 #include "lib/base/made_ahead.h"
 #include "lib/ir/free_dimensions.h"
+#include "lib/ops/composites.h"
 
 namespace espalier::nnef {
 namespace {
@@ -402,8 +403,11 @@ Spelled spell(const Model& model, const WriteOptions& given) {
   return result;
 }
 
-bool write_nnef(const Model& model, const std::filesystem::path& path, const WriteOptions& options,
+bool write_nnef(const Model& given, const std::filesystem::path& path, const WriteOptions& options,
                 const AcceptOutput& accept) {
+  Model model = given;
+  model.graph =
+      with_composites_expanded(std::move(model.graph), model.origin.opset, Expand::kForFormat);
   const Spelled spelled = spell(model, options);
   const auto fill = [&](const AddMember& add) {
     add(kGraphFile, {as_bytes(spelled.graph)});

@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "lib/kernels/dense/multiply_matrices.h"
+#include "lib/ops/fold.h"
 #include "lib/ops/op_util.h"
+#include "lib/ops/weight_product.h"
 #include "lib/ops/window.h"
 
 namespace espalier {
@@ -93,9 +95,20 @@ void add_columns(const float* columns, size_t channels, const Axis& v, const Axi
   });
 }
 
+bool takes_packed(const Node& node, size_t input) {
+  return input == 1 && int_attribute(node, "group", 1) <= 64;
+}
+
+std::vector<WeightProducts::Piece> part_by_part(const Fold& fold) {
+  std::vector<WeightProducts::Piece> pieces;
+  for (size_t part = 0; part < fold.parts; ++part) pieces.push_back({part, 1});
+  return pieces;
+}
+
 // Per image and group: columns = weight^T x image, then each column is added where its window lies
-// in the output, which starts as the bias.
-void run_transposed(RunContext& run, const Attributes& attributes) {
+// in the output, which starts as the bias. `products` are null where the weight is multiplied as it
+// lies in memory.
+void run_transposed(RunContext& run, const Attributes& attributes, const WeightProducts* products) {
   const Dims &x = run.input(0).dims, &w = run.input(1).dims;
   if (x.rank() != 3 && x.rank() != 4) {
     unsupported("a convolution over {} axes is not supported", x.rank() < 2 ? 0 : x.rank() - 2);
@@ -114,10 +127,12 @@ void run_transposed(RunContext& run, const Attributes& attributes) {
   if (run.has_input(2) && run.input(2).count() != channels * groups) {
     fail("{} biases for {} channels", run.input(2).count(), channels * groups);
   }
-  const float *images = f32_of(run, 0), *weight = f32_of(run, 1);
+  const float* images = f32_of(run, 0);
+  const float* weight = products == nullptr ? f32_of(run, 1) : nullptr;
   const float* bias = run.has_input(2) ? f32_of(run, 2) : nullptr;
   float* y = f32_output(run, 0, dims);
   if (checked_count(dims) == 0) return;
+  const auto made = products == nullptr ? nullptr : products->get(run);
   const size_t inputs = static_cast<size_t>(x[1]) / groups, places = v.input * h.input;
   const size_t rows = channels * v.kernel * h.kernel, plane = v.output * h.output;
   float* columns = run.scratch_f32(rows * places);
@@ -128,20 +143,34 @@ void run_transposed(RunContext& run, const Attributes& attributes) {
       std::fill_n(image + c * plane, plane, bias == nullptr ? 0 : bias[group * channels + c]);
     }
     if (rows * places == 0) continue;
-    multiply_matrices({weight + group * inputs * rows, true}, {images + piece * inputs * places},
-                      rows, inputs, places, columns, run.pool());
+    const float* x = images + piece * inputs * places;
+    if (made != nullptr) {
+      made->products[group]->run(x, Features::kOuter, places, nullptr, columns, run.pool());
+    } else {
+      multiply_matrices({weight + group * inputs * rows, true}, {x}, rows, inputs, places, columns,
+                        run.pool());
+    }
     add_columns(columns, channels, v, h, image, run.pool());
   }
 }
 
 Run prepare(const PrepareContext& context) {
-  return
-      [attributes = Attributes(context.node)](RunContext& run) { run_transposed(run, attributes); };
+  const Attributes attributes(context.node);
+  const Weight* weight = context.constant(1);
+  const bool product = weight != nullptr && (weight->is_sparse() || context.watched(1)) &&
+                       fold_conv_transpose(context.node, 1, weight->shape());
+  if (!product) return [attributes](RunContext& run) { run_transposed(run, attributes, nullptr); };
+  return [attributes, products = WeightProducts(context, 1, part_by_part)](RunContext& run) {
+    run_transposed(run, attributes, &products);
+  };
 }
 
 }  // namespace
 
-constinit const Operator conv_transpose_operator{
-    .name = "ConvTranspose", .prepare = prepare, .half_as_f32 = true};
+constinit const Operator conv_transpose_operator{.name = "ConvTranspose",
+                                                 .fold = fold_conv_transpose,
+                                                 .takes_packed = takes_packed,
+                                                 .prepare = prepare,
+                                                 .half_as_f32 = true};
 
 }  // namespace espalier

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "lib/ops/epilogue.h"
 #include "lib/ops/fold.h"
 #include "lib/ops/multiply.h"
@@ -141,7 +143,108 @@ Run prepare(const PrepareContext& context) {
   return prepare_both(context);
 }
 
+// The product of com.microsoft: alpha times A B, where each may be given with its last two axes
+// exchanged.
+struct Exchanged {
+  bool a, b;
+  float alpha;
+
+  explicit Exchanged(const Node& node)
+      : a(int_attribute(node, "transA", 0) != 0),
+        b(int_attribute(node, "transB", 0) != 0),
+        alpha(float_attribute(node, "alpha", 1)) {
+    for (const char* name : {"transBatchA", "transBatchB"}) {
+      if (int_attribute(node, name, 0) != 0) unsupported("{} is not supported", name);
+    }
+  }
+
+  static Dims dims(const Dims& given, bool exchanged) {
+    Dims result = given;
+    if (exchanged && given.rank() > 1)
+      std::swap(result[given.rank() - 1], result[given.rank() - 2]);
+    return result;
+  }
+};
+
+std::optional<Fold> fold_exchanged(const Node& node, size_t input, const Shape& shape) {
+  if (input != 1 || int_attribute(node, "transBatchB", 0) != 0) return std::nullopt;
+  std::optional<Fold> fold = fold_matmul(node, input, shape);
+  if (!fold || int_attribute(node, "transB", 0) == 0) return fold;
+  return Fold{fold->parts, fold->cols, fold->rows, false};
+}
+
+// A as [.., m, k], in memory of the run where its axes are exchanged.
+const float* left_of(RunContext& run, const Exchanged& how, const Extents& e, size_t matrices) {
+  const float* x = f32_of(run, 0);
+  if (!how.a || run.input(0).dims.rank() < 2) return x;
+  float* result = run.scratch_f32(matrices * e.m * e.k);
+  const auto m = static_cast<int64_t>(e.m), k = static_cast<int64_t>(e.k);
+  copy_strided(sizeof(float), {static_cast<int64_t>(matrices), m, k},
+               reinterpret_cast<const std::byte*>(x), {m * k, 1, m},
+               reinterpret_cast<std::byte*>(result), {m * k, k, 1});
+  return result;
+}
+
+Run prepare_exchanged_right(const PrepareContext& context) {
+  return [how = Exchanged(context.node),
+          weight = WeightProducts(context, 1, part_by_part)](RunContext& run) {
+    const Dims a = Exchanged::dims(run.input(0).dims, how.a);
+    const Dims b = Exchanged::dims(run.input(1).dims, how.b);
+    const Extents e(a, b);
+    float* y = f32_output(run, 0, e.output);
+    const size_t count = checked_count(e.output);
+    if (count == 0) return;
+    const auto made = weight.get(run);
+    const float* x = left_of(run, how, e, Extents::leading(a).count());
+    for (size_t i = 0; i < e.batches; ++i) {
+      made->products[e.matrix(e.b_batch, i)]->run(x + e.matrix(e.a_batch, i) * e.m * e.k,
+                                                  Features::kInner, e.m, nullptr, y + i * e.m * e.n,
+                                                  run.pool());
+    }
+    for (size_t i = 0; i < count; ++i) y[i] *= how.alpha;
+  };
+}
+
+template <typename T>
+void multiply_exchanged(RunContext& run, const Exchanged& how) {
+  if (run.input(1).dtype != run.input(0).dtype) fail("inputs are of several types");
+  const Extents e(Exchanged::dims(run.input(0).dims, how.a),
+                  Exchanged::dims(run.input(1).dims, how.b));
+  const T *left = run.input(0).data<T>(), *right = run.input(1).data<T>();
+  T* y = run.output(0, run.input(0).dtype, e.output).template data<T>();
+  const size_t count = checked_count(e.output);
+  if (count == 0) return;
+  const bool a = how.a && run.input(0).dims.rank() > 1, b = how.b && run.input(1).dims.rank() > 1;
+  for (size_t i = 0; i < e.batches; ++i) {
+    multiply<T>(left + e.matrix(e.a_batch, i) * e.m * e.k, a,
+                right + e.matrix(e.b_batch, i) * e.k * e.n, b, {e.m, e.k, e.n}, y + i * e.m * e.n,
+                run.pool());
+  }
+  for (size_t i = 0; i < count; ++i) y[i] *= static_cast<T>(how.alpha);
+}
+
+Run prepare_exchanged(const PrepareContext& context) {
+  const Weight* weight = context.constant(1);
+  if (weight != nullptr && weight->dtype() != DType::kF64 &&
+      fold_exchanged(context.node, 1, weight->shape()))
+    return prepare_exchanged_right(context);
+  return [how = Exchanged(context.node)](RunContext& run) {
+    const DType dtype = run.input(0).dtype;
+    if (!with_float(dtype, [&](auto zero) { multiply_exchanged<decltype(zero)>(run, how); }))
+      unsupported_type(dtype);
+  };
+}
+
 }  // namespace
+
+extern const Operator microsoft_matmul_operator;
+constinit const Operator microsoft_matmul_operator{
+    .name = "FusedMatMul",
+    .fold = fold_exchanged,
+    .takes_packed = [](const Node&, size_t input) { return input == 1; },
+    .prepare = prepare_exchanged,
+    .half_as_f32 = true,
+    .domain = "com.microsoft"};
 
 constinit const Operator matmul_operator{.name = "MatMul",
                                          .fold = fold_matmul,

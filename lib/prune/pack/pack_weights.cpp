@@ -106,7 +106,10 @@ std::optional<Stored> pack_losslessly(const Weight& weight, const Layer& layer,
   if (!block) {
     const Tensor& dense = weight.dense();
     auto smallest = pack_smallest(dense.held(), layer.fold);
-    if (!smallest) return std::nullopt;
+    // What decodes it in a file takes more than such a gain.
+    constexpr size_t kLeastGain = 64;
+    if (!smallest || packed_bytes(*smallest) > dense.byte_size() - dense.byte_size() / kLeastGain)
+      return std::nullopt;
     if (dense.byte_size() < kWorthDeferring) return std::optional<Stored>(std::move(*smallest));
     const BlockMask mask =
         nonzero_blocks(dense.held(), layer.fold, smallest->block, smallest->has_diagonal());

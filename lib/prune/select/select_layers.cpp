@@ -1,8 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <string_view>
 
+#include "lib/ir/uses.h"
+#include "lib/ops/operator.h"
 #include "lib/prune/select/fixed_transform.h"
 #include "lib/prune/select/name_pattern.h"
 #include "lib/prune/select/selection.h"
@@ -21,6 +25,8 @@ bool is_recurrent(const Node& node) {
 
 // Depth multipliers above one too: each filter sees one channel.
 bool is_depthwise(const Node& node, const Shape& shape) {
+  if (node.op == "ConvTranspose")
+    return !shape.empty() && shape[0] > 1 && shape[0] == int_attribute(node, "group", 1);
   return node.op == "Conv" && shape.size() > 1 && shape[1] == 1 &&
          int_attribute(node, "group", 1) > 1;
 }
@@ -92,6 +98,28 @@ std::string why_unstored(const WeightUse& use) {
   return use.prefix.empty() ? "an input of the model" : "a state of the loop that it is in";
 }
 
+bool is_quantized(std::string_view op) {
+  constexpr auto kNames = std::to_array<std::string_view>(
+      {"ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger",
+       "MatMulIntegerToFloat", "MatMulNBits", "QAttention", "QGemm", "QMoE"});
+  return op.starts_with("QLinear") || std::ranges::find(kNames, op) != kNames.end();
+}
+
+// Why a weight of an operator that espalier does not know is left out; nullopt for the operators
+// that it knows, whose other inputs are no weights.
+std::optional<std::string> why_unknown(const WeightReading& reading, const Weight& weight) {
+  const Node& node = *reading.node;
+  const Operator* known = find_operator(node.op, node.domain);
+  if ((known != nullptr && known->prepare != nullptr) || is_control_flow(node)) return std::nullopt;
+  const DType dtype = weight.dtype();
+  const bool is_index = dtype == DType::kI64 || dtype == DType::kI32 || dtype == DType::kBool;
+  if (is_index || dtype == DType::kString) return std::nullopt;
+  if (node.domain == "com.microsoft.nchwc")
+    return "laid out anew by onnxruntime: optimize the model at level extended, not all";
+  if (is_quantized(node.op)) return "quantized: prune the model before it is quantized";
+  return fmt::format("weights of {} are not pruned", full_op_name(node));
+}
+
 // The layer of a weight's first reading as a matrix, or of what reaches a product through other
 // nodes or is an index table, with the reason why it is left out; nullopt for all other constants.
 std::optional<Found> found_layer(const WeightUse& use, const SelectOptions& options) {
@@ -120,7 +148,18 @@ std::optional<Found> found_layer(const WeightUse& use, const SelectOptions& opti
   }
   const auto table =
       std::ranges::find_if(use.readings, [&](auto& r) { return is_table(r, *use.weight); });
-  if (table == use.readings.end() || fold.count() < options.min_weights) return std::nullopt;
+  if (table == use.readings.end()) {
+    for (const WeightReading& reading : use.readings) {
+      const auto why = fold.count() == 0 ? std::nullopt : why_unknown(reading, *use.weight);
+      if (!why) continue;
+      Found found{make_layer(use, *reading.node, reading.label, reading.input, fold), reading.node};
+      found.layer.square = false;
+      found.layer.left_out = *why;
+      return found;
+    }
+    return std::nullopt;
+  }
+  if (fold.count() < options.min_weights) return std::nullopt;
   Found found{make_layer(use, *table->node, table->label, 0, fold), table->node};
   found.layer.left_out = "a table read by Gather";
   return found;

@@ -32,7 +32,8 @@ bool moves_elements(const Node& node) {
 bool is_weight_input(const Node& node, size_t input) {
   if (!is_default_domain(node)) return false;
   if (node.op == "GRU" || node.op == "LSTM" || node.op == "RNN") return input == 1 || input == 2;
-  return input == 1 && (node.op == "Conv" || node.op == "Gemm" || node.op == "MatMul");
+  return input == 1 && (node.op == "Conv" || node.op == "ConvTranspose" || node.op == "Gemm" ||
+                        node.op == "MatMul");
 }
 
 // A graph on the way from the outermost to the one being walked.
@@ -155,13 +156,19 @@ class Walk {
       }
       return;
     }
-    if (node.op == "MatMul" || node.op == "Gemm") return;  // a product of two activations
+    // What other nodes make is an activation to them: a product of two of these.
+    if ((node.op == "MatMul" || node.op == "Gemm") && !is_given(scope, node.inputs[input])) return;
     const auto& shape = scope.graph().values[node.inputs[input]].shape;
     const Operator* op = find_operator(node.op, node.domain);
     if (!shape || std::ranges::count_if(*shape, [](int64_t d) { return d < 0; }) != 0) return;
     if (op == nullptr || op->fold == nullptr || !op->fold(node, input, *shape)) return;
     const size_t use = add(scope, node.inputs[input], nullptr);
     uses[use].readings.push_back({&node, label, input, op->fold(node, input, *shape)});
+  }
+
+  // Whether a value is an input of its graph: of the model, or a state of a loop.
+  static bool is_given(const WalkedGraph& scope, ValueId value) {
+    return std::ranges::count(scope.graph().inputs, value) != 0;
   }
 
   // Follows `value` back through operators that move elements; false where it meets anything else.

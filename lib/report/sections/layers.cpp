@@ -43,6 +43,30 @@ Shape matrix_of(const LayerResult& layer) {
   return {static_cast<int64_t>(layer.matrix_rows), static_cast<int64_t>(layer.matrix_cols)};
 }
 
+// In full in JSON, on paper as one line of operators.
+void add_other_constants(const std::vector<InspectResults::OtherConstant>& others, Report& report) {
+  Table table{
+      "other_constants",
+      "",
+      {{"weight", ""}, {"node", ""}, {"operator", ""}, {"shape", ""}, {"type", ""}, {"reason", ""}},
+      {},
+      {}};
+  std::vector<std::pair<std::string, size_t>> counts;  // by operator, in order
+  for (const auto& [weight, node, op, shape, type, reason] : others) {
+    table.rows.push_back({weight, cell_or_null(node), op, shape, type, reason});
+    const auto found = std::ranges::find(counts, op, &std::pair<std::string, size_t>::first);
+    found == counts.end() ? static_cast<void>(counts.emplace_back(op, 1))
+                          : static_cast<void>(++found->second);
+  }
+  std::string text;
+  for (const auto& [op, count] : counts)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, printable(op, 60));
+  if (!others.empty())
+    report.notes.push_back("constants of two axes and more that are not multiplied as matrices: " +
+                           text);
+  report.parts.emplace_back(std::move(table));
+}
+
 // Table of the weights that `inspect` found, with a total.
 void add_inspected(const InspectResults& found, Report& report) {
   Table table{"layers",
@@ -86,6 +110,7 @@ void add_inspected(const InspectResults& found, Report& report) {
                                     {"weights", count_cell(total.weights)},
                                     {"zeros", total.zero_share()},
                                     {"bytes", count_cell(total.after)}}});
+  add_other_constants(found.other_constants, report);
 }
 
 // Table of the layers that were packed, with a total: columns without a heading are for the JSON

@@ -35,6 +35,18 @@ TEST_CASE("weights fold to outputs by inputs") {
   set_attribute(conv, "group", int64_t{4});
   CHECK(fold_of(conv, 1, {32, 4, 3}) == Fold{4, 8, 12, false});
 
+  Node transposed = node_of("ConvTranspose");
+  CHECK(fold_of(transposed, 1, {16, 32, 3, 5}) == Fold{1, 480, 16, true});
+  set_attribute(transposed, "group", int64_t{4});
+  CHECK(fold_of(transposed, 1, {16, 8, 3}) == Fold{4, 24, 4, true});
+  CHECK(!fold_of(transposed, 1, {18, 8, 3}));
+
+  Node exchanged = node_of("FusedMatMul");
+  exchanged.domain = "com.microsoft";
+  CHECK(fold_of(exchanged, 1, {64, 10}) == Fold{1, 10, 64, true});
+  set_attribute(exchanged, "transB", int64_t{1});
+  CHECK(fold_of(exchanged, 1, {2, 64, 10}) == Fold{2, 64, 10, false});
+
   CHECK(fold_of(node_of("GRU"), 1, {2, 288, 64}) == Fold{6, 96, 64, false});
   CHECK(fold_of(node_of("LSTM"), 2, {1, 512, 128}) == Fold{4, 128, 128, false});
   CHECK(fold_of(node_of("RNN"), 2, {2, 7, 7}) == Fold{2, 7, 7, false});
