@@ -282,6 +282,19 @@ def test_arrays_of_a_run_are_not_read_afterwards(bandgru, random):
         session.step()
 
 
+def test_arrays_of_a_run_that_was_refused_are_not_read_afterwards():
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph([helper.make_node("Add", ["a", "b"], ["y"])], "g",
+                              [value("a", TensorProto.FLOAT, [3]), value("b", TensorProto.FLOAT, [3])], [value("y", TensorProto.FLOAT, [3])])
+    session = espalier.Session(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+    right, wrong = np.ones(3, np.float32), np.ones(4, np.float32)
+    with pytest.raises(espalier.UsageError):
+        session.run(None, {"a": right, "b": wrong})
+    with pytest.raises(espalier.UsageError, match="input a: expected an array"):
+        session.run(None, {"b": right})
+    np.testing.assert_array_equal(session.run(None, {"a": right, "b": right})[0], right + right)
+
+
 def test_errors_have_the_text_of_the_program(tmp_path):
     missing = str(tmp_path / "missing.onnx")
     with pytest.raises(espalier.FormatError, match=r"missing\.onnx: cannot be opened: No such file or directory"):

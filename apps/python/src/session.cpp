@@ -142,8 +142,7 @@ class Session {
       const nb::gil_scoped_release unlock;
       const std::lock_guard lock(mutex_);
       expect_no_views();
-      for (const auto& [name, place] : places) bind(name, place);
-      // Their memory is the caller's again after this run, however it ends.
+      // Their memory is the caller's again after this run, however it or the binding ends.
       const struct Forget {
         Session& session;
         const std::vector<std::pair<std::string, Place>>& places;
@@ -151,6 +150,7 @@ class Session {
           for (const auto& [name, place] : places) session.gone_.insert(name);
         }
       } forget{*this, places};
+      for (const auto& [name, place] : places) bind(name, place);
       run_checked();
       for (const std::string& name : outputs) results.push_back(copied(name));
     }
