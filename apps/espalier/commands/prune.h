@@ -41,7 +41,4 @@ std::optional<MetricPair> try_metric(const PruneSettings& settings, const Model&
 LayerResult pruned_row(const PackedModels& models, const LayerPlan& plan,
                        const std::string& profile);
 
-/// Declares the options of prune: what is pruned; what is written, with which data.
-void add_prune_options(CLI::App& app, PruneArgs& args);
-
 }  // namespace espalier

@@ -10,6 +10,7 @@
 #include "apps/espalier/commands/prune.h"
 #include "apps/espalier/finish.h"
 #include "apps/espalier/load_data.h"
+#include "apps/espalier/prune_options.h"
 #include "apps/espalier/read_uncovered.h"
 #include "apps/espalier/sweep_grid.h"
 #include "apps/espalier/sweep_results.h"

@@ -10,8 +10,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lib/kernels/dense/symmetric_panels.cpp"
-#include <hwy/foreach_target.h>  // compiles this file once per instruction set
 #include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>  // compiles this file once per instruction set
 #include <hwy/highway.h>
 // after foreach_target.h
 #include "lib/kernels/held_vector-inl.h"
@@ -121,6 +121,8 @@ struct Rows {
   const T *share, *v;
 };
 
+// Takes share[r] v from each row r of w, v^2 from the diagonal, and writes what removing each column would
+// now cost: the sum of its squares over what is left of the diagonal, plus bar. Returns the lowest.
 template <typename T>
 HWY_INLINE T make_up_rows(const Rows<T>& all, T* HWY_RESTRICT diagonal, const T* HWY_RESTRICT bar,
                           T* HWY_RESTRICT loss) {

@@ -117,6 +117,8 @@ HWY_INLINE hn::Vec<Floats> expand(size_t mask, const T* HWY_RESTRICT& values) {
 #endif
 }
 
+// One output of some samples: the values of a vector of inputs are spread over its lanes by their bits;
+// groups of lanes add up in chains of their own.
 template <size_t kSamples, class T>
 HWY_INLINE void output(const BitsTask& t, size_t row, size_t sample) {
   const Floats d;
