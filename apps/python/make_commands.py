@@ -77,6 +77,8 @@ def type_of(name, kind, repeatable):
         return "Literal[" + ", ".join(f'"{v}"' for v in values.group(1).split(",")) + "] | None", "None"
     if kind in PATHS:
         return "Path | None", "None"
+    if (name, kind) == ("values", "T"):
+        return 'Literal["f32", "f16", "bf16", "i8"] | None', "None"
     return f"{TYPES.get(kind, 'str')} | None", "None"
 
 

@@ -194,9 +194,9 @@ def prune(
     sequential: bool = False,
     effort: Literal["fast", "default", "best"] | None = None,
     no_refit: bool = False,
-    values: int | None = None,
+    values: Literal["f32", "f16", "bf16", "i8"] | None = None,
     profile: str | None = None,
-    index: Literal["grid", "first-element", "mask"] | None = None,
+    index: Literal["grid", "first-element", "mask", "bitmap"] | None = None,
     keep_io_names: bool = False,
     input_shape: Pairs | None = None,
     memory: int | str | None = None,
@@ -264,7 +264,8 @@ def prune(
         values: type of the stored kept values: f32, f16, bf16 or i8 (the weight's own type).
         profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: function, operator,
             region, inline, sparse-value, sparse-initializer or dense (function).
-        index: how the positions of blocks are written: grid, first-element, or mask, a dense 0/1 mask (grid).
+        index: how the positions of blocks are written: grid, first-element, mask, a dense 0/1 mask (NNEF), or bitmap, one bit for each
+            block of the grid (ONNX) (grid).
         keep_io_names: refuse input and output names that the format cannot store instead of renaming them.
         input_shape: bind the free dimensions of an input, ? leaves one free; NAME:D,D,... is equivalent; repeatable.
         memory: memory of the runs that check the output: a model that needs more is compared weight by weight (half of what is available,
@@ -312,10 +313,10 @@ def convert(
     output: Path | None = None,
     *,
     pack: str | None = None,
-    values: int | None = None,
+    values: Literal["f32", "f16", "bf16", "i8"] | None = None,
     zero_below: str | None = None,
     profile: str | None = None,
-    index: Literal["grid", "first-element", "mask"] | None = None,
+    index: Literal["grid", "first-element", "mask", "bitmap"] | None = None,
     keep_io_names: bool = False,
     input_shape: Pairs | None = None,
     memory: int | str | None = None,
@@ -352,7 +353,8 @@ def convert(
         zero_below: make zeros of elements of at most R times the largest magnitude of their weight.
         profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: function, operator,
             region, inline, sparse-value, sparse-initializer or dense (function).
-        index: how the positions of blocks are written: grid, first-element, or mask, a dense 0/1 mask (grid).
+        index: how the positions of blocks are written: grid, first-element, mask, a dense 0/1 mask (NNEF), or bitmap, one bit for each
+            block of the grid (ONNX) (grid).
         keep_io_names: refuse input and output names that the format cannot store instead of renaming them.
         input_shape: bind the free dimensions of an input, ? leaves one free; NAME:D,D,... is equivalent; repeatable.
         memory: memory of the runs that check the output: a model that needs more is compared weight by weight (half of what is available,
@@ -514,7 +516,7 @@ def sweep(
     effort: Literal["fast", "default", "best"] | None = None,
     no_refit: bool = False,
     profile: str | None = None,
-    index: Literal["grid", "first-element", "mask"] | None = None,
+    index: Literal["grid", "first-element", "mask", "bitmap"] | None = None,
     keep_io_names: bool = False,
     input_shape: Pairs | None = None,
     memory: int | str | None = None,
@@ -575,7 +577,8 @@ def sweep(
         no_refit: leave the kept weights unchanged even with --calib.
         profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: function, operator,
             region, inline, sparse-value, sparse-initializer or dense (function).
-        index: how the positions of blocks are written: grid, first-element, or mask, a dense 0/1 mask (grid).
+        index: how the positions of blocks are written: grid, first-element, mask, a dense 0/1 mask (NNEF), or bitmap, one bit for each
+            block of the grid (ONNX) (grid).
         keep_io_names: refuse input and output names that the format cannot store instead of renaming them.
         input_shape: bind the free dimensions of an input, ? leaves one free; NAME:D,D,... is equivalent; repeatable.
         memory: memory of the runs that check the output: a model that needs more is compared weight by weight (half of what is available,

@@ -125,6 +125,17 @@ class Verdict(TypedDict):
     text: str
 
 
+class InspectOtherConstant(TypedDict):
+    """Part of a report."""
+
+    weight: str
+    node: str | None
+    operator: str
+    shape: list[int]
+    type: str
+    reason: str
+
+
 class InspectTotal(TypedDict):
     """Part of a report."""
 
@@ -145,6 +156,7 @@ class Inspect(TypedDict):
     inputs: list[Tensor]
     outputs: list[Tensor]
     layers: list[InspectedLayer]
+    other_constants: list[InspectOtherConstant]
     total: InspectTotal
 
 
