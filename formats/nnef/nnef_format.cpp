@@ -8,6 +8,7 @@
 #include "formats/nnef/read/dat.h"
 #include "formats/nnef/read/graph.h"
 #include "formats/nnef/write/graph.h"
+#include "formats/nnef/write/packed.h"
 #include "lib/base/error.h"
 
 namespace espalier {
@@ -114,6 +115,12 @@ std::vector<fs::path> files(const fs::path& path) {
   return result;
 }
 
+uint64_t bytes_of_weight(const Weight& weight, std::string_view profile) {
+  const bool packed =
+      weight.is_sparse() && profile != "dense" && nnef::has_decoded_shape(weight.sparse());
+  return packed ? packed_bytes(weight.sparse()) : byte_count(weight.dtype(), weight.shape());
+}
+
 // Every name that no other format wants: a .tar, a .tgz, else a folder.
 bool writes(const fs::path&) { return true; }
 
@@ -133,7 +140,7 @@ constinit const Format nnef_format{
     .writes = writes,
     .write = nnef::write_nnef,
     .bytes_on_disk = bytes_of_files,
-    .stored_bytes = nullptr,
+    .stored_bytes = bytes_of_weight,
     .runnable = nullptr,
     .facts = nullptr,
     .names_literals = false,

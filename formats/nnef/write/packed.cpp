@@ -305,15 +305,19 @@ bool is_ragged(const SparseMatrix& matrix) {
   return matrix.fold.rows % matrix.block.rows != 0 || matrix.fold.cols % matrix.block.cols != 0;
 }
 
-Shape decoded_shape(const SparseMatrix& matrix) {
-  Shape shape = matrix.shape;
-  if (!matrix.fold.transposed) return shape;
+bool has_decoded_shape(const SparseMatrix& matrix) {
+  const Shape& shape = matrix.shape;
   const size_t rank = shape.size();
-  if (rank < 2 || shape[rank - 2] != static_cast<int64_t>(matrix.fold.cols) ||
-      shape[rank - 1] != static_cast<int64_t>(matrix.fold.rows)) {
+  return !matrix.fold.transposed ||
+         (rank >= 2 && shape[rank - 2] == static_cast<int64_t>(matrix.fold.cols) &&
+          shape[rank - 1] == static_cast<int64_t>(matrix.fold.rows));
+}
+
+Shape decoded_shape(const SparseMatrix& matrix) {
+  if (!has_decoded_shape(matrix))
     throw Error(Fault::kUnsupported, "it is folded in a way that NNEF cannot express");
-  }
-  std::swap(shape[rank - 2], shape[rank - 1]);
+  Shape shape = matrix.shape;
+  if (matrix.fold.transposed) std::swap(shape[shape.size() - 2], shape[shape.size() - 1]);
   return shape;
 }
 

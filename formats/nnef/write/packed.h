@@ -30,6 +30,10 @@ struct WeightWriter {
 
 bool is_ragged(const SparseMatrix& matrix);
 
+/// Whether the decode can give the weight's shape: as it folds, or with its last two axes swapped. A
+/// weight that cannot be spelled so (that of a transposed convolution) is written dense.
+bool has_decoded_shape(const SparseMatrix& matrix);
+
 /// The weight's shape with outputs before inputs.
 /// Errors  Fault::kUnsupported where it folds in another way.
 Shape decoded_shape(const SparseMatrix& matrix);

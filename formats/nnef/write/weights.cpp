@@ -20,7 +20,7 @@ const Weight& weight_of(const WriteState& state, ValueId value) {
 
 bool is_packed(const WriteState& state, const Weight& weight) {
   return weight.is_sparse() && state.options.profile != "dense" &&
-         weight.sparse().fold.count() != 0;
+         weight.sparse().fold.count() != 0 && has_decoded_shape(weight.sparse());
 }
 
 // With outputs in front, whatever its own shape.

@@ -2,11 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <random>
 #include <regex>
 #include <string>
 
 #include "formats/nnef/write/graph.h"
+#include "formats/nnef/write/packed.h"
 #include "lib/sparse/pack.h"
 #include "tests/formats/nnef/read/cases.h"
 
@@ -64,8 +66,9 @@ Model model_of(const SparseMatrix& matrix) {
     set_attribute(node, "linear_before_reset", int64_t{1});
   } else if (shape.size() == 3) {
     const auto groups = static_cast<int64_t>(matrix.fold.parts);
-    graph.inputs = {value("x", {1, groups * shape[1], 8})};
-    node.op = "Conv";
+    const bool turned = matrix.fold.transposed;
+    graph.inputs = {value("x", {1, turned ? shape[0] : groups * shape[1], 8})};
+    node.op = turned ? "ConvTranspose" : "Conv";
     node.inputs = {graph.inputs[0], weight};
     set_attribute(node, "group", groups);
   } else {
@@ -201,6 +204,21 @@ TEST_CASE("strips without blocks, and weights without any") {
   for (const DType values : {DType::kF32, DType::kF16, DType::kI8}) {
     none.values = values;
     check_round_trip(packed(none), {}, true);
+  }
+}
+
+TEST_CASE("weights that no decode can give are written dense") {
+  const SparseMatrix matrix = packed({"", {32, 8, 3}, {2, 24, 16, true}, {8, 1}});
+  CHECK_FALSE(has_decoded_shape(matrix));
+  for (const std::string index : {"grid", "mask"}) {
+    WriteOptions options;
+    options.index = index;
+    const Model model = model_of(matrix);
+    const Model again = read_back(spell(model, options));
+    const Weight* weight = weight_named(again.graph, "fc.w");
+    REQUIRE(weight != nullptr);
+    CHECK_FALSE(weight->is_sparse());
+    CHECK(std::ranges::equal(weight->dense().bytes(), decode(matrix).bytes()));
   }
 }
 
