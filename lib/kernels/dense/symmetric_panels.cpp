@@ -186,7 +186,52 @@ HWY_INLINE void subtract_rows(const Rows<T>& all) {
   }
 // clang-format on
 ESPALIER_PANELS(float, F32)
+#if HWY_HAVE_FLOAT64
 ESPALIER_PANELS(double, F64)
+#else
+// No vectors of doubles (NEON of armv7): plain loops.
+constexpr size_t kDoubles = kLineBytes / sizeof(double);
+
+void UpdateF64(double* c, size_t rows, const double* a, const double* b, size_t rank,
+               const double* /*next*/) {
+  for (size_t row = 0; row < rows; ++row, c += kDoubles) {
+    const double* by = a + row / kPanelRows * kPanelRows * rank + row % kPanelRows;
+    for (size_t k = 0; k < rank; ++k, by += kPanelRows) {
+      for (size_t i = 0; i < kDoubles; ++i) c[i] -= *by * b[k * kDoubles + i];
+    }
+  }
+}
+
+void CombineF64(double* to, size_t lines, const double* v, size_t step, size_t rank,
+                const double* by) {
+  for (size_t line = 0; line < lines; ++line, v += step, to += kDoubles) {
+    for (size_t k = 0; k < rank; ++k) {
+      for (size_t i = 0; i < kDoubles; ++i) to[i] -= by[k] * v[k * kDoubles + i];
+    }
+  }
+}
+
+void SubtractRowsF64(double* w, size_t rows, size_t stride, size_t cols, const double* share,
+                     const double* v) {
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t j = 0; j < cols; ++j) w[r * stride + j] -= share[r] * v[j];
+  }
+}
+
+double MakeUpF64(double* w, size_t rows, size_t stride, size_t cols, const double* share,
+                 const double* v, double* diagonal, const double* bar, double* loss) {
+  SubtractRowsF64(w, rows, stride, cols, share, v);
+  double lowest = std::numeric_limits<double>::infinity();
+  for (size_t j = 0; j < cols; ++j) {
+    double squares = 0;
+    for (size_t r = 0; r < rows; ++r) squares += w[r * stride + j] * w[r * stride + j];
+    diagonal[j] -= v[j] * v[j];
+    loss[j] = squares / std::max(diagonal[j], std::numeric_limits<double>::min()) + bar[j];
+    lowest = std::min(lowest, loss[j]);
+  }
+  return lowest;
+}
+#endif
 #undef ESPALIER_PANELS
 
 }  // namespace
