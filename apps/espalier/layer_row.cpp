@@ -1,6 +1,7 @@
 #include "apps/espalier/layer_row.h"
 
 #include "formats/format.h"
+#include "lib/prune/pack/block_pattern.h"
 
 namespace espalier {
 
@@ -32,6 +33,14 @@ LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& af
     row.diagonal = packed.diagonal.count();
   }
   return row;
+}
+
+double zeros_left(const PackedModels& models, const LayerPlan& plan) {
+  const Weight& packed = weight_of(models.packed, plan.layer);
+  // Values of the weight's own type are those that were kept, and quicker to look at.
+  const bool exact = packed.is_sparse() && packed.sparse().values.dtype() == packed.dtype();
+  return zero_share(exact ? packed : weight_of(models.masked, plan.layer), plan.layer.fold,
+                    plan.diagonal);
 }
 
 }  // namespace espalier

@@ -116,9 +116,9 @@ std::vector<fs::path> files(const fs::path& path) {
 }
 
 uint64_t bytes_of_weight(const Weight& weight, std::string_view profile) {
-  const bool packed =
-      weight.is_sparse() && profile != "dense" && nnef::has_decoded_shape(weight.sparse());
-  return packed ? packed_bytes(weight.sparse()) : byte_count(weight.dtype(), weight.shape());
+  const bool dense =
+      profile == "dense" || (weight.is_sparse() && !nnef::has_decoded_shape(weight.sparse()));
+  return dense ? byte_count(weight.dtype(), weight.shape()) : stored_bytes(weight);
 }
 
 // Every name that no other format wants: a .tar, a .tgz, else a folder.

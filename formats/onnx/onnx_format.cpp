@@ -104,7 +104,7 @@ uint64_t bytes_of_weight(const Weight& weight, std::string_view profile) {
   const uint64_t dense = byte_count(weight.dtype(), weight.shape());
   if (profile == "dense") return dense;
   const bool tensors = profile.starts_with("sparse-");
-  if (!tensors) return weight.is_sparse() ? packed_bytes(weight.sparse()) : dense;
+  if (!tensors) return stored_bytes(weight);
   if (!weight.is_sparse() && weight.dtype() != DType::kF64) return dense;
   const uint64_t each = bytes_of(weight.dtype()) + sizeof(int64_t);
   const Tensor elements = dense_of(weight);

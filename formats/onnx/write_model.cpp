@@ -12,6 +12,7 @@
 #include "lib/base/log.h"
 #include "lib/base/made_ahead.h"
 #include "lib/ir/free_dimensions.h"
+#include "lib/tensor/made_once.h"
 
 namespace espalier {
 namespace {
@@ -109,12 +110,7 @@ uint64_t weight_bytes(const Weight& weight) {
 void write_data(const ExternalWriter& external, const std::function<void(Bytes)>& sink) {
   static constexpr std::array<std::byte, 4096> kPadding{};
   uint64_t at = 0;
-  const auto make = [&](size_t i) {
-    const Tensor data = external.parts[i].data();
-    Tensor held = data.held();  // by nobody else
-    data.give_back();
-    return held;
-  };
+  const auto make = [&](size_t i) { return made_once(external.parts[i].data()); };
   for_each_made_ahead(external.parts.size(), make, [&](size_t i, const Tensor& data) {
     sink(Bytes(kPadding).first(external.parts[i].offset - at));
     sink(data.bytes());

@@ -71,6 +71,15 @@ void restore_means(const std::vector<float>& a0, const std::vector<float>& b0,
   }
 }
 
+void make_symmetric(std::span<double> moments, size_t inputs) {
+  for (size_t i = 0; i < inputs; ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      double &a = moments[i * inputs + j], &b = moments[j * inputs + i];
+      a = b = (a + b) / 2;
+    }
+  }
+}
+
 MomentSums::MomentSums(size_t first_part, size_t parts, size_t inputs)
     : first_part_(first_part),
       parts_(parts),
@@ -124,12 +133,7 @@ InputMoments MomentSums::result(ThreadPool& pool) {
   const auto n = static_cast<double>(samples_);
   for (size_t i = 0; i < inputs_; ++i) mean[i] = mean_[i] / n;
   restore_means(means_, means_, mean, mean, n, second_, second);
-  for (size_t i = 0; i < inputs_; ++i) {
-    for (size_t j = 0; j < i; ++j) {  // rounding makes the two triangles differ
-      double &a = second[i * inputs_ + j], &b = second[j * inputs_ + i];
-      a = b = (a + b) / 2;
-    }
-  }
+  make_symmetric(second, inputs_);
   return moments;
 }
 

@@ -32,6 +32,9 @@ void restore_means(const std::vector<float>& a0, const std::vector<float>& b0,
                    std::span<const double> mean_a, std::span<const double> mean_b, double n,
                    const std::vector<double>& sums, std::span<double> moments);
 
+/// Both triangles become their mean: rounding makes those of a product differ.
+void make_symmetric(std::span<double> moments, size_t inputs);
+
 /// Few enough samples for sums in f32, many enough for a quick product.
 inline constexpr size_t kSamplesTogether = 256;
 

@@ -90,12 +90,7 @@ class PairedSums {
     }
     const auto second = moments.second.mutable_data<double>();
     restore_means(means_, means_, mean, mean, n, second_, second);
-    for (size_t i = 0; i < inputs_; ++i) {
-      for (size_t j = 0; j < i; ++j) {  // rounding makes the two triangles differ
-        double &a = second[i * inputs_ + j], &b = second[j * inputs_ + i];
-        a = b = (a + b) / 2;
-      }
-    }
+    make_symmetric(second, inputs_);
     restore_means(original_means_, means_, original_mean, mean, n, cross_,
                   moments.cross.mutable_data<double>());
     return moments;

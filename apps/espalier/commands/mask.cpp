@@ -13,7 +13,6 @@
 #include "apps/espalier/run_info.h"
 #include "formats/npy/npy.h"
 #include "lib/prune/choose/masks.h"
-#include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/prune/refit/apply_plan.h"
 
@@ -177,11 +176,9 @@ int diff_masks(const Args& args) {
 }
 
 LayerResult row_of(const PackedModels& models, const LayerPlan& plan, bool dense) {
-  const Weight& after = weight_of(models.packed, plan.layer);
-  LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer), after);
-  const bool exact = after.is_sparse() && after.sparse().values.dtype() == after.dtype();
-  row.zeros = zero_share(exact ? after : weight_of(models.masked, plan.layer), plan.layer.fold,
-                         plan.diagonal);
+  LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer),
+                              weight_of(models.packed, plan.layer));
+  row.zeros = zeros_left(models, plan);
   models.give_back(plan.layer);
   if (dense) row.bytes_after = row.bytes_before;
   return row;

@@ -26,7 +26,6 @@
 #include "lib/prune/choose/masks.h"
 #include "lib/prune/options/layer_rule.h"
 #include "lib/prune/options/recipe_json.h"
-#include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/prune/refit/apply_plan.h"
 #include "lib/prune/score/criterion.h"
@@ -65,12 +64,9 @@ OptionCells given_masks_cells(const PruneSettings& settings, bool refitted) {
 
 LayerResult pruned_row(const PackedModels& models, const LayerPlan& plan,
                        const std::string& profile) {
-  const Weight& after = weight_of(models.packed, plan.layer);
-  LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer), after, profile);
-  // Values of the weight's own type are those that were kept, and quicker to look at.
-  const bool exact = after.is_sparse() && after.sparse().values.dtype() == after.dtype();
-  row.zeros = zero_share(exact ? after : weight_of(models.masked, plan.layer), plan.layer.fold,
-                         plan.diagonal);
+  LayerResult row = layer_row(plan.layer, weight_of(models.before, plan.layer),
+                              weight_of(models.packed, plan.layer), profile);
+  row.zeros = zeros_left(models, plan);
   models.give_back(plan.layer);
   if (!row.left_out.empty()) {
     row.bytes_after = row.bytes_before;

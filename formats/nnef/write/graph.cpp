@@ -16,6 +16,7 @@
 #include "lib/base/made_ahead.h"
 #include "lib/ir/free_dimensions.h"
 #include "lib/ops/composites.h"
+#include "lib/tensor/made_once.h"
 
 namespace espalier::nnef {
 namespace {
@@ -411,12 +412,7 @@ bool write_nnef(const Model& given, const std::filesystem::path& path, const Wri
   const Spelled spelled = spell(model, options);
   const auto fill = [&](const AddMember& add) {
     add(kGraphFile, {as_bytes(spelled.graph)});
-    const auto make = [&](size_t i) {
-      const Tensor tensor = spelled.variables[i].make();
-      Tensor held = tensor.held();  // by nobody else
-      tensor.give_back();
-      return held;
-    };
+    const auto make = [&](size_t i) { return made_once(spelled.variables[i].make()); };
     for_each_made_ahead(spelled.variables.size(), make, [&](size_t i, const Tensor& tensor) {
       const std::string header = dat_header(tensor.dtype(), tensor.shape());
       const std::string bits = tensor.dtype() == DType::kBool ? dat_items(tensor) : "";
