@@ -1,10 +1,10 @@
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "lib/prune/choose/mask_arrays.h"
 #include "lib/search/target.h"
 
 namespace espalier {
@@ -12,9 +12,9 @@ namespace espalier {
 /// What pruning is to make of a model, merged and checked.
 struct PruneRequest {
   PruneOptions options;
-  std::map<std::string, Tensor> masks;  ///< chosen already, instead of scores; empty: scores
-  bool given_masks = false;             ///< `masks` is used, even an empty one
-  std::vector<double> curve;            ///< sparsities to measure at, too
+  Masks masks;                ///< chosen already, instead of scores; empty: scores
+  bool given_masks = false;   ///< `masks` is used, even an empty one
+  std::vector<double> curve;  ///< sparsities to measure at, too
 };
 
 /// What pruning made of it.

@@ -40,10 +40,7 @@ std::map<std::string, std::string> match_names(const std::vector<std::string>& f
 /// `feed` under other names; a name that is not in `names` stays.
 Feed renamed(const Feed& feed, const std::map<std::string, std::string>& names);
 
-/// What a format with narrower identifiers (NNEF) may make of a name: all but letters and digits is
-/// '_'.
-std::string mangled_name(const std::string& name);
-/// Equal but for that.
+/// Equal but for what a format with narrower identifiers makes of names (mangled_name).
 bool same_name_mangled(const std::string& a, const std::string& b);
 
 /// The feeds of `model` in order. An array with one axis more than the input gives one feed per

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 
+#include "lib/ir/paired_names.h"
 #include "lib/verify/data.h"
 
 namespace espalier {
@@ -41,14 +41,6 @@ Feed renamed(const Feed& feed, const std::map<std::string, std::string>& names) 
   for (const auto& [name, tensor] : feed) {
     const auto found = names.find(name);
     result.emplace(found == names.end() ? name : found->second, tensor);
-  }
-  return result;
-}
-
-std::string mangled_name(const std::string& name) {
-  std::string result;
-  for (const char c : name) {
-    result += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
   }
   return result;
 }

@@ -12,6 +12,7 @@
 #include "lib/sparse/element_bits.h"
 #include "lib/sparse/pack.h"
 #include "lib/sparse/pack_rules.h"
+#include "lib/tensor/layout.h"
 #include "lib/verify/weight_pairs.h"
 
 namespace espalier {
@@ -118,13 +119,23 @@ bool same_parts(const Weight& a, const Weight& b, bool may_be_turned) {
          same_bits(x.scale, y.scale) && same_bits(x.diagonal, y.diagonal);
 }
 
+// `b` may be turned, where a square shape does not tell: either way is taken.
 bool same_weight(const Weight& a, const Weight& b, bool may_be_turned) {
   if (same_parts(a, b, may_be_turned)) return true;
   const bool diagonal = a.is_sparse() && a.sparse().has_diagonal();
   const Tensor x = dense_of(a), y = dense_of(b);
   if (x.shape() == y.shape() && equal_elements(x, y, diagonal)) return true;
   return may_be_turned && is_turned(x.shape(), y.shape()) &&
-         equal_elements(x, transposed(y), diagonal);
+         equal_elements(x, with_axes_exchanged(y, 0, 1), diagonal);
+}
+
+// The same where it is known along which axes the outputs of both lie; nullopt for other shapes.
+std::optional<bool> same_weight(const Weight& a, const Weight& b, size_t outputs_a,
+                                size_t outputs_b) {
+  if (same_parts(a, b, true)) return true;
+  const auto y = laid_out(dense_of(b), outputs_b, a.shape(), outputs_a);
+  if (!y) return std::nullopt;
+  return equal_elements(dense_of(a), *y, a.is_sparse() && a.sparse().has_diagonal());
 }
 
 }  // namespace
@@ -174,7 +185,17 @@ Packing check_packing(const Model& masked, const Model& packed, ThreadPool* pool
 }
 
 ReadBack compare_read_back(const Model& written, const Model& read, bool literals) {
-  const bool may_be_turned = written.origin.format != read.origin.format;
+  const bool other_format = written.origin.format != read.origin.format;
+  const auto axes_written = outputs_axes(written), axes_read = outputs_axes(read);
+  // nullopt where the two are not the same weight.
+  const auto compare = [&](const Weight& a, const Weight& b) -> std::optional<bool> {
+    const auto axis_a = axes_written.find(&a), axis_b = axes_read.find(&b);
+    if (axis_a != axes_written.end() && axis_b != axes_read.end())
+      return same_weight(a, b, axis_a->second, axis_b->second);
+    const bool turned = other_format && can_be_packed(a.dtype()) && is_turned(a.shape(), b.shape());
+    if (a.shape() != b.shape() && !turned) return std::nullopt;
+    return same_weight(a, b, turned);
+  };
   std::map<std::string, const Weight*> found;
   for (const auto& [name, weight] : named_weights(read)) found.emplace(name, weight);
   ReadBack result;
@@ -184,14 +205,12 @@ ReadBack compare_read_back(const Model& written, const Model& read, bool literal
     ++result.total;
     const auto other = found.find(name);
     if (other == found.end() || other->second->dtype() != weight->dtype()) continue;
-    const Shape shape = weight->shape(), read_shape = other->second->shape();
-    const bool turned =
-        may_be_turned && can_be_packed(weight->dtype()) && is_turned(shape, read_shape);
-    if (shape != read_shape && !turned) continue;
-    ++result.compared;
-    if (!same_weight(*weight, *other->second, turned)) result.wrong.push_back(name);
+    const std::optional<bool> same = compare(*weight, *other->second);
     weight->give_back();
     other->second->give_back();
+    if (!same) continue;
+    ++result.compared;
+    if (!*same) result.wrong.push_back(name);
   }
   return result;
 }

@@ -1,82 +1,85 @@
 #include "lib/verify/weight_pairs.h"
 
-#include <array>
-#include <cstring>
 #include <map>
-#include <set>
 #include <string>
 
 #include "lib/ir/named_weights.h"
-#include "lib/verify/data.h"
+#include "lib/ir/paired_names.h"
+#include "lib/prune/select/weight_readers.h"
+#include "lib/tensor/layout.h"
 
 namespace espalier {
-
 namespace {
 
-std::string as_it_is(const std::string& name) { return name; }
-std::string mangled(const std::string& name) { return mangled_name(name); }
+using NamedWeights = std::vector<std::pair<std::string, const Weight*>>;
 
-// Without the _NUMBER that a writer adds where two names meet.
-std::string without_number(const std::string& name) {
-  const std::string mangled = mangled_name(name);
-  const size_t end = mangled.find_last_not_of("0123456789");
-  const bool numbered =
-      end != std::string::npos && end > 0 && end + 1 != mangled.size() && mangled[end] == '_';
-  return numbered ? mangled.substr(0, end) : mangled;
+std::vector<std::string> names_of(const NamedWeights& weights) {
+  std::vector<std::string> names;
+  for (const auto& [name, weight] : weights) names.push_back(name);
+  return names;
 }
 
-constexpr std::array<std::string (*)(const std::string&), 3> kKeys{as_it_is, mangled,
-                                                                   without_number};
+std::optional<size_t> axis_of(const std::map<const Weight*, size_t>& axes, const Weight* weight) {
+  const auto found = axes.find(weight);
+  return found == axes.end() ? std::nullopt : std::optional(found->second);
+}
+
+Shape without_ones(Shape shape) {
+  std::erase(shape, 1);
+  return shape;
+}
 
 }  // namespace
 
-// Pairs equal names first, then names that are equal once mangled, then without their numbers.
+// By the first operator that multiplies by it.
+std::map<const Weight*, size_t> outputs_axes(const Model& model) {
+  std::map<const Weight*, size_t> axes;
+  for (const WeightUse& use : weight_uses(model.graph)) {
+    for (const WeightReading& reading : use.readings) {
+      if (use.weight == nullptr || !reading.fold) continue;
+      axes.emplace(use.weight, outputs_axis(use.weight->shape(), *reading.fold));
+    }
+  }
+  return axes;
+}
+
+// Weights with their partners and the axes of their outputs, then what is in one model alone.
 WeightPairs pair_weights(const Model& a, const Model& b, bool literals) {
   const auto may_be_alone = [&](const Weight& weight) {
     return !literals && (!is_float(weight.dtype()) || element_count(weight.shape()) <= 1);
   };
   WeightPairs result;
-  // What has no partner yet: first those of the same name find theirs.
-  auto left_a = named_weights(a), left_b = named_weights(b);
+  const NamedWeights in_a = named_weights(a), in_b = named_weights(b);
+  const auto partners = paired_names(names_of(in_a), names_of(in_b));
+  const auto axes_a = outputs_axes(a), axes_b = outputs_axes(b);
   const bool other_format = a.origin.format != b.origin.format;
-  for (const auto& key : kKeys) {
-    std::map<std::string, const Weight*> in_b;
-    for (const auto& [name, weight] : left_b) in_b.emplace(key(name), weight);
-    std::set<const Weight*> taken;
-    std::erase_if(left_a, [&](const auto& entry) {
-      const auto found = in_b.find(key(entry.first));
-      if (found == in_b.end()) return false;
-      result.pairs.push_back({entry.first, entry.second, found->second, other_format});
-      taken.insert(found->second);
-      in_b.erase(found);
-      return true;
-    });
-    std::erase_if(left_b, [&](const auto& entry) { return taken.contains(entry.second); });
+  std::vector<bool> taken(in_b.size(), false);
+  for (size_t i = 0; i < in_a.size(); ++i) {
+    const auto& [name, weight] = in_a[i];
+    if (!partners[i]) {
+      if (!may_be_alone(*weight)) result.only_a.push_back(in_a[i]);
+      continue;
+    }
+    taken[*partners[i]] = true;
+    const Weight* partner = in_b[*partners[i]].second;
+    result.pairs.push_back(
+        {name, weight, partner, axis_of(axes_a, weight), axis_of(axes_b, partner), other_format});
   }
-  for (const auto& [name, weight] : left_a) {
-    if (!may_be_alone(*weight)) result.only_a.push_back(name);
-  }
-  for (const auto& [name, weight] : left_b) {
-    if (!may_be_alone(*weight)) result.only_b.push_back(name);
+  for (size_t i = 0; i < in_b.size(); ++i) {
+    if (!taken[i] && !may_be_alone(*in_b[i].second)) result.only_b.push_back(in_b[i]);
   }
   return result;
+}
+
+std::optional<Tensor> as_in_a(const WeightPairs::Pair& pair) {
+  const bool known = pair.outputs_a && pair.outputs_b;
+  const Tensor b = dense_of(*pair.b);
+  if (known) return laid_out(b, pair.outputs_b, pair.a->shape(), pair.outputs_a);
+  if (pair.other_format) return laid_out(b, {}, pair.a->shape(), {});
+  if (without_ones(b.shape()) != without_ones(pair.a->shape())) return std::nullopt;
+  return b.reshaped(pair.a->shape());
 }
 
 bool is_turned(const Shape& a, const Shape& b) { return a.size() == 2 && b == Shape{a[1], a[0]}; }
-
-Tensor transposed(const Tensor& matrix) {
-  const auto rows = static_cast<size_t>(matrix.shape()[0]);
-  const auto cols = static_cast<size_t>(matrix.shape()[1]);
-  Tensor result = Tensor::zeros(matrix.dtype(), {matrix.shape()[1], matrix.shape()[0]});
-  const size_t width = bytes_of(matrix.dtype());
-  const Tensor held = matrix.held();
-  const std::byte* from = held.bytes().data();
-  std::byte* to = result.mutable_bytes().data();
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t c = 0; c < cols; ++c)
-      std::memcpy(to + (c * rows + r) * width, from + (r * cols + c) * width, width);
-  }
-  return result;
-}
 
 }  // namespace espalier

@@ -9,8 +9,8 @@
 #include "apps/espalier/common_options.h"
 #include "apps/espalier/run_info.h"
 #include "formats/format.h"
-#include "lib/ir/named_weights.h"
-#include "lib/verify/packing.h"
+#include "lib/verify/compare.h"
+#include "lib/verify/weight_pairs.h"
 
 namespace espalier {
 namespace {
@@ -19,13 +19,6 @@ struct Args {
   CommonOptions common;
   std::string a, b;
 };
-
-using Weights = std::map<std::string, const Weight*>;
-
-Weights weights_of(const Model& model) {
-  const auto list = named_weights(model);
-  return {list.begin(), list.end()};
-}
 
 std::optional<double> zeros_of(const Tensor& tensor) {
   if (!is_float(tensor.dtype()) || tensor.count() == 0) return std::nullopt;
@@ -45,24 +38,28 @@ DiffWeight one_side(const std::string& name, const Weight& weight, bool in_a) {
 }
 
 // Nothing where the two are the same values, stored the same way.
-std::optional<DiffWeight> compare(const std::string& name, const Weight& a, const Weight& b) {
-  const Tensor x = dense_of(a), y = dense_of(b);
+std::optional<DiffWeight> compare(const WeightPairs::Pair& pair) {
+  const Weight &a = *pair.a, &b = *pair.b;
+  const Tensor x = dense_of(a);
+  const std::optional<Tensor> as_x = as_in_a(pair);
+  const Tensor y = as_x ? *as_x : dense_of(b);
   DiffWeight row;
-  row.name = name;
+  row.name = pair.name;
   row.shape_a = a.shape();
   row.shape_b = b.shape();
   row.bytes_a = stored_bytes(a);
   row.bytes_b = stored_bytes(b);
   row.zeros_a = zeros_of(x);
   row.zeros_b = zeros_of(y);
-  if (a.shape() != b.shape()) {
+  if (!as_x) {
     row.state = "shape";
   } else if (a.dtype() != b.dtype()) {
     row.state = "type";
   } else if (!same_bits(x, y)) {
     row.state = "values";
     if (is_float(x.dtype())) {
-      row.max_abs = compare_outputs({{{name, x}}}, {{{name, y}}}, {}).outputs.front().max_abs;
+      row.max_abs =
+          compare_outputs({{{row.name, x}}}, {{{row.name, y}}}, {}).outputs.front().max_abs;
     }
   } else if (a.is_sparse() != b.is_sparse() || row.bytes_a != row.bytes_b) {
     row.state = "storage";
@@ -97,6 +94,27 @@ std::vector<std::string> structure_of(const Model& model) {
   return result;
 }
 
+// Those of a by name, then what b alone has.
+void add_weights(const WeightPairs& weights, DiffResults& result) {
+  for (const WeightPairs::Pair& pair : weights.pairs) {
+    if (const auto row = compare(pair)) {
+      result.weights.push_back(*row);
+    } else {
+      ++result.same_weights;
+    }
+    pair.a->give_back();
+    pair.b->give_back();
+  }
+  for (const auto& [name, weight] : weights.only_a)
+    result.weights.push_back(one_side(name, *weight, true));
+  std::ranges::sort(result.weights, {}, &DiffWeight::name);
+  const size_t of_a = result.weights.size();
+  for (const auto& [name, weight] : weights.only_b)
+    result.weights.push_back(one_side(name, *weight, false));
+  std::ranges::sort(result.weights.begin() + static_cast<ptrdiff_t>(of_a), result.weights.end(), {},
+                    &DiffWeight::name);
+}
+
 // Compares operators by number, weights by name: shape, type, stored form and values.
 DiffResults diff(const Args& args, const Model& a, const Model& b) {
   DiffResults result;
@@ -112,22 +130,7 @@ DiffResults diff(const Args& args, const Model& a, const Model& b) {
     const std::pair counts{x == in_a.end() ? 0 : x->second, y == in_b.end() ? 0 : y->second};
     if (counts.first != counts.second) result.operators.emplace_back(op, counts);
   }
-  const Weights weights_a = weights_of(a), weights_b = weights_of(b);
-  for (const auto& [name, weight] : weights_a) {
-    const auto other = weights_b.find(name);
-    const auto row = other == weights_b.end() ? one_side(name, *weight, true)
-                                              : compare(name, *weight, *other->second);
-    weight->give_back();
-    if (other != weights_b.end()) other->second->give_back();
-    if (row) {
-      result.weights.push_back(*row);
-    } else {
-      ++result.same_weights;
-    }
-  }
-  for (const auto& [name, weight] : weights_b) {
-    if (!weights_a.contains(name)) result.weights.push_back(one_side(name, *weight, false));
-  }
+  add_weights(pair_weights(a, b, literals_are_named(a) && literals_are_named(b)), result);
   return result;
 }
 

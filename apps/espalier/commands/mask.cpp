@@ -9,17 +9,17 @@
 #include "apps/espalier/data_options.h"
 #include "apps/espalier/finish.h"
 #include "apps/espalier/layer_row.h"
+#include "apps/espalier/mask_file.h"
 #include "apps/espalier/read_uncovered.h"
 #include "apps/espalier/run_info.h"
-#include "formats/npy/npy.h"
+#include "lib/ir/paired_names.h"
 #include "lib/prune/choose/masks.h"
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/prune/refit/apply_plan.h"
+#include "lib/tensor/layout.h"
 
 namespace espalier {
 namespace {
-
-using Masks = std::map<std::string, Tensor>;
 
 struct Args {
   CommonOptions common;
@@ -28,18 +28,6 @@ struct Args {
   std::string a, b, output;
   bool in_place = false;
 };
-
-Masks read_masks(const std::string& file) {
-  Masks masks = read_npz_file(file);
-  for (const auto& [name, mask] : masks) {
-    if (mask.dtype() != DType::kBool) {
-      throw Error(Fault::kFormat,
-                  fmt::format("{}: mask {} is of type {}, expected bool", printable(file),
-                              printable(name), name_of(mask.dtype())));
-    }
-  }
-  return masks;
-}
 
 // Kept where any bit is set, so that files with bytes other than 0 and 1 mean the same everywhere.
 bool kept(const Tensor& mask, size_t i) { return mask.bytes()[i] != std::byte{0}; }
@@ -58,32 +46,49 @@ size_t differing(const Tensor& a, const Tensor& b) {
 }
 
 // A weight that one file lacks is kept whole there.
-Tensor mask_or_all(const Masks& masks, const std::string& name, const Tensor& like) {
-  const auto found = masks.find(name);
-  if (found == masks.end()) {
-    Tensor all = Tensor::zeros(DType::kBool, like.shape());
-    std::ranges::fill(all.mutable_bytes(), std::byte{1});
-    return all;
-  }
-  if (found->second.shape() != like.shape()) {
-    throw Error(Fault::kFormat,
-                fmt::format("{}: the masks have shapes {} and {}", printable(name),
-                            to_string(like.shape()), to_string(found->second.shape())));
-  }
-  return found->second;
+Tensor all_kept(const Shape& shape) {
+  Tensor all = Tensor::zeros(DType::kBool, shape);
+  std::ranges::fill(all.mutable_bytes(), std::byte{1});
+  return all;
 }
 
+// Masks of one weight, b with its axes as a has them.
 struct Pair {
   std::string name;
   Tensor a, b;
+  std::optional<size_t> outputs_axis;
 };
 
+Pair pair_of(const std::string& name, const Mask& a, const Mask& b) {
+  const auto b_like_a = laid_out(b.kept, b.outputs_axis, a.kept.shape(), a.outputs_axis);
+  if (!b_like_a) {
+    throw Error(Fault::kFormat, fmt::format("{}: the masks have shapes {} and {}", printable(name),
+                                            to_string(a.kept.shape()), to_string(b.kept.shape())));
+  }
+  return {name, a.kept, *b_like_a, a.outputs_axis ? a.outputs_axis : b.outputs_axis};
+}
+
+std::vector<std::string> names_of(const Masks& masks) {
+  std::vector<std::string> names;
+  for (const auto& [name, mask] : masks) names.push_back(name);
+  return names;
+}
+
+// In order of names; a weight has the name that it has in a.
 std::vector<Pair> pairs_of(const Masks& a, const Masks& b) {
-  Masks all = a;
-  all.insert(b.begin(), b.end());
+  const std::vector<std::string> in_a = names_of(a), in_b = names_of(b);
+  const auto partners = paired_names(in_a, in_b);
   std::vector<Pair> result;
-  for (const auto& [name, like] : all)
-    result.push_back({name, mask_or_all(a, name, like), mask_or_all(b, name, like)});
+  Masks only_b = b;
+  for (size_t i = 0; const auto& [name, mask] : a) {
+    const std::optional<size_t> partner = partners[i++];
+    const Mask other = partner ? b.at(in_b[*partner]) : Mask(all_kept(mask.kept.shape()));
+    result.push_back(pair_of(name, mask, other));
+    if (partner) only_b.erase(in_b[*partner]);
+  }
+  for (const auto& [name, mask] : only_b)
+    result.push_back({name, all_kept(mask.kept.shape()), mask.kept, mask.outputs_axis});
+  std::ranges::sort(result, {}, &Pair::name);
   return result;
 }
 
@@ -141,10 +146,10 @@ int export_masks(const Args& args) {
   const Masks masks = masks_of_zeros(read_uncovered(args.a, args.common.threads), {});
   std::vector<MaskResult> rows;
   for (const auto& [name, mask] : masks) {
-    rows.push_back({name, mask.shape(), share(mask.held()), {}, 0});
-    mask.give_back();
+    rows.push_back({name, mask.kept.shape(), share(mask.kept.held()), {}, 0});
+    mask.kept.give_back();
   }
-  write_npz_file(args.output, masks);
+  write_masks(args.output, masks);
   return report(args, std::move(run), rows, false);
 }
 
@@ -161,9 +166,9 @@ int combine(const Args& args, bool both) {
       pair.b.give_back();
       return mask;
     };
-    result.emplace(pair.name, Tensor::deferred(DType::kBool, pair.a.shape(), make));
+    result[pair.name] = {Tensor::deferred(DType::kBool, pair.a.shape(), make), pair.outputs_axis};
   }
-  write_npz_file(args.output, result);
+  write_masks(args.output, result);
   return report(args, std::move(run), rows, true);
 }
 

@@ -13,12 +13,12 @@
 #include "apps/espalier/command_files.h"
 #include "apps/espalier/finish.h"
 #include "apps/espalier/layer_row.h"
+#include "apps/espalier/mask_file.h"
 #include "apps/espalier/mask_pictures.h"
 #include "apps/espalier/metric_trial.h"
 #include "apps/espalier/prune_options.h"
 #include "apps/espalier/prune_settings.h"
 #include "apps/espalier/read_uncovered.h"
-#include "formats/npy/npy.h"
 #include "lib/base/log.h"
 #include "lib/base/output_file.h"
 #include "lib/calibrate/statistics_file.h"
@@ -201,7 +201,7 @@ PruneResult pruned(const PruneSettings& settings, const Model& model, const Prun
                    const Evaluation& evaluation, const std::optional<MetricPair>& dense,
                    ThreadPool& pool) {
   PruneRequest request = settings.request;
-  if (request.given_masks) request.masks = read_npz_file(settings.mask_in);
+  if (request.given_masks) request.masks = read_masks(settings.mask_in);
   if (!needs_meter(request)) return prune_model(model, request, data, {}, pool);
   CandidateMeter meter(
       {model, settings.input, settings.destination.output, settings.destination.write, evaluation,
@@ -376,7 +376,7 @@ int run(const PruneSettings& given) {
   if (const auto limit = max_drop_of(settings); limit && result.dense)
     heading.metric_limit = worst_allowed(*limit, *result.dense);
   heading.rows = rows_of(models, plan, profile);
-  if (!settings.mask_out.empty()) write_npz_file(settings.mask_out, masks_of(plan));
+  if (!settings.mask_out.empty()) write_masks(settings.mask_out, masks_of(plan));
   if (!settings.save_recipe.empty())
     write_file(settings.save_recipe, as_bytes(settings.recipe_text(options)));
   const int status = finish(models, evaluation, settings.destination, std::move(heading),

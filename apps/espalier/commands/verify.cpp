@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <memory>
 
@@ -15,6 +14,7 @@
 #include "formats/format.h"
 #include "lib/ir/named_weights.h"
 #include "lib/prune/options/layer_rule.h"
+#include "lib/tensor/layout.h"
 #include "lib/verify/compare_runs.h"
 #include "lib/verify/drop_limit.h"
 #include "lib/verify/packing.h"
@@ -35,12 +35,6 @@ bool is_number(DType dtype) {
   return is_float(dtype) || (dtype >= DType::kI8 && dtype <= DType::kBool);
 }
 
-// Formats disagree on axes of one: a bias is [8] in ONNX and [1, 8] in NNEF.
-Shape without_ones(Shape shape) {
-  std::erase(shape, 1);
-  return shape;
-}
-
 void compare_elements(const Tensor& a, const Tensor& b, Tolerance tolerance,
                       WeightDifference& result) {
   tolerance.by_type = false;  // weights are stored, not computed: f16 has no excuse
@@ -49,30 +43,30 @@ void compare_elements(const Tensor& a, const Tensor& b, Tolerance tolerance,
   result.max_abs = d.max_abs, result.max_rel = d.max_rel, result.ok = d.ok;
 }
 
-// Elements of one pair as dense tensors of one shape; a note where type or shape does not allow that.
+// Elements of one pair as dense tensors laid out alike; a note where type or shape does not allow
+// that.
 WeightDifference compare_weight(const WeightPairs::Pair& pair, Tolerance tolerance) {
   const Weight &a = *pair.a, &b = *pair.b;
   WeightDifference result{pair.name, a.shape()};
-  const bool same = without_ones(a.shape()) == without_ones(b.shape());
-  const bool turned = !same && pair.other_format && is_turned(a.shape(), b.shape());
-  if (a.dtype() != b.dtype() || (!same && !turned)) {
+  const std::optional<Tensor> from_b = as_in_a(pair);
+  if (a.dtype() != b.dtype() || !from_b) {
     result.max_abs = result.max_rel = std::numeric_limits<double>::quiet_NaN();
     result.ok = false;
     result.note = fmt::format("{} {} in a, {} {} in b", name_of(a.dtype()), to_string(a.shape()),
                               name_of(b.dtype()), to_string(b.shape()));
     return result;
   }
-  const Tensor from_a = dense_of(a), from_b = dense_of(b);
+  const Tensor from_a = dense_of(a);
   if (!is_number(a.dtype())) {
-    result.ok = same_bits(from_a, from_b.reshaped(a.shape()));
+    result.ok = same_bits(from_a, *from_b);
     return result;
   }
-  compare_elements(from_a, turned ? transposed(from_b) : from_b.reshaped(a.shape()), tolerance,
-                   result);
-  // The shape of a square one does not tell.
-  if (!result.ok && pair.other_format && !turned && is_turned(a.shape(), b.shape())) {
+  compare_elements(from_a, *from_b, tolerance, result);
+  // The shape of a square one that no operator multiplies by does not tell.
+  const bool known = pair.outputs_a && pair.outputs_b;
+  if (!result.ok && pair.other_format && !known && is_turned(a.shape(), a.shape())) {
     WeightDifference other = result;
-    compare_elements(from_a, transposed(from_b), tolerance, other);
+    compare_elements(from_a, with_axes_exchanged(*from_b, 0, 1), tolerance, other);
     if (other.ok) result = other;
   }
   return result;
@@ -87,8 +81,8 @@ void verify_weights(const Args& args, const Model& a, const Model& b, VerifyResu
     pair.a->give_back();
     pair.b->give_back();
   }
-  found.only_a = std::move(weights.only_a);
-  found.only_b = std::move(weights.only_b);
+  for (const auto& [name, weight] : weights.only_a) found.only_a.push_back(name);
+  for (const auto& [name, weight] : weights.only_b) found.only_b.push_back(name);
   if (found.weights.empty() && !found.only_a.empty()) {
     throw Error(Fault::kUsage,
                 "no weight has the same name in both models: --inputs DATA compares their outputs");

@@ -4,10 +4,15 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "lib/base/error.h"
+#include "lib/base/nearest_name.h"
+#include "lib/ir/named_weights.h"
+#include "lib/ir/paired_names.h"
 #include "lib/prune/options/layer_settings.h"
 #include "lib/sparse/mask_dense.h"
+#include "lib/tensor/layout.h"
 
 namespace espalier {
 namespace {
@@ -87,16 +92,29 @@ BlockMask in_largest_blocks(const Tensor& mask, const Fold& fold, BlockShape fir
   return std::move(*in_blocks(mask, fold, {1, 1}, diagonal));
 }
 
-void check_mask(const std::string& name, const Tensor& mask, const Shape& shape) {
-  if (mask.dtype() != DType::kBool) {
+// The mask in the weight's shape, with outputs where the weight has them.
+Tensor fitted(const std::string& name, const Mask& mask, const Shape& shape,
+              std::optional<size_t> outputs) {
+  if (mask.kept.dtype() != DType::kBool) {
     throw Error(Fault::kFormat, fmt::format("mask {} is of type {}, expected bool", printable(name),
-                                            name_of(mask.dtype())));
+                                            name_of(mask.kept.dtype())));
   }
-  if (mask.shape() != shape) {
-    throw Error(Fault::kFormat,
-                fmt::format("mask {} has shape {}, its weight has {}", printable(name),
-                            to_string(mask.shape()), to_string(shape)));
-  }
+  if (auto result = laid_out(mask.kept, mask.outputs_axis, shape, outputs))
+    return std::move(*result);
+  const bool has_axis = mask.outputs_axis && outputs;
+  const auto axis = [&](std::optional<size_t> of) {
+    return has_axis ? fmt::format(" with outputs along axis {}", *of) : "";
+  };
+  throw Error(Fault::kFormat,
+              fmt::format("mask {} has shape {}{}, its weight has {}{}", printable(name),
+                          to_string(mask.kept.shape()), axis(mask.outputs_axis), to_string(shape),
+                          axis(outputs)));
+}
+
+Tensor fitted(const std::string& name, const Mask& mask, const Layer& layer) {
+  const bool folds = layer.fold.count() > 0;
+  return fitted(name, mask, layer.shape,
+                folds ? std::optional(outputs_axis(layer.shape, layer.fold)) : std::nullopt);
 }
 
 void fill_from_mask(const Tensor& given, const LayerSettings& settings, bool keep_diagonal,
@@ -114,23 +132,60 @@ void fill_from_mask(const Tensor& given, const LayerSettings& settings, bool kee
     plan.sparsity = static_cast<double>(dropped) / static_cast<double>(fold.count() - diagonal);
 }
 
-// Masks that no layer took: of a weight that is there and stays whole, or an error.
-void check_other_mask(const Model& model, const std::string& name, const Tensor& mask) {
-  const Weight* weight = nullptr;
-  for_each_graph(model.graph, [&](const Graph& graph, const std::string& prefix) {
-    for (const auto& [value, w] : graph.weights) {
-      if (prefix + graph.values[value].name == name) weight = &w;
-    }
-  });
-  if (weight == nullptr)
+// "; it has: a, b, c and 5 more", the weights that can be pruned first.
+std::string names_there_are(const std::vector<Layer>& layers) {
+  constexpr size_t kMost = 20;
+  std::string text;
+  for (size_t i = 0; i < std::min(kMost, layers.size()); ++i)
+    text += (i == 0 ? "" : ", ") + printable(layers[i].weight);
+  if (layers.empty()) return "; it has none that an operator multiplies by";
+  const size_t more = layers.size() > kMost ? layers.size() - kMost : 0;
+  return "; it has: " + text + (more == 0 ? "" : fmt::format(" and {} more", more));
+}
+
+// A mask that no layer took: of a weight that is there and stays whole, or an error.
+void check_other_mask(const std::string& name, const Mask& mask, const Weight* weight,
+                      const std::vector<Layer>& layers) {
+  if (weight == nullptr) {
+    std::vector<std::string> names;
+    for (const Layer& layer : layers) names.push_back(layer.weight);
     throw Error(Fault::kFormat,
-                fmt::format("mask {}: the model has no such weight", printable(name)));
-  check_mask(name, mask, weight->shape());
-  if (!all_kept(mask)) {
+                fmt::format("mask {}: the model has no such weight{}{}", printable(name),
+                            did_you_mean(name, names), names_there_are(layers)));
+  }
+  if (!all_kept(fitted(name, mask, weight->shape(), {}))) {
     throw Error(
         Fault::kUnsupported,
         fmt::format("mask {}: no operator multiplies by this weight as a matrix", printable(name)));
   }
+}
+
+using MaskOfWeight = std::map<std::string, const Masks::value_type*>;
+
+// Finds for each weight its mask; those of weights that are no layers are checked.
+MaskOfWeight masks_by_weight(const Model& model, const std::vector<Layer>& layers,
+                             const Masks& masks) {
+  std::vector<std::string> weights, names;
+  std::vector<const Weight*> others(layers.size(), nullptr);
+  for (const Layer& layer : layers) weights.push_back(layer.weight);
+  const std::set<std::string> of_layers(weights.begin(), weights.end());
+  for (const auto& [name, weight] : named_weights(model)) {
+    if (of_layers.contains(name)) continue;
+    weights.push_back(name);
+    others.push_back(weight);
+  }
+  for (const auto& [name, mask] : masks) names.push_back(name);
+  const auto partners = paired_names(names, weights);
+  MaskOfWeight result;
+  for (size_t i = 0; const auto& entry : masks) {
+    const std::optional<size_t> weight = partners[i++];
+    if (weight && *weight < layers.size()) {
+      result[weights[*weight]] = &entry;
+    } else {
+      check_other_mask(entry.first, entry.second, weight ? others[*weight] : nullptr, layers);
+    }
+  }
+  return result;
 }
 
 // What size, name, kind or place leave out is selected by having a mask.
@@ -144,8 +199,7 @@ SelectOptions all_prunable() {
 
 }  // namespace
 
-PrunePlan plan_from_masks(const Model& model, const PruneOptions& options,
-                          const std::map<std::string, Tensor>& masks) {
+PrunePlan plan_from_masks(const Model& model, const PruneOptions& options, const Masks& masks) {
   SelectOptions select = all_prunable();
   const std::vector<Layer> possible = select_layers(model, select);
   select.operators = options.select.operators;
@@ -153,33 +207,35 @@ PrunePlan plan_from_masks(const Model& model, const PruneOptions& options,
   const std::vector<Layer> layers = select_layers(model, select);  // the same ones
   const std::vector<LayerSettings> settings = layer_settings(layers, options);
   PrunePlan plan{options, {}};
-  std::map<std::string, Tensor> others = masks;
+  const MaskOfWeight by_weight = masks_by_weight(model, layers, masks);
   for (size_t i = 0; i < layers.size(); ++i) {
     LayerPlan& layer = plan.layers.emplace_back();
     layer.layer = layers[i];
     layer.block = settings[i].block;
-    const auto mask = masks.find(layers[i].weight);
-    others.erase(layers[i].weight);
-    if (mask != masks.end()) check_mask(mask->first, mask->second, layers[i].shape);
+    const auto found = by_weight.find(layers[i].weight);
     std::string& left_out = layer.layer.left_out;
-    if (mask == masks.end()) {
+    if (found == by_weight.end()) {
       if (left_out.empty()) left_out = "has no mask";
-    } else if (!left_out.empty()) {
-      if (possible[i].left_out.empty() || all_kept(mask->second)) continue;
+      continue;
+    }
+    const auto& [name, given] = *found->second;
+    const Tensor mask = fitted(name, given, layers[i]);
+    if (!left_out.empty()) {
+      if (possible[i].left_out.empty() || all_kept(mask)) continue;
       throw Error(Fault::kUnsupported, fmt::format("mask {}: the weight cannot be pruned: {}",
-                                                   printable(mask->first), printable(left_out)));
-    } else if (!settings[i].skipped_by.empty()) {
+                                                   printable(name), printable(left_out)));
+    }
+    if (!settings[i].skipped_by.empty()) {
       left_out = left_out_reason(layers[i], settings[i]);
     } else {
-      fill_from_mask(mask->second, settings[i], options.keep_diagonal, layer);
+      fill_from_mask(mask, settings[i], options.keep_diagonal, layer);
     }
   }
-  for (const auto& [name, mask] : others) check_other_mask(model, name, mask);
   return plan;
 }
 
-std::map<std::string, Tensor> masks_of(const PrunePlan& plan) {
-  std::map<std::string, Tensor> masks;
+Masks masks_of(const PrunePlan& plan) {
+  Masks masks;
   for (const LayerPlan& layer : plan.layers) {
     if (!layer.layer.left_out.empty()) continue;
     const auto make = [shape = layer.layer.shape, fold = layer.layer.fold, mask = layer.mask,
@@ -187,13 +243,14 @@ std::map<std::string, Tensor> masks_of(const PrunePlan& plan) {
       ThreadPool pool(1);
       return mask_dense(ones(shape), fold, mask, diagonal, pool);
     };
-    masks[layer.layer.weight] = of_weight(layer.layer.shape, make);
+    masks[layer.layer.weight] = {of_weight(layer.layer.shape, make),
+                                 outputs_axis(layer.layer.shape, layer.layer.fold)};
   }
   return masks;
 }
 
-std::map<std::string, Tensor> masks_of_zeros(const Model& model, const SelectOptions& options) {
-  std::map<std::string, Tensor> masks;
+Masks masks_of_zeros(const Model& model, const SelectOptions& options) {
+  Masks masks;
   for (const Layer& layer : select_layers(model, options)) {
     if (!layer.left_out.empty()) continue;
     const auto make = [weight = weight_of(model, layer), shape = layer.shape] {
@@ -204,7 +261,7 @@ std::map<std::string, Tensor> masks_of_zeros(const Model& model, const SelectOpt
       for (size_t i = 0; i < values.size(); ++i) kept[i] = values[i] != 0 ? 1 : 0;
       return mask;
     };
-    masks[layer.weight] = of_weight(layer.shape, make);
+    masks[layer.weight] = {of_weight(layer.shape, make), outputs_axis(layer.shape, layer.fold)};
   }
   return masks;
 }
@@ -212,22 +269,32 @@ std::map<std::string, Tensor> masks_of_zeros(const Model& model, const SelectOpt
 PrunePlan retarget(const PrunePlan& plan, const Model& other) {
   const std::vector<Layer> layers = select_layers(other, all_prunable());
   PrunePlan result = plan;
+  std::vector<std::string> pruned, theirs;
+  for (const LayerPlan& target : plan.layers) {
+    if (target.layer.left_out.empty()) pruned.push_back(target.layer.weight);
+  }
+  for (const Layer& layer : layers) theirs.push_back(layer.weight);
+  const auto partners = paired_names(pruned, theirs);
+  size_t next = 0;
   for (LayerPlan& target : result.layers) {
     if (!target.layer.left_out.empty()) continue;
-    const std::string& name = target.layer.weight;
-    const auto found = std::ranges::find(layers, name, &Layer::weight);
+    const std::optional<size_t> partner = partners[next++];
     const auto refuse = [&](const std::string& why) {
-      throw Error(Fault::kFormat, fmt::format("weight {}: {}", printable(name), why));
+      throw Error(Fault::kFormat,
+                  fmt::format("weight {}: {}", printable(target.layer.weight), why));
     };
-    if (found == layers.end()) refuse("the model has no such prunable weight");
-    if (found->shape != target.layer.shape) {
-      refuse(fmt::format("has shape {}, in the pruned model {}", to_string(found->shape),
+    if (!partner) refuse("the model has no such prunable weight" + names_there_are(layers));
+    const Layer& found = layers[*partner];
+    Fold fold = found.fold;
+    fold.transposed = target.layer.fold.transposed;
+    if (fold != target.layer.fold && found.shape != target.layer.shape) {
+      refuse(fmt::format("has shape {}, in the pruned model {}", to_string(found.shape),
                          to_string(target.layer.shape)));
     }
-    if (!found->left_out.empty()) refuse("cannot be pruned: " + printable(found->left_out));
-    if (found->fold != target.layer.fold)
+    if (!found.left_out.empty()) refuse("cannot be pruned: " + printable(found.left_out));
+    if (fold != target.layer.fold)
       refuse("is multiplied as another matrix than in the pruned model");
-    target.layer = *found;
+    target.layer = found;
   }
   return result;
 }
