@@ -15,9 +15,11 @@
 #include "formats/model_facts.h"
 #include "lib/ir/named_weights.h"
 #include "lib/passes/uncover_weights.h"
+#include "lib/prune/options/layer_rule.h"
 #include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/pack/magnitudes.h"
 #include "lib/prune/pack/near_zeros.h"
+#include "lib/prune/pack/nm_pattern.h"
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/prune/select/other_constants.h"
 #include "lib/search/multiply_adds.h"
@@ -64,6 +66,9 @@ LayerResult row_of(const Model& model, const Layer& layer) {
     row.zeros = zero_share(weight, layer.fold, diagonal);
     const auto block = block_pattern(weight, layer.fold, layer.square);
     row.block = block ? to_string(*block) : "dense";
+    if (block && block->area() == 1) {
+      if (const auto nm = nm_pattern(weight, layer)) row.block = to_string(*nm);
+    }
   } else {
     row.block = "dense";
   }

@@ -204,24 +204,31 @@ void drop_lowest(std::span<const PartRange> ranges, double sparsity, ThreadPool&
   if (!threshold.everything()) drop_ties(chunks, ties, threshold.key(), threshold.left());
 }
 
-void keep_n_of_m(const BlockScores& scores, NofM nm, BlockMask& mask, ThreadPool& pool) {
+void keep_n_of_m(const BlockScores& scores, NofM nm, size_t positions, BlockMask& mask,
+                 ThreadPool& pool) {
   constexpr size_t kRows = 64;  // of bits, so that chunks end on whole words of the mask
   const size_t rows = scores.fold.parts * scores.fold.rows, cols = scores.fold.cols;
+  const size_t channels = cols / positions;
+  const auto keep_in_group = [&](size_t row, size_t position, size_t first,
+                                 std::vector<Candidate>& group) {
+    const size_t diagonal = scores.skip_diagonal ? row % scores.fold.rows : cols;
+    group.clear();
+    for (size_t c = first; c < std::min<size_t>(first + nm.of, channels); ++c) {
+      const size_t column = c * positions + position, index = row * cols + column;
+      if (column == diagonal) {
+        mask.kept[index] = false;
+      } else {
+        group.push_back({ordered(scores.scores[index]), index});
+      }
+    }
+    keep_highest(group, ceil_div(nm.keep * group.size(), nm.of), mask.kept);
+  };
   pool.for_each(ceil_div(rows, kRows), [&](size_t chunk) {
     std::vector<Candidate> group;
     for (size_t row = chunk * kRows; row < std::min((chunk + 1) * kRows, rows); ++row) {
-      const size_t diagonal = scores.skip_diagonal ? row % scores.fold.rows : cols;
-      for (size_t first = 0; first < cols; first += nm.of) {
-        group.clear();
-        for (size_t c = first; c < std::min<size_t>(first + nm.of, cols); ++c) {
-          const size_t index = row * cols + c;
-          if (c == diagonal) {
-            mask.kept[index] = false;
-          } else {
-            group.push_back({ordered(scores.scores[index]), index});
-          }
-        }
-        keep_highest(group, ceil_div(nm.keep * group.size(), nm.of), mask.kept);
+      for (size_t position = 0; position < positions; ++position) {
+        for (size_t first = 0; first < channels; first += nm.of)
+          keep_in_group(row, position, first, group);
       }
     }
   });

@@ -42,9 +42,11 @@ struct PartRange {
 /// Cost    three passes over the scores and three over those of one radix bucket; no sorting.
 void drop_lowest(std::span<const PartRange> ranges, double sparsity, ThreadPool& pool);
 
-/// In each group of nm.of neighbouring inputs of one output keeps the nm.keep highest; of equal
+/// In each group of nm.of neighbouring inputs of one output (of a convolution with `positions`:
+/// channels of one window position, as TensorRT, TFLite and torch take N:M) keeps the nm.keep highest; of equal
 /// scores the one of the lower index goes first. A group that lacks elements (at the right edge, or
 /// one that holds a diagonal kept apart) keeps ceil(keep * left / of). `mask` is of 1x1 blocks.
-void keep_n_of_m(const BlockScores& scores, NofM nm, BlockMask& mask, ThreadPool& pool);
+void keep_n_of_m(const BlockScores& scores, NofM nm, size_t positions, BlockMask& mask,
+                 ThreadPool& pool);
 
 }  // namespace espalier

@@ -9,12 +9,14 @@
 #include "lib/base/error.h"
 #include "lib/base/fnv1a.h"
 #include "lib/base/log.h"
+#include "lib/prune/choose/by_position.h"
 #include "lib/prune/choose/choose_blocks.h"
 #include "lib/prune/choose/default_method.h"
 #include "lib/prune/choose/scored_plan.h"
 #include "lib/prune/score/criterion.h"
 #include "lib/prune/score/layer_moments.h"
 #include "lib/prune/select/layer_bias.h"
+#include "lib/prune/select/window_positions.h"
 
 namespace espalier {
 namespace {
@@ -113,6 +115,22 @@ Tensor wanted_from(const Tensor& dense, const Fold& fold, const LayerMoments& mo
   return from_f32(to, DType::kF32, dense.shape());
 }
 
+// A criterion that sees groups of N:M as neighbours: those of a convolution are channels of one
+// window position.
+void score_by_position(const Criterion& criterion, ScoreContext context, size_t positions,
+                       ThreadPool& pool, std::vector<float>& scores) {
+  const Fold& fold = context.weight.fold;
+  const ByPosition order{fold.cols / positions, positions};
+  const std::vector<float> weights = order.weights({context.weight.data, fold.count()}, fold);
+  std::optional<LayerMoments> moments;
+  if (context.moments != nullptr) moments = order.moments(*context.moments);
+  context.weight.data = weights.data();
+  context.moments = moments ? &*moments : nullptr;
+  context.run = order.channels;
+  criterion.score_layer(context, pool, scores);
+  scores = order.scores_back(scores, fold);
+}
+
 // Scores of all blocks of one layer by the plan's method: of its weights, or of those that pruning
 // is to come near to where there are moments.
 BlockScores score_layer(const Model& model, const LayerPlan& plan, const LayerMoments* moments,
@@ -124,17 +142,21 @@ BlockScores score_layer(const Model& model, const LayerPlan& plan, const LayerMo
   const BlockMask grid(plan.block, {0, plan.layer.fold.rows, plan.layer.fold.cols}, true);
   const size_t rows = plan.layer.fold.parts * grid.grid_rows();
   result.scores.resize(rows * grid.grid_cols());
-  const ScoreContext context{{dense.data<float>().data(), plan.layer.fold},
-                             plan.block,
-                             plan.diagonal,
-                             seed_of(plan.layer.weight, seed),
-                             moments,
-                             plan.nm ? plan.nm->keep : 0,
-                             plan.nm ? plan.nm->of : 0,
-                             plan.sparsity};
+  ScoreContext context{{dense.data<float>().data(), plan.layer.fold},
+                       plan.block,
+                       plan.diagonal,
+                       seed_of(plan.layer.weight, seed),
+                       moments,
+                       plan.nm ? plan.nm->keep : 0,
+                       plan.nm ? plan.nm->of : 0,
+                       plan.sparsity};
   const Criterion& criterion = *find_criterion(plan.method);
   if (criterion.score_layer != nullptr) {
-    criterion.score_layer(context, pool, result.scores);
+    if (plan.nm && window_positions(plan.layer) > 1) {
+      score_by_position(criterion, context, window_positions(plan.layer), pool, result.scores);
+    } else {
+      criterion.score_layer(context, pool, result.scores);
+    }
     return result;
   }
   const size_t tasks = std::min(rows, 4 * pool.threads());
@@ -167,7 +189,7 @@ void choose_layer(const BlockScores& scores, const LayerSettings& settings, Laye
                   ThreadPool& pool) {
   plan.mask = BlockMask(plan.block, plan.layer.fold, true);
   if (plan.nm) {
-    keep_n_of_m(scores, *plan.nm, plan.mask, pool);
+    keep_n_of_m(scores, *plan.nm, window_positions(plan.layer), plan.mask, pool);
   } else if (settings.gate_density.empty()) {
     const PartRange all{&scores, 0, scores.fold.parts, 1, &plan.mask};
     drop_lowest({&all, 1}, plan.sparsity, pool);

@@ -21,6 +21,7 @@ struct ScoreContext {
   const LayerMoments* moments = nullptr;  ///< where the criterion needs them
   uint32_t keep = 0, of = 0;  ///< N:M: at most of - keep blocks of each group will go; 0: any
   double sparsity = 0;        ///< that the layer is to reach, as far as that is known
+  size_t run = 0;             ///< groups of N:M begin anew after so many block columns; 0: never
 };
 
 /// How much a block is worth. Scores go part after part, block row after block row, as

@@ -41,7 +41,7 @@ class Surgeon {
         names_(p_.side() / width_),
         is_gone_(names_.size(), false) {
     std::iota(names_.begin(), names_.end(), 0U);
-    if (rules.group != 0) left_.assign(ceil_div(names_.size(), rules.group), rules.removable);
+    if (rules.group != 0) left_.assign(rules.group_of(names_.size() - 1) + 1, rules.removable);
     load(weights, scale);
     for (size_t b = 0; b < names_.size(); ++b) bar_[b] = may_go(b) ? 0 : kInfinity;
     if (width_ > 1) load_corners();
@@ -86,14 +86,14 @@ class Surgeon {
   bool may_go(size_t b) const {
     const size_t name = names_[b];
     if (!rules_.pinned.empty() && rules_.pinned[name]) return false;
-    return rules_.group == 0 || left_[name / rules_.group] != 0;
+    return rules_.group == 0 || left_[rules_.group_of(name)] != 0;
   }
 
   void count_in_group(size_t name) {
-    const size_t group = name / rules_.group;
+    const size_t group = rules_.group_of(name);
     if (--left_[group] != 0) return;
     for (size_t b = 0; b < names_.size(); ++b) {
-      if (names_[b] / rules_.group == group) bar_[b] = kInfinity;
+      if (rules_.group_of(names_[b]) == group) bar_[b] = kInfinity;
     }
   }
 

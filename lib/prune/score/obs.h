@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "lib/base/checked_math.h"
 #include "lib/kernels/dense/symmetric_panels.h"
 
 namespace espalier {
@@ -21,6 +22,12 @@ struct Removal {
 struct RemovalRules {
   std::vector<bool> pinned;           ///< per block column; empty: none
   uint32_t group = 0, removable = 0;  ///< of each `group` neighbours at most `removable`; 0: any
+  size_t run = 0;                     ///< groups begin anew after so many block columns; 0: never
+
+  size_t group_of(size_t block_col) const {
+    if (run == 0) return block_col / group;
+    return block_col / run * ceil_div(run, group) + block_col % run / group;
+  }
 };
 
 /// The inverse of H, the mean of x x^T, as all row groups of a layer begin with it: scaled so that

@@ -31,7 +31,7 @@ class WideSurgeon {
     gone_.assign(names_.size(), false);
     for (Index b = 0; b < blocks; ++b)
       corners_.push_back(p_.block(start(b), start(b), size(b), size(b)));
-    if (rules.group != 0) left_.assign(ceil_div(names_.size(), rules.group), rules.removable);
+    if (rules.group != 0) left_.assign(rules.group_of(names_.size() - 1) + 1, rules.removable);
   }
 
   std::vector<Removal> run() {
@@ -55,7 +55,7 @@ class WideSurgeon {
     const size_t name = names_[static_cast<size_t>(b)];
     if (gone_[static_cast<size_t>(b)]) return false;
     if (!rules_.pinned.empty() && rules_.pinned[name]) return false;
-    return rules_.group == 0 || left_[name / rules_.group] != 0;
+    return rules_.group == 0 || left_[rules_.group_of(name)] != 0;
   }
 
   double loss_of(Index b) const {
@@ -103,7 +103,7 @@ class WideSurgeon {
     }
     used_ += count;
     gone_[static_cast<size_t>(b)] = true;
-    if (rules_.group != 0) --left_[names_[static_cast<size_t>(b)] / rules_.group];
+    if (rules_.group != 0) --left_[rules_.group_of(names_[static_cast<size_t>(b)])];
   }
 
   // What waits reaches P, and what is gone leaves P, W and the lists.

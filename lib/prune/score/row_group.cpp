@@ -19,6 +19,7 @@ RowGroup row_group(const ScoreContext& context, size_t part, size_t block_row) {
   if (context.of != 0) {
     group.rules.group = context.of;
     group.rules.removable = context.of - context.keep;
+    group.rules.run = context.run;
   }
   for (size_t r = r0; r < r1; ++r) {
     for (size_t c = 0; c < fold.cols; ++c) {

@@ -167,10 +167,10 @@ class Search {
       choose(0, kept_.size(), static_cast<size_t>(std::llround(context_.sparsity * count)));
       return;
     }
+    const size_t run = context_.run != 0 ? context_.run : grid_cols_;
     for (size_t row = 0; row < kept_.size(); row += grid_cols_) {
-      for (size_t first = 0; first < grid_cols_; first += of) {
-        const size_t size =
-            std::min(of, grid_cols_ - first);  // at the edge a group keeps its share
+      for (size_t first = 0, size = 0; first < grid_cols_; first += size) {
+        size = std::min(of, run - first % run);  // at the edge a group keeps its share
         choose(row + first, row + first + size, size - ceil_div(context_.keep * size, of));
       }
     }

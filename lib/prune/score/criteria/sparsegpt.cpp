@@ -39,8 +39,10 @@ class Sweep {
     constexpr size_t kBatch = 128;  // columns, as in the paper
     const size_t batch =
         context_.of != 0 ? context_.of : std::max<size_t>(1, kBatch / context_.block.cols);
-    for (size_t first = 0; first < grid_cols_; first += batch) {
-      const size_t last = std::min(first + batch, grid_cols_);
+    const size_t run = context_.run != 0 ? context_.run : grid_cols_;
+    for (size_t first = 0, last = 0; first < grid_cols_; first = last) {
+      last = std::min(first + batch, (first / run + 1) * run);
+      last = std::min(last, grid_cols_);
       pool_.for_each(groups_.size(), [&](size_t i) { measure(i, first, last); });
       if (context_.of != 0) {
         const size_t lack = batch - (last - first);  // a group at the edge keeps its share

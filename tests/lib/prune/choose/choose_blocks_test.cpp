@@ -140,8 +140,8 @@ TEST_CASE("N of M: exact in every group, ragged groups keep their share, ties go
       const BlockScores scores = random_scores({2, 70, cols}, {1, 1}, false, 3, 4);
       BlockMask one(scores.block, scores.fold, true), three = one;
       ThreadPool pool1(1), pool3(3);
-      keep_n_of_m(scores, nm, one, pool1);
-      keep_n_of_m(scores, nm, three, pool3);
+      keep_n_of_m(scores, nm, 1, one, pool1);
+      keep_n_of_m(scores, nm, 1, three, pool3);
       CHECK(one == three);
       for (size_t row = 0; row < 140; ++row) {
         for (size_t first = 0; first < cols; first += nm.of) {
@@ -167,11 +167,40 @@ TEST_CASE("N of M beside a diagonal kept apart counts the others") {
   const BlockScores scores{{1, 4, 4}, {1, 1}, true, std::vector<float>(16, 1)};
   BlockMask mask(scores.block, scores.fold, true);
   ThreadPool pool(1);
-  keep_n_of_m(scores, {2, 4}, mask, pool);
+  keep_n_of_m(scores, {2, 4}, 1, mask, pool);
   for (size_t r = 0; r < 4; ++r) {
     CHECK_FALSE(mask.at(0, r, r));
     size_t kept = 0;
     for (size_t c = 0; c < 4; ++c) kept += mask.at(0, r, c) ? 1 : 0;
     CHECK(kept == 2);
+  }
+}
+
+TEST_CASE("N of M of a convolution counts the channels of one window position") {
+  constexpr size_t kPositions = 9;
+  ThreadPool pool(2);
+  for (const size_t channels : {4U, 8U, 10U, 3U}) {
+    const BlockScores scores = random_scores({2, 6, channels * kPositions}, {1, 1}, false, 5, 1000);
+    BlockMask mask(scores.block, scores.fold, true);
+    keep_n_of_m(scores, {2, 4}, kPositions, mask, pool);
+    for (size_t row = 0; row < 12; ++row) {
+      for (size_t position = 0; position < kPositions; ++position) {
+        for (size_t first = 0; first < channels; first += 4) {
+          const size_t last = std::min<size_t>(first + 4, channels);
+          size_t kept = 0;
+          float lowest_kept = std::numeric_limits<float>::infinity(), highest_dropped = 0;
+          for (size_t c = first; c < last; ++c) {
+            const size_t index = row * channels * kPositions + c * kPositions + position;
+            if (mask.kept[index]) {
+              ++kept, lowest_kept = std::min(lowest_kept, scores.scores[index]);
+            } else {
+              highest_dropped = std::max(highest_dropped, scores.scores[index]);
+            }
+          }
+          REQUIRE(kept == ceil_div(2 * (last - first), 4));
+          REQUIRE(lowest_kept >= highest_dropped);
+        }
+      }
+    }
   }
 }
