@@ -22,6 +22,7 @@ void write_and_check(const PackedModels& models, const Evaluation& evaluation,
     read.origin.file = destination.output.string();  // that it is going to be
     findings.read_back = compare_read_back(models.packed, read, literals_are_named(read));
     if (findings.run.not_run.empty()) {
+      findings.file_not_run = lacking_operators(read);
       const auto run = run_read_back(models, read, evaluation, options);
       if (run) findings.read_back_run = run->comparison;
       if (run && run->metric) findings.run.metric->b = *run->metric;
@@ -86,7 +87,8 @@ Findings findings_of(const PackedModels& models, const Evaluation& evaluation,
     const Stage stage("metric-cmd, after");
     findings.command_metric->b = run_metric_command(judging.metric_command, destination.output);
   }
-  if (timed) findings.speed = speed_of(models, evaluation, options, findings.run);
+  if (timed && findings.file_not_run.empty())
+    findings.speed = speed_of(models, evaluation, options, findings.run);
   return findings;
 }
 

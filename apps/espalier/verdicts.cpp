@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "formats/format.h"
+#include "formats/model_facts.h"
 #include "lib/ir/named_weights.h"
 
 namespace espalier {
@@ -226,6 +227,10 @@ Verdict speed_verdict(const Judged& judged) {
   const auto& [models, destination, findings] = judged;
   if (!findings.run.not_run.empty())
     return {"speed", std::nullopt, "not measured: " + findings.run.not_run};
+  if (!findings.file_not_run.empty()) {
+    return {"speed", std::nullopt,
+            "not measured: " + findings.file_not_run + ", as the written file spells the model"};
+  }
   const std::optional<bool> is_faster = faster(findings);
   if (!is_faster) {
     return {"speed", std::nullopt,
@@ -241,6 +246,19 @@ Verdict speed_verdict(const Judged& judged) {
       fmt::format("{:.2f}x", dense / packed)};
 }
 
+namespace {
+
+// What the input says besides its graph, where the output is of a format that holds nothing of it.
+std::vector<std::string> lost_metadata(const Judged& judged) {
+  const auto& [models, destination, findings] = judged;
+  if (destination.output.empty()) return {};
+  const Format& format = format_for_output(destination.output);
+  if (format.name == models.before.origin.format || format.facts != nullptr) return {};
+  return facts_of(models.before).metadata;
+}
+
+}  // namespace
+
 std::vector<std::string> closing_notes(const Judged& judged) {
   const auto& [models, destination, findings] = judged;
   const bool packs = destination.write.profile != "dense";
@@ -252,6 +270,10 @@ std::vector<std::string> closing_notes(const Judged& judged) {
   if (findings.speed && !findings.speed->ran_dense.empty()) {
     notes.push_back(fmt::format("run dense, because the sparse kernels would be slower: {}",
                                 shown(findings.speed->ran_dense)));
+  }
+  if (const auto lost = lost_metadata(judged); !lost.empty()) {
+    notes.push_back(fmt::format("metadata of the model that a file of format {} cannot hold: {}",
+                                format_for_output(destination.output).name, shown(lost)));
   }
   if (any_packed(models.packed) && packs) {
     notes.push_back(stock_readers(destination));

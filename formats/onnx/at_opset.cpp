@@ -43,6 +43,37 @@ void raise_ir_version(pb::ModelProto& proto) {
                 inputs->end());
 }
 
+// dilations of AveragePool, unless all are 1.
+bool is_newer(const Node& node, const Attribute& attribute) {
+  if (node.op != "AveragePool" || !node.domain.empty() || attribute.name != "dilations")
+    return false;
+  const std::vector<int64_t> dilations = ints_attribute(node, "dilations", {});
+  return std::ranges::any_of(dilations, [](int64_t dilation) { return dilation != 1; });
+}
+
+// By the names of their nodes' first outputs.
+using NewerAttributes = std::map<std::string, Attribute>;
+
+// The converter is given the model without what its opset does not have.
+Model without_newer(Model model, NewerAttributes& newer) {
+  for (Node& node : model.graph.nodes) {
+    std::erase_if(node.attributes, [&](const Attribute& attribute) {
+      if (!is_newer(node, attribute)) return false;
+      newer.emplace(model.graph.values[node.outputs.front()].name, attribute);
+      return true;
+    });
+  }
+  return model;
+}
+
+void put_back(const NewerAttributes& newer, Graph& graph) {
+  for (Node& node : graph.nodes) {
+    if (node.outputs.empty() || node.outputs.front() == kNoValue) continue;
+    const auto found = newer.find(graph.values[node.outputs.front()].name);
+    if (found != newer.end()) node.attributes.push_back(found->second);
+  }
+}
+
 pb::ModelProto converted(const Model& model, int64_t opset) {
   WriteOptions dense;
   dense.profile = "dense";
@@ -62,13 +93,26 @@ std::string one_line(std::string_view text) {
 
 }  // namespace
 
+int64_t opset_of_attributes(const Graph& graph) {
+  constexpr int64_t kDilatedAverage = 19;
+  for (const Node& node : graph.nodes) {
+    for (const Attribute& attribute : node.attributes) {
+      if (is_newer(node, attribute)) return kDilatedAverage;
+    }
+  }
+  return 0;
+}
+
 std::optional<Model> at_opset(const Model& model, int64_t opset, std::string& why) {
   why = obstacle(model);
   if (!why.empty()) return std::nullopt;
+  NewerAttributes newer;
+  const Model older = without_newer(model, newer);
   try {
     const auto bytes =
-        std::make_shared<const std::string>(converted(model, opset).SerializeAsString());
+        std::make_shared<const std::string>(converted(older, opset).SerializeAsString());
     Model raised = read_onnx(as_bytes(*bytes), bytes, std::nullopt);
+    put_back(newer, raised.graph);
     std::map<std::string, const Weight*> packed;
     for (const auto& [id, weight] : model.graph.weights) {
       if (weight.is_sparse()) packed.emplace(model.graph.values[id].name, &weight);

@@ -19,6 +19,10 @@ ModelFacts onnx_facts(const Model& model) {
     facts.opsets.emplace_back(set.domain().empty() ? "ai.onnx" : set.domain(), set.version());
   }
   std::ranges::sort(facts.opsets);
+  if (!frame.doc_string().empty()) facts.metadata.emplace_back("doc_string");
+  if (!frame.domain().empty()) facts.metadata.emplace_back("domain");
+  if (frame.model_version() != 0) facts.metadata.emplace_back("model_version");
+  for (const auto& entry : frame.metadata_props()) facts.metadata.push_back(entry.key());
   return facts;
 }
 

@@ -33,6 +33,10 @@ std::string onnx_bytes(const Model& model, const WriteOptions& options = {});
 /// where they did in the file that was read and are over 1 MiB.
 bool wants_data_file(const Model& model);
 
+/// The lowest opset of the default domain that has every attribute of the nodes: models that come
+/// from another format may have newer ones than their own opset. 0: any.
+int64_t opset_of_attributes(const Graph& graph);
+
 /// The model at that opset of the default domain, by onnx's version converter; its packed weights
 /// stay packed. Nothing, and `why`, where the converter cannot.
 std::optional<Model> at_opset(const Model& model, int64_t opset, std::string& why);

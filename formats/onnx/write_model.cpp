@@ -146,7 +146,21 @@ struct Lowered {
   PackedNeeds needs;
 };
 
-Lowered lowered_model(const Model& model, const WriteOptions& options) {
+// A model of another format at the opset that its attributes need.
+Model with_opset_of_attributes(const Model& model) {
+  const int64_t opset = opset_of_attributes(model.graph);
+  if (model.origin.format == "onnx" || opset <= model.origin.opset) return model;
+  std::string why;
+  if (auto raised = at_opset(model, opset, why)) return *std::move(raised);
+  throw Error(
+      Fault::kUnsupported,
+      fmt::format("AveragePool with dilations requires opset {}, the model has {} and cannot "
+                  "be converted ({})",
+                  opset, model.origin.opset, why));
+}
+
+Lowered lowered_model(const Model& given, const WriteOptions& options) {
+  const Model model = with_opset_of_attributes(given);
   Lowered result{model, {}};
   result.model.graph = lowered(model.graph, model.origin.opset, options, result.needs);
   if (result.needs.opset <= model.origin.opset) return result;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "lib/verify/drop_limit.h"
 #include "lib/verify/packing.h"
@@ -16,6 +17,8 @@ struct Findings {
   RunChecks run;
   std::optional<ReadBack> read_back;
   std::optional<Comparison> read_back_run;
+  std::string
+      file_not_run;  ///< why the runtime cannot run the file that it reads back; "" = it can
   std::optional<SpeedChecks> speed;
   std::optional<uint64_t> output_bytes;
   std::optional<MetricPair> metric, command_metric;

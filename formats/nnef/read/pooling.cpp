@@ -70,6 +70,16 @@ Attribute counts_padding(bool counts) {
   return attribute("count_include_pad", int64_t{counts ? 1 : 0});
 }
 
+// Without dilations where there are none: AveragePool has these from opset 19 on, and a file in ONNX
+// gets that opset for them (formats/onnx/at_opset.cpp).
+std::vector<Attribute> average_attributes(const Window& window, bool counts) {
+  std::vector<Attribute> attributes = window.attributes();
+  if (std::ranges::all_of(window.dilations, [](int64_t dilation) { return dilation == 1; }))
+    std::erase_if(attributes, [](const Attribute& one) { return one.name == "dilations"; });
+  attributes.push_back(counts_padding(counts));
+  return attributes;
+}
+
 // A window over batch or channels: axis after axis, each turned to the end for its turn.
 EvalValue box_by_axes(const Call& call) {
   TensorRef tensor = call.tensor("input", DType::kF32);
@@ -91,19 +101,16 @@ EvalValue box_by_axes(const Call& call) {
   for (size_t i = 0; i < rank; ++i) {
     const bool padded = whole.before[i] != 0 || whole.after[i] != 0;
     if (whole.kernel[i] == 1 && whole.strides[i] == 1 && !padded) continue;
-    if (whole.dilations[i] != 1) throw NotTranslated{};
     Window window;
-    for (auto* values : {&window.kernel, &window.strides}) values->assign(axes, 1);
+    for (auto* values : {&window.kernel, &window.strides, &window.dilations})
+      values->assign(axes, 1);
     for (auto* values : {&window.before, &window.after}) values->assign(axes, 0);
     window.kernel.back() = whole.kernel[i];
     window.strides.back() = whole.strides[i];
+    window.dilations.back() = whole.dilations[i];
     window.before.back() = whole.before[i];
     window.after.back() = whole.after[i];
     window.pads_like_same = whole.pads_like_same;
-    std::vector<Attribute> attributes = window.attributes();
-    std::erase_if(attributes, [](const Attribute& one) { return one.name == "dilations"; });
-    attributes.push_back(counts_padding(!normalize || border == "constant"));
-
     std::vector<int64_t> order, back(rank), added;
     for (size_t j = 0; j < rank; ++j) {
       if (j != i) order.push_back(static_cast<int64_t>(j));
@@ -123,7 +130,7 @@ EvalValue box_by_axes(const Call& call) {
     to = call.shape(tensor);
     to.back() = from[i];
     tensor = call.graph.node("AveragePool", {tensor}, {call.graph.dtype(tensor), to},
-                             std::move(attributes));
+                             average_attributes(window, !normalize || border == "constant"));
     if (!normalize) {
       const ConstantPtr factor =
           literal_constant(EvalValue::of_integer(whole.kernel[i]), call.graph.dtype(tensor));
@@ -162,15 +169,8 @@ EvalValue box(const Call& call) {
     factor = literal_constant(EvalValue::of_integer(pool.area), pool.output.dtype);
     if (factor == nullptr || pool.area == 0) throw NotTranslated{};
   }
-  std::vector<Attribute> attributes = pool.window.attributes();
-  const auto dilated = [](int64_t dilation) { return dilation != 1; };
-  if (std::ranges::any_of(pool.window.dilations, dilated)) {
-    throw NotTranslated{};  // AveragePool learns dilations in opset 19
-  }
-  std::erase_if(attributes, [](const Attribute& one) { return one.name == "dilations"; });
-  attributes.push_back(counts_padding(whole_window));
-  const TensorRef mean =
-      call.graph.node("AveragePool", {pool.input}, pool.output, std::move(attributes));
+  const TensorRef mean = call.graph.node("AveragePool", {pool.input}, pool.output,
+                                         average_attributes(pool.window, whole_window));
   if (normalize) return EvalValue::of_tensor(mean);
   return EvalValue::of_tensor(call.graph.node("Mul", {mean, {kNoValue, factor}}, pool.output));
 }
