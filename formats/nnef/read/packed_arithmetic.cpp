@@ -103,13 +103,14 @@ std::optional<Strips> strips_of(const std::vector<TensorRef>& parts, size_t axis
   return strips;
 }
 
-void append_blocks(SparseMatrix& whole, std::vector<std::byte>& values, const SparseMatrix& strip,
-                   size_t row, uint32_t left) {
+// The blocks of one block row behind those that are there, `left` block columns to the right.
+void append_blocks(SparseMatrix& whole, std::byte*& to, const SparseMatrix& strip, size_t row,
+                   uint32_t left) {
   const uint32_t begin = strip.row_start[row], end = strip.row_start[row + 1];
   for (uint32_t b = begin; b < end; ++b) whole.col.push_back(left + strip.col[b]);
   const size_t bytes = strip.block.area() * bytes_of(strip.values.dtype());
   const Bytes taken = strip.values.bytes().subspan(begin * bytes, (end - begin) * bytes);
-  values.insert(values.end(), taken.begin(), taken.end());
+  to = std::ranges::copy(taken, to).out;
 }
 
 // Below each other. A strip whose rows end inside a block ends a part: all parts are of one height.
@@ -139,6 +140,66 @@ std::optional<Fold> widened_fold(const Strips& strips) {
     fold.cols += strips[i]->fold.cols;
   }
   return fold;
+}
+
+// What the joined matrix is, its parts by type and size alone.
+SparseMatrix joined_frame(const Strips& strips, const Fold& fold, size_t axis) {
+  const SparseMatrix& first = *strips.front();
+  const auto sized = [](DType dtype, Shape shape) {
+    if (element_count(shape) == 0) return Tensor::zeros(dtype, std::move(shape));
+    return Tensor::deferred(dtype, std::move(shape), [] { return Tensor(); });
+  };
+  size_t blocks = 0, scales = 0;
+  for (const SparseMatrix* strip : strips) {
+    blocks += strip->blocks();
+    scales += strip->scale.count();
+  }
+  SparseMatrix frame;
+  frame.block = first.block;
+  frame.fold = fold;
+  frame.dtype = first.dtype;
+  frame.shape = {static_cast<int64_t>(fold.parts * fold.rows), static_cast<int64_t>(fold.cols)};
+  frame.row_start = Indices::deferred(fold.parts * frame.grid_rows() + 1, {});
+  frame.col = Indices::deferred(blocks, {});
+  frame.values = sized(first.values.dtype(),
+                       {static_cast<int64_t>(blocks), frame.block.rows, frame.block.cols});
+  frame.scale =
+      axis == 1 || scales == 0 ? first.scale : sized(DType::kF32, {static_cast<int64_t>(scales)});
+  return frame;
+}
+
+// The block rows of all strips, or for axis 1 those of equal number, and their scales.
+SparseMatrix joined(const SparseMatrix& frame, const std::vector<SparseMatrix>& strips,
+                    size_t axis) {
+  SparseMatrix whole = frame;
+  whole.row_start = {0};
+  whole.col = Indices();
+  whole.values = Tensor::zeros(frame.values.dtype(), frame.values.shape());
+  std::byte* to = whole.values.mutable_bytes().data();
+  std::vector<float> scale;
+  const auto end_row = [&] { whole.row_start.push_back(static_cast<uint32_t>(whole.col.size())); };
+  if (axis == 0) {
+    for (const SparseMatrix& strip : strips) {
+      for (size_t row = 0; row < strip.grid_rows(); ++row) {
+        append_blocks(whole, to, strip, row, 0);
+        end_row();
+      }
+      const std::vector<float> more = to_f32(strip.scale);
+      scale.insert(scale.end(), more.begin(), more.end());
+    }
+    if (!scale.empty())
+      whole.scale = from_f32(scale, DType::kF32, {static_cast<int64_t>(scale.size())});
+  } else {
+    for (size_t row = 0; row < strips[0].grid_rows(); ++row) {
+      size_t left = 0;
+      for (const SparseMatrix& strip : strips) {
+        append_blocks(whole, to, strip, row, static_cast<uint32_t>(left));
+        left += strip.grid_cols();
+      }
+      end_row();
+    }
+  }
+  return whole;
 }
 
 }  // namespace
@@ -191,50 +252,22 @@ std::optional<EvalValue> concat_diagonals(const std::vector<TensorRef>& parts) {
                                {static_cast<int64_t>(rows), static_cast<int64_t>(first->n)})});
 }
 
-// Joins the block rows of all strips, or for axis 1 those of equal number, and their scales.
+// Strips are joined when their weight is looked at, one weight at a time: until then a file that is
+// larger than memory is only mapped.
 std::optional<EvalValue> concat_packed(const std::vector<TensorRef>& parts, size_t axis) {
   if (axis > 1 || parts.size() < 2) return std::nullopt;
   const std::optional<Strips> strips = strips_of(parts, axis);
   if (!strips) return std::nullopt;
   const std::optional<Fold> fold = axis == 0 ? stacked_fold(*strips) : widened_fold(*strips);
   if (!fold) return std::nullopt;
-  const SparseMatrix& first = *strips->front();
-  SparseMatrix whole;
-  whole.block = first.block;
-  whole.fold = *fold;
-  whole.dtype = first.dtype;
-  whole.shape = {static_cast<int64_t>(fold->parts * fold->rows), static_cast<int64_t>(fold->cols)};
-  whole.row_start = {0};
-  std::vector<std::byte> values;
-  std::vector<float> scale;
-  const auto end_row = [&] { whole.row_start.push_back(static_cast<uint32_t>(whole.col.size())); };
-  if (axis == 0) {
-    for (const SparseMatrix* strip : *strips) {
-      for (size_t row = 0; row < strip->grid_rows(); ++row) {
-        append_blocks(whole, values, *strip, row, 0);
-        end_row();
-      }
-      if (strip->scale.count() == 0) continue;
-      const std::vector<float> more = to_f32(strip->scale);
-      scale.insert(scale.end(), more.begin(), more.end());
-    }
-  } else {
-    for (size_t row = 0; row < first.grid_rows(); ++row) {
-      size_t left = 0;
-      for (const SparseMatrix* strip : *strips) {
-        append_blocks(whole, values, *strip, row, static_cast<uint32_t>(left));
-        left += strip->grid_cols();
-      }
-      end_row();
-    }
-    whole.scale = first.scale;
-  }
-  if (!scale.empty())
-    whole.scale = from_f32(scale, DType::kF32, {static_cast<int64_t>(scale.size())});
-  whole.values = Tensor::zeros(first.values.dtype(), {static_cast<int64_t>(whole.col.size()),
-                                                      whole.block.rows, whole.block.cols});
-  ESPALIER_CHECK(whole.values.bytes().size() == values.size());
-  std::ranges::copy(values, whole.values.mutable_bytes().begin());
+  const SparseMatrix frame = joined_frame(*strips, *fold, axis);
+  std::vector<SparseMatrix> kept;
+  for (const SparseMatrix* strip : *strips) kept.push_back(*strip);
+  SparseMatrix whole = deferred(frame, [frame, kept = std::move(kept), axis] {
+    SparseMatrix matrix = joined(frame, kept, axis);
+    for (const SparseMatrix& strip : kept) strip.give_back();
+    return matrix;
+  });
   // Strips are NAME/0, NAME/1, ...
   std::string name = parts[0].constant->has_label ? parts[0].constant->name : "";
   name = name.ends_with("/0") ? name.substr(0, name.size() - 2) : "";
