@@ -113,6 +113,7 @@ void add_how(CLI::App& app, PruneArgs& a) {
          "--calib-memory", a.calib_memory,
          "memory for the sums of calibration; larger sums are collected in several passes (2 GiB)")
       ->type_name("BYTES")
+      ->transform(CLI::AsSizeValue(true))
       ->group("Data");
   app.add_flag(
          "--sequential", a.sequential,

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <array>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 namespace espalier {
@@ -16,7 +18,7 @@ struct Key {
   T& (*of)(PruneArgs& args);
 };
 
-constexpr std::array<Key<std::string>, 12> kTexts{
+constexpr std::array<Key<std::string>, 13> kTexts{
     {{"calib", [](PruneArgs& a) -> std::string& { return a.calib; }},
      {"eval", [](PruneArgs& a) -> std::string& { return a.eval; }},
      {"inputs", [](PruneArgs& a) -> std::string& { return a.data.inputs; }},
@@ -25,6 +27,7 @@ constexpr std::array<Key<std::string>, 12> kTexts{
      {"metric-cmd", [](PruneArgs& a) -> std::string& { return a.data.metric_command; }},
      {"assert-drop", [](PruneArgs& a) -> std::string& { return a.assert_drop; }},
      {"mask-in", [](PruneArgs& a) -> std::string& { return a.mask_in; }},
+     {"mask-out", [](PruneArgs& a) -> std::string& { return a.mask_out; }},
      {"rewind", [](PruneArgs& a) -> std::string& { return a.rewind; }},
      {"machine", [](PruneArgs& a) -> std::string& { return a.machine; }},
      {"effort", [](PruneArgs& a) -> std::string& { return a.effort; }},
@@ -38,6 +41,35 @@ constexpr std::array<Key<std::vector<std::string>>, 3> kLists{
 constexpr std::array<Key<bool>, 2> kFlags{
     {{"no-verify", [](PruneArgs& a) -> bool& { return a.no_verify; }},
      {"keep-io-names", [](PruneArgs& a) -> bool& { return a.write.keep_io_names; }}}};
+
+// Numbers that count where the line has left them at their defaults.
+struct Number {
+  std::string_view name;
+  bool bytes;
+  uint64_t least;
+  void (*set)(PruneArgs& args, uint64_t value);
+};
+
+constexpr std::array<Number, 5> kNumbers{
+    {{"batch", false, 1,
+      [](PruneArgs& a, uint64_t value) {
+        if (a.data.batch == 0) a.data.batch = static_cast<size_t>(value);
+      }},
+     {"threads", false, 0,
+      [](PruneArgs& a, uint64_t value) {
+        if (a.common.threads == 0) a.common.threads = value;
+      }},
+     {"at-step", false, 0,
+      [](PruneArgs& a, uint64_t value) {
+        if (!a.at_step) a.at_step = value;
+      }},
+     {"memory", true, 0,
+      [](PruneArgs& a, uint64_t value) {
+        if (!a.write.memory) a.write.memory = value;
+      }},
+     {"calib-memory", true, 0, [](PruneArgs& a, uint64_t value) {
+        if (a.calib_memory == PruneArgs().calib_memory) a.calib_memory = value;
+      }}}};
 
 [[noreturn]] void wrong(const std::string& key, const char* expected) {
   throw Error(Fault::kFormat, fmt::format("\"{}\": expected {}", key, expected));
@@ -59,6 +91,25 @@ std::vector<std::string> list_of(const std::string& key, const Json& value) {
     list.push_back(element);
   }
   return list;
+}
+
+// A number, or bytes spelled as on the command line.
+uint64_t number_of(const Number& key, const Json& value) {
+  const std::string name(key.name);
+  if (key.bytes && value.is_string()) {
+    std::string text = value;
+    uint64_t bytes = 0;
+    const bool known = CLI::AsSizeValue(true)(text).empty();
+    const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), bytes);
+    if (!known || fault != std::errc() || end != text.data() + text.size())
+      wrong(name, "bytes, as a number or like \"2GiB\"");
+    return bytes;
+  }
+  if (!value.is_number_integer() || value < key.least ||
+      value > (int64_t{1} << (key.bytes ? 62 : 30)))
+    wrong(name, key.bytes ? "bytes, as a number or like \"2GiB\""
+                          : "a whole number in the range of the option");
+  return value;
 }
 
 void read_curve(const Json& value, PruneArgs& args) {
@@ -84,10 +135,8 @@ void read_key(const std::string& name, const Json& value, PruneArgs& args) {
   } else if (const auto* flag = find(kFlags, name)) {
     if (!value.is_boolean()) wrong(name, "true or false");
     flag->of(args) |= value.get<bool>();
-  } else if (name == "batch") {
-    if (!value.is_number_integer() || value < 1 || value > (int64_t{1} << 30))
-      wrong(name, "an integer, 1 or more");
-    if (args.data.batch == 0) args.data.batch = value;
+  } else if (const auto* number = find(kNumbers, name)) {
+    number->set(args, number_of(*number, value));
   } else if (name == "curve") {
     read_curve(value, args);
   }
@@ -97,9 +146,10 @@ void read_key(const std::string& name, const Json& value, PruneArgs& args) {
 
 const std::set<std::string>& run_keys() {
   static const std::set<std::string> keys = [] {
-    std::set<std::string> names{"batch", "curve"};
+    std::set<std::string> names{"curve"};
     for (const auto& key : kTexts) names.emplace(key.name);
     for (const auto& key : kLists) names.emplace(key.name);
+    for (const auto& key : kNumbers) names.emplace(key.name);
     for (const auto& key : kFlags) names.emplace(key.name);
     return names;
   }();
@@ -116,7 +166,7 @@ std::string with_run_keys(const std::string& recipe, const PruneArgs& given) {
   PruneArgs args = given;
   Json json = Json::parse(recipe);
   for (const auto& key : kTexts) {
-    if (!key.of(args).empty()) json[std::string(key.name)] = key.of(args);
+    if (key.name != "mask-out" && !key.of(args).empty()) json[std::string(key.name)] = key.of(args);
   }
   for (const auto& key : kLists) {
     if (!key.of(args).empty()) json[std::string(key.name)] = key.of(args);
@@ -125,6 +175,8 @@ std::string with_run_keys(const std::string& recipe, const PruneArgs& given) {
     if (key.of(args)) json[std::string(key.name)] = true;
   }
   if (args.data.batch != 0) json["batch"] = args.data.batch;
+  if (args.write.memory) json["memory"] = *args.write.memory;
+  if (args.calib_memory != PruneArgs().calib_memory) json["calib-memory"] = args.calib_memory;
   if (!args.curve.empty()) json["curve"] = args.curve;
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -26,33 +26,30 @@ std::vector<T> or_default(const std::vector<T>& list, T value) {
   return list.empty() ? std::vector<T>{value} : list;
 }
 
-std::string name_of(const PruneOptions& options) {
-  const std::string values = options.values.empty() ? "" : "-" + options.values;
-  return fmt::format("{}-{}-{:g}{}", options.method, to_string(options.block), options.sparsity,
-                     values);
+std::string name_of(const PruneOptions& options, const std::string& effort) {
+  const auto part = [](const std::string& text) { return text.empty() ? "" : "-" + text; };
+  return fmt::format("{}-{}-{:g}{}{}", options.method, to_string(options.block), options.sparsity,
+                     part(options.values), part(effort));
 }
 
 // The settings of one point, under its name.
-SweepTask task_of(PruneArgs args, const std::string& ending, const std::string& given_name = "") {
+SweepTask task_of(PruneArgs args, const std::string& ending, const std::string& effort,
+                  const std::string& given_name = "") {
   // The folder is made when all is checked: until then the one around it serves.
   const std::filesystem::path given = args.output;
   const std::filesystem::path folder = given.has_filename() ? given : given.parent_path();
   args.output = folder.string() + ".point" + ending;
-  SweepTask task{given_name, prune_settings(args), 0, 0};
-  if (task.name.empty()) task.name = name_of(task.settings.request.options);
+  SweepTask task{given_name, effort, prune_settings(args), 0, 0};
+  if (task.name.empty()) task.name = name_of(task.settings.request.options, effort);
   task.settings.destination.output = folder / (task.name + ending);
   return task;
 }
 
-}  // namespace
-
-std::vector<SweepTask> sweep_tasks(const SweepArgs& args) {
-  if (std::ranges::count(args.blocks, "auto") != 0)
-    throw Error(Fault::kUsage, "--block auto: a sweep takes block shapes; advise measures them");
+// The points of one effort behind those that are there.
+void add_tasks_of(const std::string& effort, const SweepArgs& args, std::vector<SweepTask>& tasks) {
   const std::string ending = ending_of(args);
-  std::vector<SweepTask> tasks;
-  std::set<std::string> names;
-  size_t group = 0, weights = 0;
+  size_t group = tasks.empty() ? 0 : tasks.back().group + 1;
+  size_t weights = tasks.empty() ? 0 : tasks.back().weights + 1;
   for (const std::string& method : or_default(args.methods, args.prune.method)) {
     for (const std::string& block : or_default(args.blocks, args.prune.block)) {
       for (const double sparsity : args.sparsities) {
@@ -62,16 +59,41 @@ std::vector<SweepTask> sweep_tasks(const SweepArgs& args) {
           point.block = block;
           point.sparsity = sparsity;
           point.values = values;
-          SweepTask& task = tasks.emplace_back(task_of(std::move(point), ending));
+          if (!effort.empty()) point.effort = effort;
+          SweepTask& task = tasks.emplace_back(task_of(std::move(point), ending, effort));
           task.group = group;
           task.weights = weights;
-          if (!names.insert(task.name).second)
-            throw Error(Fault::kUsage, fmt::format("{}: duplicate point of the grid", task.name));
         }
         ++weights;
       }
       ++group;
     }
+  }
+}
+
+void check_effort(const std::string& effort, const SweepTask& task) {
+  if (effort.empty() || effort == "fast" || task.settings.tries_orders) return;
+  throw Error(Fault::kUsage,
+              fmt::format("--effort {}: requires --calib with inputs, without --sequential, "
+                          "--no-refit and --schedule; the points would be those of fast",
+                          effort));
+}
+
+}  // namespace
+
+std::vector<SweepTask> sweep_tasks(const SweepArgs& args) {
+  if (std::ranges::count(args.blocks, "auto") != 0)
+    throw Error(Fault::kUsage, "--block auto: a sweep takes block shapes; advise measures them");
+  std::vector<SweepTask> tasks;
+  for (const std::string& effort : or_default(args.efforts, std::string())) {
+    const size_t first = tasks.size();
+    add_tasks_of(effort, args, tasks);
+    check_effort(effort, tasks[first]);
+  }
+  std::set<std::string> names;
+  for (const SweepTask& task : tasks) {
+    if (!names.insert(task.name).second)
+      throw Error(Fault::kUsage, fmt::format("{}: duplicate point of the grid", task.name));
   }
   return tasks;
 }
@@ -89,7 +111,7 @@ std::optional<SweepTask> int8_task(const SweepArgs& args) {
   point.sequential = false;
   point.no_refit = true;
   try {
-    SweepTask task = task_of(std::move(point), ending_of(args), "int8");
+    SweepTask task = task_of(std::move(point), ending_of(args), "", "int8");
     task.group = task.weights = SIZE_MAX;  // shares nothing with the grid
     return task;
   } catch (const Error& error) {

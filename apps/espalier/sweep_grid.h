@@ -7,10 +7,10 @@
 
 namespace espalier {
 
-/// The command line of sweep: that of prune with lists in the place of four of its options.
+/// The command line of sweep: that of prune with lists in the place of five of its options.
 struct SweepArgs {
   PruneArgs prune;
-  std::vector<std::string> methods, blocks, values;  ///< empty: the default of each
+  std::vector<std::string> methods, blocks, values, efforts;  ///< empty: the default of each
   std::vector<double> sparsities;
   std::string ending;                         ///< of the files; "" = that of MODEL's format
   double warmup = 0.2, seconds = 1;           ///< of each point's time
@@ -21,13 +21,15 @@ struct SweepArgs {
 /// One point: what prune is to do for it. Points of one `group` differ in sparsity and values alone,
 /// and those of one `weights` in values alone: scores and weights serve for all of them.
 struct SweepTask {
-  std::string name;  ///< "obs-16x1-0.8": of its files
+  std::string name;    ///< "obs-16x1-0.8": of its files
+  std::string effort;  ///< "" where the grid has one
   PruneSettings settings;
   size_t group = 0, weights = 0;
 };
 
-/// The grid in its order: method, block, sparsity, values. Files are in `args.prune.output`.
-/// Errors  Fault::kUsage: those of prune_settings, a point that is there twice.
+/// The grid in its order: effort, method, block, sparsity, values. Files are in `args.prune.output`.
+/// Errors  Fault::kUsage: those of prune_settings, a point that is there twice, efforts that all do the
+/// same.
 std::vector<SweepTask> sweep_tasks(const SweepArgs& args);
 
 /// MODEL with i8 values and nothing pruned. Nothing where files of that kind hold no i8 values.

@@ -32,6 +32,7 @@ Json json_of(const SweepRecord& record) {
           {"method", p.method},
           {"block", p.block},
           {"values", p.values},
+          {"effort", p.effort},
           {"sparsity", p.sparsity},
           {"file", p.file},
           {"sha256", p.sha256},
@@ -56,6 +57,7 @@ SweepRecord record_of(const Json& json) {
   p.method = json.at("method");
   p.block = json.at("block");
   p.values = json.at("values");
+  p.effort = json.value("effort", "");
   p.sparsity = json.at("sparsity");
   p.file = json.at("file");
   p.sha256 = json.at("sha256");

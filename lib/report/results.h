@@ -191,6 +191,7 @@ struct AdviseResults {
 /// One cell of the grid of a sweep; what was not measured is nothing.
 struct SweepPoint {
   std::string method, block, values;  ///< values: "" = the weights' own type
+  std::string effort;                 ///< "" = the grid has one effort
   double sparsity = 0;                ///< asked for
   std::string file, sha256;
   uint64_t bytes = 0;

@@ -25,7 +25,7 @@ struct BlockTimes {
 };
 
 /// Runs the whole model, dense and packed with random blocks kept, interleaved,
-/// at two shares of zeros.
+/// at 60, 80 and 90 % zeros.
 /// Errors  those of the runs.
 BlockTimes measure_block(const AdviseSubject& subject, BlockShape block, uint64_t seed,
                          ThreadPool& pool);

@@ -1,6 +1,19 @@
 #include "lib/search/time_line.h"
 
+#include <algorithm>
+
 namespace espalier {
+
+double TimeLine::packed(double sparsity) const {
+  const auto after = std::ranges::find_if(
+      measured, [&](const TimePoint& point) { return point.sparsity >= sparsity; });
+  if (after == measured.end() || (after == measured.begin() && after->sparsity > sparsity))
+    return fixed + per_density * (1 - sparsity);
+  if (after->sparsity == sparsity) return after->ms;
+  const TimePoint& before = *std::prev(after);
+  const double share = (sparsity - before.sparsity) / (after->sparsity - before.sparsity);
+  return before.ms + share * (after->ms - before.ms);
+}
 
 std::optional<double> TimeLine::break_even() const {
   if (packed(0) <= dense) return 0.0;

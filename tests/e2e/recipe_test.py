@@ -45,7 +45,13 @@ def a_recipe_is_a_run(run, model, folder):
         json.dump({"calib": data, "method": "sparsegpt", "target-size": f"{size / 1000}kB", "min-weights": 1024}, file)
     run("prune", model, b, "--recipe", recipe)
     assert os.path.getsize(b) <= size, (os.path.getsize(b), size)
-    for key, value in (("calib", 3), ("curve", [2]), ("batch", 0), ("fill", "x"), ("no-verify", 1)):
+    masks = os.path.join(folder, "recipe_masks.npz")
+    with open(recipe, "w", encoding="utf-8") as file:
+        json.dump({"schedule": "cubic:start=0,steps=4", "at-step": 4, "sparsity": 0.6, "calib": data, "method": "sparsegpt", "threads": 1,
+                   "memory": "1 GiB", "calib-memory": "3MiB", "mask-out": masks}, file)
+    run("prune", model, b, "--recipe", recipe)
+    assert open(a, "rb").read() == open(b, "rb").read() and os.path.getsize(masks) > 0
+    for key, value in (("memory", "much"), ("calib-memory", -1), ("threads", "2"), ("at-step", 1.5), ("calib", 3), ("curve", [2]), ("batch", 0), ("fill", "x"), ("no-verify", 1)):
         with open(recipe, "w", encoding="utf-8") as file:
             json.dump({key: value}, file)
         run("prune", model, b, "--recipe", recipe, expect=1)

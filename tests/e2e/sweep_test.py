@@ -2,7 +2,9 @@
 """sweep: killed at random moments and resumed, and made in three shards and merged, it gives the same points and the same files as a run that
 nothing disturbed; the point that --pick takes is what prune and verify give; what is wrong is told before any work.
 
-    sweep_test.py ESPALIER           $SWEEP_KILLS: how often the run is killed (6)
+    sweep_test.py ESPALIER [--large]    $SWEEP_KILLS: how often the run is killed (6)
+
+--large: 60 points, obs among the methods, and all clips; about ten minutes on two cores.
 """
 import hashlib
 import json
@@ -55,17 +57,22 @@ def assert_equal(a, b):
 
 
 class Sweep:
-    def __init__(self, program, work):
+    def __init__(self, program, work, large):
         self.program, self.work = program, work
         peer.espalier(program, "run", MODEL, "--inputs", os.path.join(BANDGRU, "eval/input_bands.npy"), "-o", work, "-q")
         self.labels = os.path.join(work, "output_gains.npy")
         labels = np.load(self.labels)
-        self.eval = os.path.join(work, "eval.npy")  # two clips will do
-        np.save(self.eval, np.load(os.path.join(BANDGRU, "eval/input_bands.npy"))[:2])
-        np.save(self.labels, labels[:2] + np.random.default_rng(0).normal(0, 0.02, labels[:2].shape).astype(np.float32))
+        self.eval = os.path.join(work, "eval.npy")
+        clips = len(labels) if large else 2
+        np.save(self.eval, np.load(os.path.join(BANDGRU, "eval/input_bands.npy"))[:clips])
+        np.save(self.labels, labels[:clips] + np.random.default_rng(0).normal(0, 0.02, labels[:clips].shape).astype(np.float32))
         self.data = ["--calib", os.path.join(BANDGRU, "calib"), "--eval", self.eval, "--labels", self.labels, "--metric", "snr"]
-        self.line = ["--method", "sparsegpt,l2,wanda", "--block", "16x1,8x4", "--sparsity", "0.6,0.9", "--values", "f32,f16", *self.data,
-                     "--warmup", "0", "--seconds", "0.02", "--threads", "1"]
+        grid = ["--method", "sparsegpt,l2,wanda", "--block", "16x1,8x4", "--sparsity", "0.6,0.9", "--values", "f32,f16", "--seconds", "0.02",
+                "--threads", "1"]
+        if large:
+            grid = ["--method", "obs,sparsegpt,l2,wanda", "--block", "16x1,8x4,16x4", "--sparsity", "0.5,0.6,0.7,0.8,0.9"]
+        self.points = 60 if large else 24
+        self.line = [*grid, *self.data, "--warmup", "0"]
 
     def folder(self, name):
         return os.path.join(self.work, name)
@@ -81,7 +88,7 @@ def killed_and_resumed(sweep, seconds):
     while kills < KILLS and not done:
         process = subprocess.Popen([sweep.program, "sweep", MODEL, "-o", sweep.folder("killed"), *sweep.line, "-q"])
         try:
-            process.wait(random.uniform(0.05, 2.2 * seconds / KILLS))
+            process.wait(random.uniform(0.05, 1.4 * seconds / KILLS))
             done = True
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
@@ -157,7 +164,7 @@ def the_picked_point_is_prunes(sweep):
                                         "--max-drop", f"{percent}%", "-q", "--json", "-").stdout)
     assert abs(verified["metric"]["b"] - picked["metric"]) < 1e-5 * abs(dense), (verified["metric"], picked)
     again = sweep.folder("r.onnx")
-    peer.espalier(sweep.program, "prune", MODEL, again, "--recipe", os.path.join(folder, "picked.recipe.json"), *sweep.data, "-q")
+    peer.espalier(sweep.program, "prune", MODEL, again, "--recipe", os.path.join(folder, "picked.recipe.json"), "-q")
     assert sha256(again) == picked["sha256"], "the recipe of the picked point gives another file"
     peer.espalier(sweep.program, "sweep", "--merge", folder, "-o", folder, "-q", "--pick", limit, "--by", "speed")
     found = results(folder)
@@ -168,21 +175,39 @@ def the_picked_point_is_prunes(sweep):
     print("ok   the picked point is the smallest, or the fastest, that keeps the metric, and what prune and verify give")
 
 
+def efforts_are_an_axis(sweep):
+    folder, calib = sweep.folder("efforts"), ["--calib", os.path.join(BANDGRU, "calib")]
+    line = ["sweep", MODEL, "-o", folder, "--method", "sparsegpt", "--sparsity", "0.7", "--warmup", "0", "--seconds", "0.02", "-q"]
+    peer.espalier(sweep.program, *line, *calib, "--effort", "fast,best")
+    found = points(folder)
+    assert [p["effort"] for p in found] == ["fast", "best"], found
+    assert found[0]["sha256"] != found[1]["sha256"]
+    for point in found:
+        out = sweep.folder("e.onnx")
+        peer.espalier(sweep.program, "prune", MODEL, out, "--method", "sparsegpt", "--sparsity", "0.7", *calib, "--effort", point["effort"], "-q")
+        assert sha256(out) == point["sha256"], point
+    line[line.index("sparsegpt")] = "l2"
+    done = peer.espalier(sweep.program, *line, "--effort", "fast,best", expect=2)  # without data all efforts are one
+    assert "--effort best: requires --calib" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    print("ok   efforts are an axis, each point what prune writes with its effort")
+
+
 def main():
     program = os.path.abspath(sys.argv[1])
     with tempfile.TemporaryDirectory() as work:
-        sweep = Sweep(program, work)
+        sweep = Sweep(program, work, "--large" in sys.argv[2:])
         start = time.monotonic()
         sweep.run("whole")
         seconds = time.monotonic() - start
-        assert len(points(sweep.folder("whole"))) == 24
+        assert len(points(sweep.folder("whole"))) == sweep.points
         assert any(p["pareto"] for p in results(sweep.folder("whole"))["points"])
-        print(f"ok   24 points in {seconds:.1f} s")
+        print(f"ok   {sweep.points} points in {seconds:.1f} s")
         killed_and_resumed(sweep, seconds)
         finished_points_are_kept(sweep)
         shards_merge(sweep)
         what_does_not_belong_is_refused(sweep)
         the_picked_point_is_prunes(sweep)
+        efforts_are_an_axis(sweep)
         shutil.rmtree(sweep.folder("shared"))
     return 0
 

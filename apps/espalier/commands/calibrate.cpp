@@ -122,7 +122,8 @@ std::function<int()> add(CLI::App& app) {
       ->type_name("N");
   app.add_option("--calib-memory", args->collect.memory_bytes,
                  "memory for the sums; larger sums are collected in several passes (2 GiB)")
-      ->type_name("BYTES");
+      ->type_name("BYTES")
+      ->transform(CLI::AsSizeValue(true));
   add_data_options(app, args->data, "calibration inputs, unlabelled");
   add_mask_tokens(app, args->data);
   add_common(app, args->common);

@@ -400,6 +400,8 @@ std::function<int()> add(CLI::App& app) {
   add_common(app, args->common);
   add_footer(
       app,
+      "  espalier prune model.onnx pruned.onnx --calib data/ --eval test/ --labels labels.npy "
+      "--max-drop 1%\n"
       "  espalier prune model.onnx pruned.nnef.tgz --block 16x1 --sparsity 0.8\n"
       "  espalier prune model.onnx pruned.onnx --nm 2:4 --keep-first-last --json report.json");
   return [args] {

@@ -200,6 +200,7 @@ SweepPoint Workshop::make(const SweepTask& task, const SweepArgs& args) {
   point.method = plan.options.method;
   point.block = to_string(plan.options.block);
   point.values = plan.options.values;
+  point.effort = task.effort;
   point.sparsity = plan.options.sparsity;
   point.file = settings.destination.output.filename().string();
   point.bytes = *findings.output_bytes;
@@ -265,17 +266,18 @@ class Sweep {
 
   // Makes the references and points that are not there; a record is written after its files.
   void work(bool int8) {
-    Workshop shop(tasks_.front());
-    for (const SweepTask& task : tasks_) shop.check(task);
+    std::optional<Workshop> shop(std::in_place, tasks_.front());
+    std::string effort = tasks_.front().effort;
+    for (const SweepTask& task : tasks_) shop->check(task);
     Progress progress("sweep", todo_.size() + (int8 ? 1 : 0));
     if (!dense_) {
-      dense_ = dense_reference(shop, args_);
+      dense_ = dense_reference(*shop, args_);
       dense_->key = digests_.key(tasks_.front());
       dense_->sweep = digests_.sweep;
       store_.write("dense", *dense_);
     }
     if (int8) {
-      const SweepPoint point = shop.make(*int8_, args_);
+      const SweepPoint point = shop->make(*int8_, args_);
       store_.write("int8", {digests_.key(*int8_),
                             digests_.sweep,
                             dense_->model,
@@ -285,14 +287,18 @@ class Sweep {
     }
     for (const size_t i : todo_) {
       const SweepTask& task = tasks_[i];
+      if (task.effort != effort) {  // it has inputs kept apart of its own
+        shop.emplace(task);
+        effort = task.effort;
+      }
       SweepRecord record{task.name,
                          digests_.key(task),
-                         recipe_json(task.settings.request.options),
+                         task.settings.recipe_text(task.settings.request.options),
                          digests_.sweep,
                          i,
                          tasks_.size(),
                          dense_->reference.median_ms,
-                         shop.make(task, args_)};
+                         shop->make(task, args_)};
       record.point.sha256 = model_digest(task.settings.destination.output);
       store_.write(record);
       note(fmt::format("{}: {}", task.name, format_bytes(record.point.bytes)));
@@ -337,6 +343,10 @@ void write_results(const SweepStore& store, const Results& results) {
 int run(SweepArgs args) {
   apply_common(args.prune.common);
   check(args);
+  if (args.efforts.size() == 1) {
+    args.prune.effort = args.efforts.front();
+    args.efforts.clear();
+  }
   take_run_keys(args.prune);
   const CommonOptions common = args.prune.common;
   args.prune.common.json = args.prune.common.html = args.prune.common.markdown =
@@ -380,10 +390,10 @@ int run(SweepArgs args) {
 
 // Options of prune that make no sense for a grid, or are lists here.
 void remove_options(CLI::App& app) {
-  for (const char* name :
-       {"--sparsity", "--target-size", "--target-latency", "--machine", "--max-drop",
-        "--assert-drop", "--at-step", "--block", "--nm", "--method", "--values", "--mask-in",
-        "--mask-out", "--rewind", "--save-recipe", "--in-place", "--dry-run", "--curve"}) {
+  for (const char* name : {"--sparsity", "--target-size", "--target-latency", "--machine",
+                           "--max-drop", "--assert-drop", "--at-step", "--block", "--nm",
+                           "--method", "--values", "--effort", "--mask-in", "--mask-out",
+                           "--rewind", "--save-recipe", "--in-place", "--dry-run", "--curve"}) {
     app.remove_option(app.get_option(name));
   }
 }
@@ -407,6 +417,8 @@ std::function<int()> add(CLI::App& app) {
   list("--block", args->blocks, "block shapes, outputs x inputs (16x1)");
   list("--sparsity", args->sparsities, "shares of weights to prune (0.5,0.7,0.8,0.9,0.95)");
   list("--values", args->values, "types of the stored kept values: f32, f16, bf16, i8 (unchanged)");
+  list("--effort", args->efforts, "efforts: fast, default, best (default)")
+      ->check(CLI::IsMember({"fast", "default", "best"}));
   app.add_option("--ending", args->ending,
                  "extension of the files, which selects their format (that of MODEL)")
       ->type_name("E")

@@ -513,7 +513,6 @@ def sweep(
     layer: Words | None = None,
     recipe: Path | None = None,
     sequential: bool = False,
-    effort: Literal["fast", "default", "best"] | None = None,
     no_refit: bool = False,
     profile: str | None = None,
     index: Literal["grid", "first-element", "mask", "bitmap"] | None = None,
@@ -536,6 +535,7 @@ def sweep(
     block: Words | None = None,
     sparsity: Words | None = None,
     values: Words | None = None,
+    effort: Words | None = None,
     ending: Literal[".onnx", ".nnef.tgz", ".tgz", ".nnef.tar", ".tar"] | None = None,
     warmup: float | str | None = None,
     seconds: float | str | None = None,
@@ -572,8 +572,6 @@ def sweep(
         layer: set block, sparsity, method, nm, gate-density or skip for the weights that match; repeatable.
         recipe: read options from a JSON file; the command line overrides them.
         sequential: choose and refit layer by layer, on the inputs that the layers pruned before produce.
-        effort: fast prunes all layers at once; default, where that is cheap, also one after the other, and keeps what changes the outputs
-            of inputs held apart less; best at any cost (default).
         no_refit: leave the kept weights unchanged even with --calib.
         profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: function, operator,
             region, inline, sparse-value, sparse-initializer or dense (function).
@@ -600,6 +598,7 @@ def sweep(
         block: block shapes, outputs x inputs (16x1).
         sparsity: shares of weights to prune (0.5,0.7,0.8,0.9,0.95).
         values: types of the stored kept values: f32, f16, bf16, i8 (unchanged).
+        effort: efforts: fast, default, best (default).
         ending: extension of the files, which selects their format (that of MODEL).
         warmup: seconds of warm-up per point (0.2).
         seconds: seconds of measurement per point (1).

@@ -375,6 +375,7 @@ class SweepPoint(TypedDict):
     block: str
     sparsity: float | None
     values: str | None
+    effort: str | None
     file: str
     sha256: str | None
     bytes: int

@@ -83,8 +83,9 @@ void add(const Results& results, Report& report) {
           : "not worth pruning for speed: no block is faster at any sparsity");
   report.notes.emplace_back(
       found.measured_here
-          ? "Times are of entire runs with blocks kept at random; lines are fitted through 60 % "
-            "and 90 % zeros. Worth pruning means at least 1.25x at 80 %."
+          ? "Times are of entire runs with blocks kept at random, at 80 % and 90 % zeros; the "
+            "break-even is that of a line fitted through 60, 80 and 90 %. Worth pruning means at "
+            "least 1.25x at 80 %."
           : "Predicted from the products of the layers alone; the rest of the model is not "
             "included.");
 }

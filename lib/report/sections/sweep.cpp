@@ -31,15 +31,18 @@ Table points_table(const SweepResults& sweep) {
     return std::ranges::any_of(
         sweep.points, [&](const SweepPoint& point) { return (point.*member).has_value(); });
   };
-  const bool values = std::ranges::any_of(
-      sweep.points, [](const SweepPoint& point) { return !point.values.empty(); });
+  const auto any_text = [&](auto member) {
+    return std::ranges::any_of(sweep.points,
+                               [&](const SweepPoint& point) { return !(point.*member).empty(); });
+  };
   const std::string metric = any(&SweepPoint::metric) ? sweep.metric : "";
   Table table{"points",
               "",
               {{"method", "method"},
                {"block", "block"},
                {"sparsity", "sparsity", Unit::kShare},
-               {"values", values ? "values" : ""},
+               {"values", any_text(&SweepPoint::values) ? "values" : ""},
+               {"effort", any_text(&SweepPoint::effort) ? "effort" : ""},
                {"file", ""},
                {"sha256", ""},
                {"bytes", "file", Unit::kBytes},
@@ -53,17 +56,19 @@ Table points_table(const SweepResults& sweep) {
               {}};
   for (const SweepPoint& point : sweep.points) {
     table.rows.push_back({point.method, point.block, point.sparsity, cell_or_null(point.values),
-                          point.file, point.sha256, count_cell(point.bytes), point.zeros,
-                          cell(point.output_error), cell(point.metric), cell(point.median_ms),
-                          cell(point.speedup), point.pareto});
+                          cell_or_null(point.effort), point.file, point.sha256,
+                          count_cell(point.bytes), point.zeros, cell(point.output_error),
+                          cell(point.metric), cell(point.median_ms), cell(point.speedup),
+                          point.pareto});
   }
   return table;
 }
 
 std::string point_label(const SweepPoint& point) {
-  return fmt::format("{} {} at {}{}", point.method, point.block,
-                     format_cell(point.sparsity, Unit::kShare),
-                     point.values.empty() ? "" : ", " + point.values);
+  const auto part = [](const std::string& text) { return text.empty() ? "" : ", " + text; };
+  return fmt::format("{} {} at {}{}{}", point.method, point.block,
+                     format_cell(point.sparsity, Unit::kShare), part(point.values),
+                     part(point.effort));
 }
 
 // Metric, or error, over bytes or time: a series for each method, the best of their kind large, dense

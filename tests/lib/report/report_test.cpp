@@ -377,8 +377,8 @@ TEST_CASE("a sweep has a point for each row, and charts of the metric over size 
   sweep.model = "m.onnx", sweep.metric = "top1";
   sweep.dense = {"m.onnx", 1000, 2.0, 0.9};
   sweep.int8 = SweepResults::Reference{"int8.onnx", 300, 1.5, 0.89};
-  sweep.points = {{"obs", "16x1", "", 0.8, "a.onnx", "d", 200, 0.8, 0.1, 0.88, 0.5, 4.0, true},
-                  {"l2", "16x1", "", 0.8, "b.onnx", "e", 220, 0.8, 0.2, 0.5, 0.6, 3.3, false}};
+  sweep.points = {{"obs", "16x1", "", "", 0.8, "a.onnx", "d", 200, 0.8, 0.1, 0.88, 0.5, 4.0, true},
+                  {"l2", "16x1", "", "", 0.8, "b.onnx", "e", 220, 0.8, 0.2, 0.5, 0.6, 3.3, false}};
   sweep.picked = 0;
   const Json json = Json::parse(render("json", results));
   CHECK(json["dense"]["bytes"] == 1000);

@@ -26,6 +26,19 @@ TEST_CASE("more points than two give the line with the least squares") {
   CHECK(line.fixed == Approx(1));
 }
 
+TEST_CASE("between measured points these count, beyond them the line") {
+  TimeLine line = fit_line(10, {{0.6, 5}, {0.8, 2}, {0.9, 1}});
+  const double beyond = line.packed(0.5), last = line.packed(0.95);
+  line.measured = {{0.6, 5}, {0.8, 2}, {0.9, 1}};
+  CHECK(line.packed(0.6) == 5);
+  CHECK(line.packed(0.8) == 2);
+  CHECK(line.packed(0.9) == 1);
+  CHECK(line.packed(0.7) == Approx(3.5));
+  CHECK(line.packed(0.85) == Approx(1.5));
+  CHECK(line.packed(0.5) == beyond);
+  CHECK(line.packed(0.95) == last);
+}
+
 TEST_CASE("one point gives a line through the origin") {
   const TimeLine line = fit_line(4, {{0.75, 1}});
   CHECK(line.fixed == 0);
