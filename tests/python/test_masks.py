@@ -81,6 +81,21 @@ def test_n_of_m(random):
         masks.nm_mask(parts, 5, 4)
 
 
+def test_n_of_m_of_a_convolution_counts_inputs_of_one_position(random):
+    for fold, shape in ((masks.Fold(window=(3, 3), groups=2), (8, 12, 3, 3)), (masks.Fold(transposed=True, window=(3, 3)), (3, 3, 12, 8))):
+        weight = random.standard_normal(shape)
+        parts = fold.fold(weight)
+        assert parts.shape == (fold.groups, 8 // fold.groups, 108)
+        np.testing.assert_array_equal(fold.unfold(parts), weight)
+        mask = fold.unfold(masks.Rule(nm=(2, 4)).mask(parts, 0.5, 0.5, positions=fold.positions))
+        kept = np.moveaxis(mask, (-1, -2), (0, 1)) if fold.transposed else mask
+        assert (kept.reshape(8, 3, 4, 9).sum(2) == 2).all()
+    for wrong in (lambda: masks.Fold(window=(3, 3)).fold(np.zeros((8, 4))), lambda: masks.Fold(window=(3, 3)).fold(np.zeros((8, 4, 3, 1))),
+                  lambda: masks.nm_mask(np.zeros((1, 2, 8)), 2, 4, positions=3)):
+        with pytest.raises(espalier.UsageError):
+            wrong()
+
+
 def test_the_cubic_schedule():
     schedule = masks.Schedule(begin=10, stop=110, start=0.1, end=0.9, every=20)
     assert schedule.sparsity(9) == 0

@@ -13,6 +13,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+from page import run_block  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
 from sklearn.model_selection import train_test_split  # noqa: E402
 
@@ -28,11 +29,15 @@ def network(unroll=False):
     return keras.Sequential([keras.Input((8, 8), name="x"), keras.layers.GRU(UNITS, name="gru", unroll=unroll), keras.layers.Dense(10, name="out")])
 
 
-def trained(model, x, y, callback):
+def compiled(model, x):
     steps = -(-len(x) // BATCH)
     rate = keras.optimizers.schedules.CosineDecay(4e-3, steps * EPOCHS)
     model.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[callback])
+    return model
+
+
+def trained(model, x, y, callback):
+    compiled(model, x).fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[callback])
 
 
 def kernel(model):
@@ -42,13 +47,11 @@ def kernel(model):
 def main():
     digits = load_digits()
     x, held, y, labels = train_test_split((digits.images / 16).astype(np.float32), digits.target, test_size=360, random_state=0, stratify=digits.target)
-    steps = -(-len(x) // BATCH)
     keras.utils.set_random_seed(1)
+    keras.utils.disable_interactive_logging()
     model = network()
     initial = {v.path: np.asarray(v.value).copy() for v in model.variables}
-    schedule = masks.Schedule(2 * steps, steps * EPOCHS // 2, end=0.9, every=steps // 2)
-    prune = Prune({"gru/recurrent_kernel": masks.Rule(block="16x1", diagonal=True)}, schedule)
-    trained(model, x, y, prune)
+    prune = run_block("from espalier.keras import", {"model": compiled(model, x), "x": x, "y": y})["prune"]
     mask = prune.masks["gru/recurrent_kernel"]
     top1 = float((model.predict(held, verbose=0).argmax(1) == labels).mean())
     print(f"trained with masks: {masks.sparsity(mask):.4f} of the recurrent kernel are zeros, top-1 {top1:.4f}")

@@ -3,7 +3,7 @@
 ``Session`` runs a model as ``onnxruntime.InferenceSession`` does. ``inspect``, ``advise``, ``calibrate``, ``prune``, ``convert``,
 ``verify``, ``diff``, ``sweep`` and ``bench`` are the program's commands in this process, their keywords the program's options.
 ``onnxruntime_library()`` makes ONNX Runtime run packed files at the speed of their sparsity. ``pack``, ``decode``, ``masks_of`` and
-``apply_masks`` work on arrays.
+``apply_masks`` work on arrays; ``espalier.masks`` chooses masks in a training loop, ``espalier.layouts`` maps those to the exported file.
 """
 
 import os
@@ -13,7 +13,7 @@ from ._core import __version__, simd_target
 from .commands import advise, bench, calibrate, convert, diff, inspect, prune, sweep, verify
 from .errors import Error, FormatError, ToleranceError, UnsupportedError, UsageError
 from .line import EspalierWarning
-from .mask_files import apply_masks, masks_of, read_masks
+from .mask_files import Masks, apply_masks, masks_of, read_masks
 from .packing import Packed, decode, pack
 from .session import LayerTime, NodeArg, Session
 
@@ -37,6 +37,7 @@ __all__ = [
     "EspalierWarning",
     "FormatError",
     "LayerTime",
+    "Masks",
     "NodeArg",
     "Packed",
     "Session",

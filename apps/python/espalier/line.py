@@ -20,9 +20,12 @@ Pairs = Mapping[str, object] | Sequence[str] | str
 #: A file or folder as on the command line; arrays by the names of the inputs, first axis = samples; the array of a model with one input.
 Data = Path | Mapping[str, ArrayLike] | NDArray[Any]
 Labels = Path | NDArray[Any]
-Masks = Path | Mapping[str, NDArray[np.bool_]]
+Masks = Path | Mapping[str, ArrayLike]
 Progress = Callable[[str, int, int], object]
 Say = Callable[[str], object]
+
+#: A mask file's array of that name and a weight's is the axis of its mask that counts outputs.
+AXIS = "outputs_axis/"
 
 # Options whose values the program divides at commas.
 _JOINED = {"block", "sparsity", "method", "values", "op", "curve"}
@@ -36,12 +39,17 @@ def _warn(text: str) -> None:
     warnings.warn(text, EspalierWarning, stacklevel=4)
 
 
-def save_masks(path: str, masks: Mapping[str, ArrayLike]) -> None:
-    """Writes bool arrays as the program reads them, whatever their names are."""
+def save_masks(path: str, masks: Mapping[str, ArrayLike], outputs_axis: Mapping[str, int] | None = None) -> None:
+    """Writes bools, or numbers, as the program reads them, whatever their names are, with the axes that count outputs."""
+    arrays = {name: np.asarray(mask) for name, mask in masks.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise UsageError(f"mask {name} is of type {array.dtype}, expected bool, or numbers 0 and 1")
+    arrays |= {AXIS + name: np.asarray(axis, np.int64) for name, axis in (outputs_axis or getattr(masks, "outputs_axis", {})).items()}
     with zipfile.ZipFile(path, "w") as archive:
-        for name, mask in masks.items():
+        for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.save(file, np.asarray(mask, bool), allow_pickle=False)
+                np.save(file, array, allow_pickle=False)
 
 
 def _saved(name: str, value: object, folder: str) -> object:

@@ -1,10 +1,12 @@
 """Masks that are chosen while a network is trained: blocks, N:M, diagonals, densities of gates, schedules; NumPy alone.
 
-A weight is folded to ``[parts, outputs, inputs]`` first, as ``espalier prune`` does: a part is a gate of a recurrent layer, or the whole
-matrix. ``Fold`` says how a framework's array becomes that, so that masks, training and ``convert`` mean the same blocks.
+A weight is folded to ``[parts, outputs, inputs]`` first, as ``espalier prune`` does: a part is a gate of a recurrent layer, a group of a
+convolution, or the whole matrix. ``Fold`` says how a framework's array becomes that, so that masks, training and ``convert`` mean the
+same blocks.
 ``espalier.keras`` and ``espalier.torch`` know the folds of their layers.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,28 +29,44 @@ class Fold:
     Attributes:
         gates: parts that lie side by side along the outputs: 3 of a GRU, 4 of an LSTM, else 1.
         transposed: the array is ``[inputs, gates * outputs]``, as Keras has it; else ``[gates * outputs, inputs]``, as torch has it.
+        window: of a convolution: its array is ``[outputs, inputs / groups, *window]``, transposed ``[*window, inputs / groups, outputs]``;
+            the columns of the matrix are ``inputs / groups * window``, window positions of one input side by side.
+        groups: of a convolution: each is a part.
     """
 
     gates: int = 1
     transposed: bool = False
+    window: tuple[int, ...] = ()
+    groups: int = 1
+
+    @property
+    def positions(self) -> int:
+        """Columns that each input has: the positions of a convolution's window, else 1."""
+        return math.prod(self.window)
 
     def fold(self, array: NDArray[Any]) -> NDArray[Any]:
         """The array as ``[parts, outputs, inputs]``; a view where that can be.
 
         Raises:
-            UsageError: the array is no matrix, or its outputs do not divide into the gates.
+            UsageError: the array is no matrix (a convolution's: has no such window), or its outputs do not divide into the gates or groups.
         """
-        if array.ndim != 2:
-            raise UsageError(f"a weight of shape {list(array.shape)}, expected a matrix")
-        matrix = array.T if self.transposed else array
-        if matrix.shape[0] % self.gates != 0:
-            raise UsageError(f"a weight of {matrix.shape[0]} outputs, expected a multiple of {self.gates} gates")
-        return matrix.reshape(self.gates, -1, matrix.shape[1])
+        if array.ndim != 2 + len(self.window):
+            expected = f"a convolution of window {list(self.window)}" if self.window else "a matrix"
+            raise UsageError(f"a weight of shape {list(array.shape)}, expected {expected}")
+        outputs_first = array
+        if self.transposed:
+            outputs_first = np.moveaxis(array, (-1, -2), (0, 1))
+        parts = self.gates * self.groups
+        if outputs_first.shape[2:] != self.window or outputs_first.shape[0] % parts != 0:
+            raise UsageError(
+                f"a weight of shape {list(array.shape)}, expected a multiple of {parts} outputs (gates, groups), window {list(self.window)}"
+            )
+        return outputs_first.reshape(parts, outputs_first.shape[0] // parts, math.prod(outputs_first.shape[1:]))
 
     def unfold(self, parts: NDArray[Any]) -> NDArray[Any]:
         """``[parts, outputs, inputs]`` as the array was."""
-        matrix = parts.reshape(-1, parts.shape[2])
-        return matrix.T if self.transposed else matrix
+        outputs_first = parts.reshape(parts.shape[0] * parts.shape[1], parts.shape[2] // self.positions, *self.window)
+        return np.moveaxis(outputs_first, (0, 1), (-1, -2)) if self.transposed else outputs_first
 
 
 def block_shape(block: str) -> tuple[int, int]:
@@ -129,30 +147,34 @@ def block_mask(parts: NDArray[Any], block: str, density: float | Sequence[float]
     return _expanded(kept, block, parts.shape) | apart
 
 
-def nm_mask(parts: NDArray[Any], n: int, m: int) -> Mask:
+def nm_mask(parts: NDArray[Any], n: int, m: int, *, positions: int = 1) -> Mask:
     """Keeps the n largest of each m neighbours along the inputs.
 
     Args:
         parts: ``[parts, outputs, inputs]``; a last group of fewer than m keeps its share, rounded up.
         n: kept of each group, 1 to m.
         m: neighbours in a group.
+        positions: of a convolution's window (``Fold.positions``): groups are inputs of one position, as TensorRT, TFLite and
+            apex take them.
 
     Returns:
         bool, the shape of `parts`; True = kept.
 
     Raises:
-        UsageError: n is not from 1 to m.
+        UsageError: n is not from 1 to m; the columns are no multiple of the positions.
     """
     if not 1 <= n <= m:
         raise UsageError(f"{n}:{m}: expected N:M with 1 <= N <= M")
-    inputs = parts.shape[2]
-    kept = np.zeros(parts.shape, np.bool_)
-    for start in range(0, inputs, m):
-        group = np.abs(parts[:, :, start : start + m])
+    if positions < 1 or parts.shape[2] % positions != 0:
+        raise UsageError(f"{parts.shape[2]} columns, expected a multiple of {positions} positions")
+    by_position = parts.reshape(*parts.shape[:2], -1, positions)
+    kept = np.zeros(by_position.shape, np.bool_)
+    for start in range(0, by_position.shape[2], m):
+        group = np.abs(by_position[:, :, start : start + m])
         width = group.shape[2]
         order = np.argsort(-group, axis=2, kind="stable")[:, :, : -(-n * width // m)]
         np.put_along_axis(kept[:, :, start : start + m], order, True, axis=2)
-    return kept
+    return kept.reshape(parts.shape)
 
 
 @dataclass(frozen=True)
@@ -207,10 +229,10 @@ class Rule:
     diagonal: bool = False
     densities: tuple[float, ...] | None = None
 
-    def mask(self, parts: NDArray[Any], sparsity: float, end: float) -> Mask:
-        """The mask at a sparsity on the way to `end`; bool, the shape of `parts`."""
+    def mask(self, parts: NDArray[Any], sparsity: float, end: float, *, positions: int = 1) -> Mask:
+        """The mask at a sparsity on the way to `end`; bool, the shape of `parts`. `positions` as `nm_mask` has them."""
         if self.nm is not None:
-            return nm_mask(parts, *self.nm)
+            return nm_mask(parts, *self.nm, positions=positions)
         if self.densities is None:
             return block_mask(parts, self.block, 1 - sparsity, diagonal=self.diagonal)
         way = sparsity / end if end > 0 else 1.0
@@ -248,7 +270,7 @@ class Pruner:
         sparsity = self.schedule.sparsity(step)
         for name, rule in self.rules.items():
             fold = self.folds[name]
-            self.masks[name] = fold.unfold(rule.mask(fold.fold(weights[name]), sparsity, self.schedule.end))
+            self.masks[name] = fold.unfold(rule.mask(fold.fold(weights[name]), sparsity, self.schedule.end, positions=fold.positions))
         return True
 
     def fixed(self) -> "Pruner":

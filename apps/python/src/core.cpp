@@ -73,4 +73,5 @@ NB_MODULE(_core, module) {
   add_session(module);
   add_commands(module);
   add_packing(module);
+  add_weights(module);
 }

@@ -27,5 +27,6 @@ void add_exceptions();
 void add_session(nanobind::module_& module);
 void add_commands(nanobind::module_& module);
 void add_packing(nanobind::module_& module);
+void add_weights(nanobind::module_& module);
 
 }  // namespace espalier::python
