@@ -41,6 +41,7 @@ size_t outputs_axis(const Shape& shape, const Fold& fold) {
 }
 
 Tensor with_axes_exchanged(const Tensor& tensor, size_t a, size_t b) {
+  if (a == b) return tensor.copy();
   if (a > b) std::swap(a, b);
   const Shape& shape = tensor.shape();
   Shape exchanged = shape;
@@ -72,6 +73,8 @@ std::optional<Tensor> laid_out(const Tensor& tensor, std::optional<size_t> from,
     if (known || here.shape.size() != 2) return std::nullopt;
     here.outputs = 0, there.outputs = 1;
   }
+  const size_t bits = bits_of(tensor.dtype());
+  if (bits == 0 || bits % 8 != 0) return std::nullopt;
   const size_t a = *here.outputs, b = *there.outputs;
   Shape exchanged = here.shape;
   if (std::max(a, b) >= exchanged.size()) return std::nullopt;
