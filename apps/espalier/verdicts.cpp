@@ -172,7 +172,7 @@ constexpr auto kProfileReaders = std::to_array<ProfileReaders>({
      "OpenVINO refuse sparse initializers"},
 });
 
-std::string stock_readers(const Destination& destination) {
+std::string stock_readers(const Destination& destination, bool runs_here) {
   std::string_view sentence = "Stock readers decode these files and run them at dense speed";
   const std::string_view format =
       destination.output.empty() ? "" : format_for_output(destination.output).name;
@@ -180,7 +180,9 @@ std::string stock_readers(const Destination& destination) {
     if (readers.format == format && readers.profile == destination.write.profile)
       sentence = readers.sentence;
   }
-  return fmt::format("{}; only espalier's runtime uses the sparsity.", sentence);
+  return fmt::format("{}; {}", sentence,
+                     runs_here ? "only espalier's runtime uses the sparsity."
+                               : "espalier's runtime does not run this file.");
 }
 
 }  // namespace
@@ -276,7 +278,7 @@ std::vector<std::string> closing_notes(const Judged& judged) {
                                 format_for_output(destination.output).name, shown(lost)));
   }
   if (any_packed(models.packed) && packs) {
-    notes.push_back(stock_readers(destination));
+    notes.push_back(stock_readers(destination, findings.file_not_run.empty()));
   }
   return notes;
 }
