@@ -6,6 +6,7 @@ tests/run --training runs it in the venv of scripts/setup --training, which has 
 through Keras' exporter, a packed file that decodes to every bit of it, and the same predictions from it.
 """
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -18,7 +19,7 @@ from sklearn.datasets import load_digits  # noqa: E402
 from sklearn.model_selection import train_test_split  # noqa: E402
 
 import espalier  # noqa: E402
-from espalier import masks  # noqa: E402
+from espalier import layouts, masks  # noqa: E402
 from espalier.keras import Prune, rewound, weights_of  # noqa: E402
 
 LEAST, UNITS, BATCH, EPOCHS = 0.96, 128, 32, 40
@@ -42,6 +43,20 @@ def trained(model, x, y, callback):
 
 def kernel(model):
     return np.asarray(weights_of(model)["gru/recurrent_kernel"][0].value)
+
+
+def in_tract(dense, name, held, folder):
+    """Scores of the packed NNEF file in stock tract, which is in the venv of scripts/setup --peers; None where that is absent."""
+    python = os.path.join(os.environ.get("ESPALIER_CACHE") or os.path.expanduser("~/.cache/espalier"), "venv/bin/python")
+    if not os.path.exists(python):
+        print("skipped: tract is absent: scripts/setup --peers")
+        return None
+    packed, given, found = (os.path.join(folder, file) for file in ("packed.nnef.tgz", "in.npz", "out.npz"))
+    espalier.convert(dense, packed, input_shape={name: f"{len(held)}x8x8"}, warning=print)
+    np.savez(given, **{"0_0": held})
+    subprocess.run([python, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support/run_tract.py"), packed, given, found], check=True)
+    with np.load(found) as outputs:
+        return outputs["0_0"]
 
 
 def main():
@@ -71,10 +86,20 @@ def main():
         assert rows, "nothing was packed"
         assert espalier.verify(dense, packed)["ok"]
         found = [espalier.Session(path) for path in (dense, packed)]
-        name = found[0].get_inputs()[0].name
-        scores = [float((session.run(None, {name: held})[0].argmax(1) == labels).mean()) for session in found]
+        given = found[0].get_inputs()[0].name
+        scores = [float((session.run(None, {given: held})[0].argmax(1) == labels).mean()) for session in found]
         print(f"top-1 of the exported file {scores[0]:.4f}, packed {scores[1]:.4f}")
         assert scores[0] == scores[1] == top1
+        scores = in_tract(dense, given, held, folder)
+        if scores is not None:
+            reached = float((scores.argmax(1) == labels).mean())
+            print(f"top-1 of the packed NNEF file in tract {reached:.4f}")
+            assert reached == top1
+        kernels = {name: np.asarray(variable.value) for name, (variable, _) in weights_of(unrolled).items()}
+        in_file = layouts.masks_for(dense, kernels, prune.masks, framework="keras")
+        print(f"mask gru/recurrent_kernel is {', '.join(in_file)} of the file")
+        espalier.apply_masks(dense, in_file, os.path.join(folder, "masked.onnx"))
+        assert espalier.verify(packed, os.path.join(folder, "masked.onnx"))["ok"]
 
     ticket = network()
     rewound(ticket, dict(zip([v.path for v in ticket.variables], initial.values(), strict=True)), prune.masks)
