@@ -2,6 +2,7 @@
 
 #include "apps/espalier/metric_command.h"
 #include "lib/base/error.h"
+#include "lib/verify/drop_interval.h"
 #include "lib/verify/speed.h"
 
 namespace espalier {
@@ -28,10 +29,25 @@ CandidateMeter::CandidateMeter(const MeterSource& source, const CommonOptions& c
 }
 
 Meter CandidateMeter::functions() {
-  return {[this](const Model& packed) { return bytes(packed); },
-          [this](const Model& packed) { return milliseconds(packed); },
-          [this](const Model& packed) { return metric(packed); }, [this] { return dense(); },
-          [this](const Model& packed, CurvePoint& point) { complete(packed, point); }};
+  Meter meter;
+  meter.bytes = [this](const Model& packed) { return bytes(packed); };
+  meter.milliseconds = [this](const Model& packed) { return milliseconds(packed); };
+  meter.metric = [this](const Model& packed) { return metric(packed); };
+  meter.dense = [this] { return dense(); };
+  if (source_.evaluation.labels)
+    meter.judged = [this](const Model& packed) { return judged(packed); };
+  meter.complete = [this](const Model& packed, CurvePoint& point) { complete(packed, point); };
+  return meter;
+}
+
+MetricPair CandidateMeter::judged(const Model& packed) {
+  const Evaluation& evaluation = source_.evaluation;
+  if (dense_outputs_.empty())
+    dense_outputs_ = first_outputs(source_.model, source_.model, evaluation, options_);
+  return metric_with_interval(
+      *evaluation.labels,
+      {dense_outputs_, first_outputs(packed, source_.model, evaluation, options_),
+       output_names(source_.model).at(0)});
 }
 
 void CandidateMeter::complete(const Model& packed, CurvePoint& point) const {

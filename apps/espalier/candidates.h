@@ -37,7 +37,8 @@ class CandidateMeter {
   /// milliseconds  median of interleaved runs with the dense model, on the first feed, or what is
   ///               predicted;
   /// complete  both of these, where OUT has a name and the model runs;
-  /// metric  that of --labels, else the number of --metric-cmd; dense: that of the input, once.
+  /// metric  that of --labels, else the number of --metric-cmd; dense: that of the input, once;
+  /// judged  there with --labels alone.
   Meter functions();
 
  private:
@@ -46,6 +47,7 @@ class CandidateMeter {
   double milliseconds(const Model& packed) const;
   double metric(const Model& packed) const;
   MetricPair dense();
+  MetricPair judged(const Model& packed);
   /// `use` on the file that the model is written to meanwhile.
   template <typename Use>
   auto written(const Model& packed, const Use& use) const;
@@ -55,6 +57,7 @@ class CandidateMeter {
   std::optional<TimePredictor> predictor_;
   HeldFolder folder_;
   std::optional<MetricPair> dense_;
+  std::vector<Feed> dense_outputs_;  ///< where judged() was called
 };
 
 }  // namespace espalier

@@ -25,7 +25,9 @@ void check_values_of(const std::filesystem::path& output, const std::string& pro
                      const std::string& values) {
   if (output.empty() || values.empty() || profile == "dense") return;
   try {
-    check_values(format_for_output(output), values);
+    for (const std::string& one :
+         values == "auto" ? std::vector<std::string>{"f16", "i8"} : std::vector{values})
+      check_values(format_for_output(output), one);
   } catch (Error& error) {
     error.add_context("--values " + values);
     throw;

@@ -116,6 +116,7 @@ Results results_of(const Judged& judged, Heading heading) {
   pack.masks = std::move(heading.masks);
   pack.metric_limit = heading.metric_limit;
   pack.reached_sparsity = heading.reached_sparsity;
+  pack.reached_values = heading.reached_values;
   if (findings.speed) {
     const SpeedChecks& speed = *findings.speed;
     pack.speed = PackSpeed{speed.ms_dense, speed.ms_packed, speed.spread,

@@ -28,6 +28,7 @@ struct Heading {
   std::vector<MaskPicture> masks = {};          ///< for a page
   std::optional<double> metric_limit = {};      ///< the worst that a target allows
   std::optional<double> reached_sparsity = {};  ///< of the curve what is written
+  std::string reached_values = {};              ///< PackResults::reached_values
 };
 
 /// How the result is judged.

@@ -25,6 +25,7 @@ LayerResult layer_row(const Layer& layer, const Weight& before, const Weight& af
   LayerResult row = unstored_row(layer);
   row.bytes_before = stored_bytes(before);
   row.bytes_after = stored_bytes(after, profile);
+  row.values = name_of(after.is_sparse() ? after.sparse().values.dtype() : after.dtype());
   if (after.is_sparse()) {
     const SparseMatrix& packed = after.sparse();
     row.block = to_string(packed.block);

@@ -91,11 +91,13 @@ std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts)
   return result;
 }
 
-void check_available(const std::string& method, const std::string& scope,
-                     const std::string& values) {
+void check_available(const std::string& method, const std::string& scope, const std::string& values,
+                     bool may_choose) {
   check_one("--method", method, methods());
   check_one("--scope", scope, {"layer", "global", "sensitivity"});
-  check_one("--values", values, {"f32", "f16", "bf16", "i8"});
+  std::vector<std::string> types{"f32", "f16", "bf16", "i8"};
+  if (may_choose) types.emplace_back("auto");
+  check_one("--values", values, types);
 }
 
 std::string method_help() {

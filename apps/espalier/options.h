@@ -30,8 +30,9 @@ void add_write_options(CLI::App& app, WriteArgs& args);
 std::map<std::string, Shape> input_shapes(const std::vector<std::string>& texts);
 
 /// Errors  Fault::kUsage for a method, scope or value type that is not there yet, naming what is.
-void check_available(const std::string& method, const std::string& scope,
-                     const std::string& values);
+/// `may_choose`: auto is one.
+void check_available(const std::string& method, const std::string& scope, const std::string& values,
+                     bool may_choose = false);
 
 std::string method_help();
 

@@ -42,6 +42,10 @@ void add_what(CLI::App& app, PruneArgs& a) {
   text("--max-drop", a.max_drop, "D or P%",
        "highest sparsity that lowers the metric by at most D, or by P percent of its value "
        "(replaces --sparsity)");
+  app.add_flag(
+         "--confident", a.confident,
+         "--max-drop holds for the upper end of the drop's interval, not for the drop measured")
+      ->group("What is pruned");
   text("--assert-drop", a.assert_drop, "D or P%",
        "end with status 3 if the metric loses more than D, or than P percent of its value; OUT is "
        "written all the same");
@@ -89,9 +93,12 @@ void add_how(CLI::App& app, PruneArgs& a) {
                         const char* group) {
     return app.add_option(name, target, what)->type_name(type)->group(group);
   };
-  text("--values", a.values, "T",
-       "type of the stored kept values: f32, f16, bf16 or i8 (the weight's own type)",
-       "What is written");
+  text(
+      "--values", a.values, "T|auto",
+      "type of the stored kept values: f32, f16, bf16, i8, or auto with --max-drop: for each layer "
+      "f32, f16 or i8, by what the outputs lose, also for layers that are left dense and tables of "
+      "Gather (the weight's own type)",
+      "What is written");
   add_write_options(app, a.write);
   add_in_place(app, a.in_place);
   app.add_flag("--no-verify", a.no_verify, "skip running the models and reading OUT back")

@@ -23,6 +23,8 @@ CalibrationSource calibration_source(const PruneArgs& args) {
   if (args.calib.empty()) return source;
   source.kind = is_statistics_file(args.calib) ? CalibrationSource::Kind::kStatistics
                                                : CalibrationSource::Kind::kInputs;
+  if (source.kind == CalibrationSource::Kind::kStatistics)
+    source.file = std::make_shared<const StatisticsFile>(read_statistics_file(args.calib));
   return source;
 }
 
@@ -56,11 +58,12 @@ PruneOptions recipe_of(const std::string& file) {
 // Losses of layers do not say what the model loses; a scan does, where there are inputs to run.
 // Without, losses that obs finds are shares of each layer's output, so one threshold serves all
 // layers; magnitudes of different layers do not compare like that.
-std::string default_scope(const PruneOptions& options, CalibrationSource::Kind calib) {
+std::string default_scope(const PruneOptions& options, const CalibrationSource& calib) {
   const bool mixed = std::ranges::any_of(
       options.rules, [](const LayerRule& rule) { return rule.options.method.has_value(); });
   if (options.method != "obs" || mixed) return "layer";
-  return calib == CalibrationSource::Kind::kStatistics ? "global" : "sensitivity";
+  return calib.kind == CalibrationSource::Kind::kStatistics && !calib.has_inputs() ? "global"
+                                                                                   : "sensitivity";
 }
 
 void set_target(const PruneArgs& args, PruneOptions& options) {
@@ -78,7 +81,7 @@ void set_target(const PruneArgs& args, PruneOptions& options) {
 }
 
 // Defaults, the recipe over them, the command line over both.
-PruneOptions options_of(const PruneArgs& args, CalibrationSource::Kind calib) {
+PruneOptions options_of(const PruneArgs& args, const CalibrationSource& calib) {
   PruneOptions options = recipe_of(args.recipe);
   read_select(args, options.select);
   set_target(args, options);
@@ -103,7 +106,7 @@ PruneOptions options_of(const PruneArgs& args, CalibrationSource::Kind calib) {
   if (!args.nm.empty()) options.nm = parse_nm(args.nm);
   if (!args.method.empty()) options.method = args.method;
   if (options.method.empty()) {
-    options.method_by_cost = calib != CalibrationSource::Kind::kNone;
+    options.method_by_cost = calib.kind != CalibrationSource::Kind::kNone;
     options.method = options.method_by_cost ? "obs" : "l2";
   }
   if (args.no_refit) options.refit = false;
@@ -111,6 +114,7 @@ PruneOptions options_of(const PruneArgs& args, CalibrationSource::Kind calib) {
   if (!args.scope.empty()) options.scope = args.scope;
   if (!args.diagonal.empty()) options.keep_diagonal = args.diagonal == "keep";
   if (!args.values.empty()) options.values = args.values;
+  if (args.confident) options.confident = true;
   if (!args.write.profile.empty()) options.profile = args.write.profile;
   if (!args.write.index.empty()) options.index = args.write.index;
   if (args.common.seed != 0) options.seed = args.common.seed;
@@ -154,7 +158,7 @@ void check(const PruneArgs& args) {
     throw Error(Fault::kUsage, "--sparsity and --nm exclude each other: N:M is a sparsity");
   if (!args.data.labels.empty() && args.eval.empty())
     throw Error(Fault::kUsage, "--labels requires --eval DATA, the samples that they label");
-  check_available(args.method, args.scope, args.values);
+  check_available(args.method, args.scope, args.values, true);
   check_data_options(args.data);
 }
 
@@ -162,8 +166,8 @@ void refuse(std::string text) { throw Error(Fault::kUsage, std::move(text)); }
 
 // What only runs over calibration inputs can tell.
 void check_inputs_given(const PruneOptions& options, const PruneArgs& args,
-                        CalibrationSource::Kind calib) {
-  const bool inputs = calib == CalibrationSource::Kind::kInputs;
+                        const CalibrationSource& calib) {
+  const bool inputs = calib.has_inputs();
   std::vector<std::string> wanting;
   if (options.sequential) wanting.emplace_back("--sequential");
   if (options.schedule && !args.calib.empty()) wanting.emplace_back("--schedule");
@@ -172,7 +176,8 @@ void check_inputs_given(const PruneOptions& options, const PruneArgs& args,
   for (const std::string& option : wanting) {
     if (!inputs) {
       refuse(fmt::format("{} runs the model on calibration inputs: --calib DATA is required{}",
-                         option, args.calib.empty() ? "" : ", not a file of statistics"));
+                         option,
+                         args.calib.empty() ? "" : ", not a file of statistics without inputs"));
     }
   }
   if (options.sequential && !options.refit)
@@ -187,6 +192,13 @@ void check_search(const PruneOptions& options, const PruneArgs& args) {
     if (!options.target || options.target->kind != PruneTarget::Kind::kLatency)
       refuse("--machine requires --target-latency: without it times are measured on this machine");
   }
+  if (options.values == "auto" && !drop)
+    refuse("--values auto chooses types by what the metric may lose: --max-drop D is required");
+  if (options.confident && (!drop || args.data.labels.empty())) {
+    refuse(
+        "--confident judges by the interval of a drop: --max-drop D and --eval with --labels are "
+        "required");
+  }
   if (!options.target && args.curve.empty()) return;
   if (!args.mask_in.empty() || !args.rewind.empty())
     refuse("a target or a curve chooses the blocks and excludes --mask-in and --rewind");
@@ -195,6 +207,8 @@ void check_search(const PruneOptions& options, const PruneArgs& args) {
   if ((drop || !args.curve.empty()) && args.data.labels.empty() && args.data.metric_command.empty())
     refuse(fmt::format("{} requires a metric: --eval with --labels, or --metric-cmd",
                        drop ? "--max-drop" : "--curve"));
+  if (options.values == "auto" && options.schedule)
+    refuse("--values auto tries types at many sparsities and excludes --schedule");
   if (options.nm) refuse("--nm sets the sparsity and excludes a target or a curve");
 }
 
@@ -218,10 +232,10 @@ std::optional<DropLimit> assert_drop_of(const PruneArgs& args) {
 // Whether layers are pruned both at once and in order: where inputs are there to judge by and one
 // sparsity is asked for. A search tries many, and each would cost as much as all scores.
 bool tries_orders(const PruneOptions& options, const PruneArgs& args,
-                  CalibrationSource::Kind calib) {
+                  const CalibrationSource& calib) {
   const bool search = options.target || options.schedule || !args.curve.empty();
-  return args.effort != "fast" && calib == CalibrationSource::Kind::kInputs && options.refit &&
-         !options.sequential && !search && args.mask_in.empty() && args.rewind.empty();
+  return args.effort != "fast" && calib.has_all_inputs() && options.refit && !options.sequential &&
+         !search && args.mask_in.empty() && args.rewind.empty();
 }
 
 // Errors  Fault::kUsage: a method, of all layers or of some, that needs calibration data.
@@ -255,15 +269,15 @@ PruneSettings prune_settings(const PruneArgs& given) {
   check(args);
   PruneSettings settings;
   settings.calib = calibration_source(args);
-  settings.request.options = options_of(args, settings.calib.kind);
+  settings.request.options = options_of(args, settings.calib);
   settings.request.curve = args.curve;
   settings.request.given_masks = !args.mask_in.empty();
   const PruneOptions& options = settings.request.options;
-  settings.tries_orders = tries_orders(options, args, settings.calib.kind);
+  settings.tries_orders = tries_orders(options, args, settings.calib);
   settings.at_any_cost = args.effort == "best";
   check_options(options);
   check_method(options, args.calib);
-  check_inputs_given(options, args, settings.calib.kind);
+  check_inputs_given(options, args, settings.calib);
   check_search(options, args);
   if (args.block == "auto" && (settings.request.given_masks || args.no_verify))
     refuse("--block auto measures runs to choose a block and excludes --mask-in and --no-verify");

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "apps/espalier/run_info.h"
 #include "apps/espalier/selection_check.h"
 #include "lib/calibrate/collect.h"
+#include "lib/calibrate/statistics_file.h"
 #include "lib/search/prune_model.h"
 #include "lib/verify/drop_limit.h"
 
@@ -31,7 +33,7 @@ struct PruneArgs {
   std::optional<size_t> min_weights;
   size_t calib_memory = CollectOptions().memory_bytes;
   bool no_refit = false, sequential = false, depthwise = false, keep_first_last = false,
-       dry_run = false, no_verify = false, in_place = false;
+       dry_run = false, no_verify = false, in_place = false, confident = false;
   std::string mask_in, mask_out, rewind, recipe, save_recipe, machine;
 };
 
@@ -40,6 +42,15 @@ struct CalibrationSource {
   enum class Kind { kNone, kInputs, kStatistics } kind = Kind::kNone;
   std::string path;
   CollectOptions collect;
+  std::shared_ptr<const StatisticsFile> file = {};  ///< of kStatistics
+
+  /// Whether there are inputs to run the model on, and whether these are all.
+  bool has_inputs() const {
+    return kind == Kind::kInputs || (file != nullptr && !file->inputs.feeds.empty());
+  }
+  bool has_all_inputs() const {
+    return kind == Kind::kInputs || (file != nullptr && file->inputs.complete());
+  }
 };
 
 /// All that prune is to do: line and recipe merged and checked. Nothing after it looks at the line.

@@ -77,8 +77,9 @@ def type_of(name, kind, repeatable):
         return "Literal[" + ", ".join(f'"{v}"' for v in values.group(1).split(",")) + "] | None", "None"
     if kind in PATHS:
         return "Path | None", "None"
-    if (name, kind) == ("values", "T"):
-        return 'Literal["f32", "f16", "bf16", "i8"] | None', "None"
+    if name == "values" and kind in ("T", "T|auto"):
+        types = ["f32", "f16", "bf16", "i8", *kind.split("|")[1:]]
+        return "Literal[" + ", ".join(f'"{t}"' for t in types) + "] | None", "None"
     return f"{TYPES.get(kind, 'str')} | None", "None"
 
 

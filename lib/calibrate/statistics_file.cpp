@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -21,7 +22,7 @@ using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
 
 constexpr std::string_view kStart = R"({"__metadata__":{"format":"espalier-statistics",)";
-constexpr std::string_view kVersion = "1";
+constexpr std::string_view kVersion = "1", kWithInputs = "2";
 constexpr size_t kMaxHeader = limits::statistics_header_bytes;  // what safetensors allows
 constexpr size_t kMaxInputs = limits::statistics_inputs;
 
@@ -42,12 +43,14 @@ class Header {
     offset_ += bytes;
   }
 
-  /// Length and JSON, filled up with spaces so that the data begin at a multiple of 8.
-  std::string bytes(const OrderedJson& layers) {
+  /// Length and JSON, filled up with spaces so that the data begin at a multiple of 8. `inputs`:
+  /// null where none are kept.
+  std::string bytes(const OrderedJson& layers, const OrderedJson& inputs) {
     OrderedJson all;
     all["__metadata__"] = {{"format", "espalier-statistics"},
-                           {"version", kVersion},
+                           {"version", inputs.is_null() ? kVersion : kWithInputs},
                            {"layers", layers.dump(-1, ' ', true)}};
+    if (!inputs.is_null()) all["__metadata__"]["inputs"] = inputs.dump(-1, ' ', true);
     all.update(json_);
     std::string text = all.dump(-1, ' ', true);
     text.resize(ceil_div(text.size(), 8) * 8, ' ');
@@ -81,20 +84,76 @@ OrderedJson layer_json(const LayerStatistics& layer) {
   return json;
 }
 
-std::string header_of(const Statistics& statistics) {
+struct TypeName {
+  DType dtype;
+  const char* name;
+};
+// As safetensors calls them.
+constexpr auto kTypeNames = std::to_array<TypeName>({{DType::kF64, "F64"},
+                                                     {DType::kF32, "F32"},
+                                                     {DType::kF16, "F16"},
+                                                     {DType::kBF16, "BF16"},
+                                                     {DType::kI64, "I64"},
+                                                     {DType::kI32, "I32"},
+                                                     {DType::kI16, "I16"},
+                                                     {DType::kI8, "I8"},
+                                                     {DType::kU64, "U64"},
+                                                     {DType::kU32, "U32"},
+                                                     {DType::kU16, "U16"},
+                                                     {DType::kU8, "U8"},
+                                                     {DType::kBool, "BOOL"}});
+
+const char* type_name(DType dtype) {
+  const auto found = std::ranges::find(kTypeNames, dtype, &TypeName::dtype);
+  return found == kTypeNames.end() ? nullptr : found->name;
+}
+
+bool can_be_kept(const KeptInputs& inputs) {
+  return std::ranges::all_of(inputs.feeds, [](const Feed& feed) {
+    return std::ranges::all_of(
+        feed, [](const auto& one) { return type_name(one.second.dtype()) != nullptr; });
+  });
+}
+
+std::string feed_tensor_name(size_t feed, size_t input) {
+  return fmt::format("inputs.{}.{}", feed, input);
+}
+
+// The names of what is fed, and how many feeds there are of how many.
+OrderedJson inputs_json(const KeptInputs& inputs, Header& header) {
+  if (inputs.of == 0) return nullptr;
+  OrderedJson json{{"feeds", can_be_kept(inputs) ? inputs.feeds.size() : 0}, {"of", inputs.of}};
+  json["names"] = OrderedJson::array();
+  json["states"] = OrderedJson::array();
+  json["mask"] = hex(inputs.token_mask);
+  for (const auto& [input, output] : inputs.states)
+    json["states"].push_back({hex(input), hex(output)});
+  if (!can_be_kept(inputs) || inputs.feeds.empty()) return json;
+  for (const auto& [name, tensor] : inputs.feeds.front()) json["names"].push_back(hex(name));
+  for (size_t f = 0; f < inputs.feeds.size(); ++f) {
+    size_t i = 0;
+    for (const auto& [name, tensor] : inputs.feeds[f])
+      header.add(feed_tensor_name(f, i++), type_name(tensor.dtype()), tensor.shape(),
+                 tensor.byte_size());
+  }
+  return json;
+}
+
+std::string header_of(const Statistics& statistics, const KeptInputs& inputs) {
   Header header;
   OrderedJson layers = OrderedJson::array();
   for (size_t i = 0; i < statistics.layers.size(); ++i) {
     layers.push_back(layer_json(statistics.layers[i]));
-    const auto& inputs = statistics.layers[i].inputs;
-    for (size_t j = 0; j < inputs.size(); ++j) {
-      const Tensor &second = inputs[j].second, &mean = inputs[j].mean;
+    const auto& moments = statistics.layers[i].inputs;
+    for (size_t j = 0; j < moments.size(); ++j) {
+      const Tensor &second = moments[j].second, &mean = moments[j].mean;
       header.add(tensor_name(i, j, "second"), "F64", second.shape(), second.bytes().size());
       header.add(tensor_name(i, j, "mean"), "F64", mean.shape(), mean.bytes().size());
     }
   }
+  const OrderedJson kept = inputs_json(inputs, header);
   header.add("checksum", "U64", {1}, sizeof(uint64_t));
-  return header.bytes(layers);
+  return header.bytes(layers, kept);
 }
 
 // ---- reading
@@ -109,9 +168,8 @@ class Tensors {
     const auto entry = header_.find(name);
     if (entry == header_.end()) refuse(fmt::format("tensor {} is missing", name));
     const size_t bytes = byte_count(dtype, shape);
-    const Json wanted = {{"dtype", dtype == DType::kF64 ? "F64" : "U64"},
-                         {"shape", shape},
-                         {"data_offsets", {next_, next_ + bytes}}};
+    const Json wanted = {
+        {"dtype", type_name(dtype)}, {"shape", shape}, {"data_offsets", {next_, next_ + bytes}}};
     if (*entry != wanted) {
       refuse(fmt::format("tensor {} is {}, expected {}", name, printable(entry->dump(), 120),
                          wanted.dump()));
@@ -205,6 +263,63 @@ LayerStatistics read_layer(const Json& json, size_t number, const Json& header, 
   return layer;
 }
 
+// Type and shape as the header says, which take() then compares with where the bytes are.
+Tensor read_kept(const std::string& name, const Json& header, Tensors& tensors) {
+  const auto entry = header.find(name);
+  if (entry == header.end() || !entry->is_object())
+    refuse(fmt::format("tensor {} is missing", name));
+  const std::string type = text_of(*entry, "dtype");
+  const auto found = std::ranges::find(kTypeNames, type, &TypeName::name);
+  if (found == kTypeNames.end())
+    refuse(fmt::format("tensor {} is of type {}", name, printable(type)));
+  const auto shape = entry->find("shape");
+  constexpr size_t kMaxRank = 64;
+  if (shape == entry->end() || !shape->is_array() || shape->size() > kMaxRank)
+    refuse(fmt::format("tensor {} has no shape", name));
+  Shape extents;
+  for (const Json& extent : *shape) {
+    if (!extent.is_number_unsigned() || extent.get<uint64_t>() > INT64_MAX)
+      refuse(fmt::format("tensor {} has a shape that is not of extents", name));
+    extents.push_back(extent.get<int64_t>());
+  }
+  return tensors.take(name, found->dtype, extents);
+}
+
+std::vector<std::string> texts_of(const Json& json, const char* what) {
+  if (!json.is_array()) refuse(fmt::format("\"{}\" is not an array", what));
+  std::vector<std::string> texts;
+  for (const Json& text : json) {
+    if (!text.is_string()) refuse(fmt::format("\"{}\" contains other things than texts", what));
+    texts.push_back(from_hex(text.get<std::string>(), what));
+  }
+  return texts;
+}
+
+KeptInputs read_inputs(const Json& json, const Json& header, Tensors& tensors) {
+  KeptInputs inputs;
+  const uint64_t feeds = count_of(json, "feeds");
+  inputs.of = count_of(json, "of");
+  if (feeds > inputs.of) refuse(fmt::format("{} feeds are kept of {}", feeds, inputs.of));
+  inputs.token_mask = from_hex(text_of(json, "mask"), "mask");
+  const auto names = json.find("names"), states = json.find("states");
+  if (names == json.end() || states == json.end() || !states->is_array())
+    refuse("\"names\" or \"states\" is missing");
+  for (const Json& state : *states) {
+    const std::vector<std::string> pair = texts_of(state, "states");
+    if (pair.size() != 2) refuse("\"states\" is not an array of pairs");
+    inputs.states[pair[0]] = pair[1];
+  }
+  const std::vector<std::string> fed = texts_of(*names, "names");
+  if (feeds > 0 && fed.empty()) refuse("\"names\" is empty");
+  for (size_t f = 0; f < feeds; ++f) {
+    Feed& feed = inputs.feeds.emplace_back();
+    for (size_t i = 0; i < fed.size(); ++i)
+      feed[fed[i]] = read_kept(feed_tensor_name(f, i), header, tensors);
+    if (feed.size() != fed.size()) refuse("\"names\" has a name twice");
+  }
+  return inputs;
+}
+
 Json parse(std::string_view text) {
   static constexpr int kMaxDepth = limits::statistics_nesting;
   const auto watch = [](int depth, Json::parse_event_t, Json&) {
@@ -223,7 +338,7 @@ Json parse(std::string_view text) {
 
 // The whole file: header, layers, checksum over all before it. Refuses tensors and bytes that no
 // layer names.
-Statistics parse_file(const std::shared_ptr<const MappedFile>& file) {
+StatisticsFile parse_file(const std::shared_ptr<const MappedFile>& file) {
   ByteReader reader(file->bytes());
   const auto length = reader.get<uint64_t>("header length");
   if (length > kMaxHeader || length % 8 != 0)
@@ -233,17 +348,22 @@ Statistics parse_file(const std::shared_ptr<const MappedFile>& file) {
   if (!text.starts_with(kStart)) refuse("does not start like a statistics file");
   const Json header = parse(text);
   const Json& metadata = header.at("__metadata__");
-  if (const std::string version = text_of(metadata, "version"); version != kVersion)
-    refuse(fmt::format("version is {}, expected {}", printable(version), kVersion));
+  const std::string version = text_of(metadata, "version");
+  if (version != kVersion && version != kWithInputs)
+    refuse(
+        fmt::format("version is {}, expected {} or {}", printable(version), kVersion, kWithInputs));
 
   const Bytes data = reader.rest();
   Tensors tensors(header, data, file);
-  Statistics statistics;
+  StatisticsFile result;
+  Statistics& statistics = result.statistics;
   const Json layers = parse(text_of(metadata, "layers"));
   if (!layers.is_array()) refuse("\"layers\" is not an array");
   for (const Json& layer : layers) {
     statistics.layers.push_back(read_layer(layer, statistics.layers.size(), header, tensors));
   }
+  if (version == kWithInputs)
+    result.inputs = read_inputs(parse(text_of(metadata, "inputs")), header, tensors);
   const size_t summed = 8 + length + tensors.end();
   const Tensor checksum = tensors.take("checksum", DType::kU64, {1});
   if (tensors.taken() + 1 != header.size()) refuse("the header describes other tensors too");
@@ -251,12 +371,13 @@ Statistics parse_file(const std::shared_ptr<const MappedFile>& file) {
     refuse(fmt::format("{} bytes follow the last tensor", data.size() - tensors.end()));
   if (checksum.data<uint64_t>()[0] != fnv1a(file->bytes().first(summed)))
     refuse("the checksum does not match: the file was changed or truncated");
-  return statistics;
+  return result;
 }
 
 }  // namespace
 
-void write_statistics(const std::filesystem::path& path, const Statistics& statistics) {
+void write_statistics(const std::filesystem::path& path, const Statistics& statistics,
+                      const KeptInputs& inputs) {
   OutputFiles files;
   files.add(path);
   uint64_t checksum = fnv1a({});
@@ -264,11 +385,16 @@ void write_statistics(const std::filesystem::path& path, const Statistics& stati
     checksum = fnv1a(bytes, checksum);
     files.write(bytes);
   };
-  put(as_bytes(header_of(statistics)));
+  put(as_bytes(header_of(statistics, inputs)));
   for (const LayerStatistics& layer : statistics.layers) {
     for (const InputMoments& input : layer.inputs) {
       put(input.second.bytes());
       put(input.mean.bytes());
+    }
+  }
+  if (can_be_kept(inputs)) {
+    for (const Feed& feed : inputs.feeds) {
+      for (const auto& [name, tensor] : feed) put(tensor.bytes());
     }
   }
   files.write(std::as_bytes(std::span(&checksum, 1)));
@@ -276,6 +402,10 @@ void write_statistics(const std::filesystem::path& path, const Statistics& stati
 }
 
 Statistics read_statistics(const std::filesystem::path& path) {
+  return read_statistics_file(path).statistics;
+}
+
+StatisticsFile read_statistics_file(const std::filesystem::path& path) {
   const auto file = MappedFile::open(path);
   try {
     return parse_file(file);

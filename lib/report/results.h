@@ -32,6 +32,7 @@ struct RunInfo {
 /// not looked at; empty where it was.
 struct LayerResult {
   std::string name, weight, op, type, block;
+  std::string values;   ///< type of what is stored of it; "" = not told
   std::string node;     ///< that reads it; "" = it has no name
   std::string pattern;  ///< what paper shows for block: also "2:4"; "" = block
   Shape shape;
@@ -53,6 +54,8 @@ struct CurvePoint {
   double sparsity = 0;
   std::optional<double> metric, magnitude, ms;  ///< magnitude: the metric of plain magnitude
   std::optional<uint64_t> bytes;
+  std::string values = {};  ///< stored types where they were chosen: "3 i8, 1 f16"; else ""
+  std::optional<double> drop_low = {}, drop_high = {};  ///< MetricPair, where it was asked for
 };
 
 struct TensorInfo {
@@ -101,6 +104,7 @@ struct PackResults {
   std::vector<CurvePoint> curve;
   std::optional<double> metric_limit;      ///< the worst that a target allows
   std::optional<double> reached_sparsity;  ///< of the curve's points the one that was written
+  std::string reached_values;              ///< and its CurvePoint::values
   std::vector<MaskPicture> masks;
 };
 

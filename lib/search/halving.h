@@ -15,4 +15,7 @@ namespace espalier {
 std::optional<double> nearest_that_meets(double preferred, double other, double step,
                                          const std::function<bool(double)>& meets);
 
+/// The same where `missed` is known to miss and `met` to meet.
+double halved(double missed, double met, double step, const std::function<bool(double)>& meets);
+
 }  // namespace espalier

@@ -3,6 +3,7 @@
 #include "lib/base/log.h"
 #include "lib/prune/choose/masks.h"
 #include "lib/search/pruner.h"
+#include "lib/search/value_types.h"
 
 namespace espalier {
 
@@ -22,7 +23,7 @@ PruneResult prune_model(const Model& model, const PruneRequest& request, const P
     return result;
   }
   // Once, so that no scores are kept; prune_in_order and scans look at those.
-  const bool in_order = options.sequential || (data.apart != nullptr && !data.apart->empty());
+  const bool in_order = options.sequential || !data.orders.apart.empty();
   const bool once =
       !needs_meter(request) && !options.schedule && !in_order && options.scope != "sensitivity";
   if (once) {
@@ -46,12 +47,16 @@ PruneResult prune_model(const Model& model, const PruneRequest& request, const P
     result.weights = weights_at(options.sparsity);
     return result;
   }
-  Reached reached = reach(*options.target, weights_at, meter, pool);
+  std::optional<ValueTypes> types;
+  if (options.values == "auto") types.emplace(model, options, data, pool);
+  Reached reached = reach(options, weights_at, meter, types ? &*types : nullptr, pool);
   result.options.sparsity = reached.sparsity;
   result.weights = std::move(reached.weights);
   result.curve.insert(result.curve.end(), reached.trials.begin(), reached.trials.end());
   result.reached = reached.best;
   result.dense = reached.dense;
+  result.at_drops = std::move(reached.at_drops);
+  if (types) result.type_feeds = types->feeds();
   return result;
 }
 

@@ -22,8 +22,10 @@ struct PruneResult {
   PruneOptions options;  ///< with the sparsity that a target led to
   PrunedWeights weights;
   std::vector<CurvePoint> curve;
-  std::optional<CurvePoint> reached;  ///< what met the target
-  std::optional<MetricPair> dense;    ///< of a drop: the input's metric
+  std::optional<CurvePoint> reached;                    ///< what met the target
+  std::optional<MetricPair> dense;                      ///< of a drop: the input's metric
+  std::vector<std::pair<double, CurvePoint>> at_drops;  ///< Reached::at_drops
+  size_t type_feeds = 0;  ///< on which narrower values were compared; 0: they were not
 };
 
 /// Prunes once, in rounds, to a target or by given masks, as `request` says. `meter` is looked at

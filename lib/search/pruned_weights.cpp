@@ -44,7 +44,7 @@ constexpr double kClearly = 0.9;
 
 OrderChoice compare_orders(const Model& dense, const Model& at_once, const Model& in_turn,
                            const PruneData& data) {
-  const std::vector<Feed>& feeds = *data.apart;
+  const std::vector<Feed>& feeds = data.orders.apart;
   const auto outputs = [&](const Model& model) {
     return raw_outputs(model, data.calib->data, feeds, data.collect.threads);
   };
@@ -76,32 +76,28 @@ Tried tried_in_order(const Model& model, const ScoredPlan* scored, const PruneDa
   return tried;
 }
 
-// Of few feeds none is given up: both orders are compared without those of `apart`, then the better
-// one is made of all.
-OrderChoice choose_then_make(const Model& model, const ScoredPlan* scored, const PruneData& data,
-                             PrunePlan& plan, Refitted& refitted, ThreadPool& pool) {
-  CalibrationFeeds fewer = *data.calib;
-  fewer.feeds.resize(fewer.feeds.size() - data.apart->size());
-  const Statistics statistics =
-      calibrate(model, data.layers, fewer.data, fewer.feeds, data.collect);
-  PruneData seen = data;
-  seen.calib = &fewer;
-  seen.statistics = &statistics;
-  const Refitted at_once = refit(model, plan, statistics, pool);
-  const Tried in_turn = tried_in_order(model, scored, seen, plan, at_once, pool);
-  const OrderChoice choice = compare_orders(model, at_once.model, in_turn.refitted.model, data);
-  if (choice.in_order) refit_in_order(model, scored, data, plan, refitted, pool);
-  return choice;
-}
-
-// Prunes in order beside what was pruned at once, and leaves in `plan` and `refitted` what changes
-// the outputs of data.apart less.
+// Prunes in order next to what was pruned at once, by the same feeds, and leaves in `plan` and
+// `refitted` what changes the outputs of the feeds apart less. What was pruned at once by all feeds
+// stays in `refitted` where it wins.
 OrderChoice choose_order(const Model& model, const ScoredPlan* scored, const PruneData& data,
                          PrunePlan& plan, Refitted& refitted, ThreadPool& pool) {
-  if (data.apart_joins) return choose_then_make(model, scored, data, plan, refitted, pool);
-  Tried in_turn = tried_in_order(model, scored, data, plan, refitted, pool);
-  const OrderChoice choice = compare_orders(model, refitted.model, in_turn.refitted.model, data);
-  if (choice.in_order) {
+  PruneData seen = data;
+  CalibrationFeeds fewer;
+  std::optional<Refitted> by_fewer;
+  if (data.orders.others != nullptr) {
+    fewer = *data.calib;
+    fewer.feeds.resize(fewer.feeds.size() - data.orders.apart.size());
+    seen.calib = &fewer;
+    seen.statistics = data.orders.others;
+    by_fewer = refit(model, plan, *data.orders.others, pool);
+  }
+  const Refitted& at_once = by_fewer ? *by_fewer : refitted;
+  Tried in_turn = tried_in_order(model, scored, seen, plan, at_once, pool);
+  const OrderChoice choice = compare_orders(model, at_once.model, in_turn.refitted.model, data);
+  if (!choice.in_order) return choice;
+  if (data.orders.again) {
+    refit_in_order(model, scored, data, plan, refitted, pool);
+  } else {
     plan = std::move(in_turn.plan);
     refitted = std::move(in_turn.refitted);
   }
@@ -121,7 +117,7 @@ PrunedWeights weights_of_plan(const Model& model, PrunePlan plan, const ScoredPl
   std::optional<OrderChoice> order;
   if (plan.options.sequential) {
     refit_in_order(model, scored, data, plan, refitted, pool);
-  } else if (data.apart != nullptr && !data.apart->empty()) {
+  } else if (!data.orders.apart.empty()) {
     order = choose_order(model, scored, data, plan, refitted, pool);
   }
   return {std::move(plan), std::move(refitted.model), std::move(refitted.biases),

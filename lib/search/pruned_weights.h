@@ -22,7 +22,18 @@ struct PrunedWeights {
   Model masked;
   std::vector<std::optional<RefittedBias>> biases;  ///< empty without a refit
   size_t rows_kept = 0;
-  std::optional<OrderChoice> order;  ///< where PruneData::apart decided
+  std::optional<OrderChoice> order;  ///< where OrderData::apart decided
+};
+
+/// Feeds that decide whether layers are pruned in order, where plan.options.sequential does not say
+/// so already. None: they are pruned at once.
+struct OrderData {
+  std::vector<Feed> apart;
+  /// Of all feeds but those, if they are the last ones of PruneData::calib, too: then the two orders
+  /// are compared by what they make of the others, and if all at once wins, it is made of all. Null:
+  /// calibration does not see them.
+  const Statistics* others = nullptr;
+  bool again = false;  ///< feeds are few: pruning in order is made of all, too
 };
 
 /// What pruning looks at besides the model and its options. All of it outlives the work.
@@ -31,16 +42,13 @@ struct PruneData {
   const Statistics* statistics = nullptr;   ///< null: without calibration
   const CalibrationFeeds* calib = nullptr;  ///< may hold no feeds where a file of statistics serves
   CollectOptions collect;
-  /// Feeds that calibration does not see: where plan.options.sequential does not say so already,
-  /// they decide whether layers are pruned in order. Null or empty: they are not.
-  const std::vector<Feed>* apart = nullptr;
-  /// Feeds are few: those of `apart` are in calib too, left out only while the two orders are
-  /// compared; what won is made of all.
-  bool apart_joins = false;
+  OrderData orders;
+  /// What outputs are compared on where `calib` holds no feeds: by narrower values alone.
+  const CalibrationFeeds* others = nullptr;
 };
 
 /// What a plan leaves of the weights, refitted where there are statistics; layer after layer with
-/// plan.options.sequential (or where PruneData::apart decide for it), then with masks chosen anew
+/// plan.options.sequential (or where OrderData::apart decide for it), then with masks chosen anew
 /// where there is `scored`.
 PrunedWeights weights_of_plan(const Model& model, PrunePlan plan, const ScoredPlan* scored,
                               const PruneData& data, ThreadPool& pool);

@@ -130,7 +130,7 @@ SensitivityPoint scan_one(const Model& model, const PruneData& data, const Score
   alone.options.sequential = false;
   PruneData seen = data;
   seen.statistics = &half.statistics;
-  seen.apart = nullptr;
+  seen.orders = {};
   const PrunedWeights pruned = weights_of_plan(model, std::move(alone), nullptr, seen, pool);
   return {score, output_distance(half.outputs, raw_outputs(pruned.masked, data.calib->data,
                                                            half.feeds, data.collect.threads))};
@@ -152,9 +152,9 @@ void to_distances(std::span<const SensitivityPoint> points, const std::vector<si
 }  // namespace
 
 std::vector<Feed> raw_outputs(const Model& squashed, const DataSet& data,
-                              const std::vector<Feed>& feeds, size_t threads) {
+                              const std::vector<Feed>& feeds, size_t threads, bool always_packed) {
   const Model model = data.states.empty() ? with_raw_outputs(squashed) : squashed;
-  Executor executor(model, {.threads = threads});
+  Executor executor(model, {.threads = threads, .always_packed = always_packed});
   std::vector<Feed> outputs;
   run_feeds(executor, model, data, feeds,
             [&](size_t, const Feed& output) { outputs.push_back(output); });

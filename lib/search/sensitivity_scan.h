@@ -14,9 +14,11 @@ void scan_sensitivity(const Model& model, const PruneData& data, ScoredPlan& sco
 
 /// What the model makes of each feed; without streams before the last Softmax, Sigmoid, Tanh or
 /// ArgMax of an output: near 0 and 1, probabilities say little of how much was lost, and where two
-/// classes are alike, too much.
+/// classes are alike, too much. `always_packed`: weights are multiplied as they are packed even
+/// where they would run quicker dense, so that the result is that of any machine.
 std::vector<Feed> raw_outputs(const Model& model, const DataSet& data,
-                              const std::vector<Feed>& feeds, size_t threads);
+                              const std::vector<Feed>& feeds, size_t threads,
+                              bool always_packed = false);
 
 /// Sum over the outputs of their relative squared error.
 double output_distance(const std::vector<Feed>& a, const std::vector<Feed>& b);

@@ -104,12 +104,18 @@ Feed only_first_output(const Feed& outputs, const Model& reference) {
   return {{name, outputs.at(name)}};
 }
 
-double labelled_metric_of(const Model& model, const Model& reference, const Evaluation& evaluation,
-                          const ExecutorOptions& options) {
+std::vector<Feed> first_outputs(const Model& model, const Model& reference,
+                                const Evaluation& evaluation, const ExecutorOptions& options) {
   ModelRunner runner(model, reference, evaluation.data, options);
   std::vector<Feed> outputs;
   for (const Feed& feed : evaluation.feeds)
     outputs.push_back(only_first_output(runner.run(feed), reference));
+  return outputs;
+}
+
+double labelled_metric_of(const Model& model, const Model& reference, const Evaluation& evaluation,
+                          const ExecutorOptions& options) {
+  const std::vector<Feed> outputs = first_outputs(model, reference, evaluation, options);
   return metric(evaluation.labels->name, outputs, output_names(reference).at(0),
                 evaluation.labels->labels);
 }

@@ -61,6 +61,10 @@ void unless_random(bool random, std::string& why, const std::function<void()>& b
 double labelled_metric_of(const Model& model, const Model& reference, const Evaluation& evaluation,
                           const ExecutorOptions& options);
 
+/// What a labelled metric looks at of a model, feed after feed, named as in `reference`.
+std::vector<Feed> first_outputs(const Model& model, const Model& reference,
+                                const Evaluation& evaluation, const ExecutorOptions& options);
+
 /// What of a model's outputs a labelled metric looks at.
 Feed only_first_output(const Feed& outputs, const Model& reference);
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The smallest file and fastest packed run of each model of ../shared/models that lose at most 1 % of the metric (0.3 dB), found by
-prune --max-drop with calibration inputs, next to what l2 alone reaches within the same drop.
+prune --max-drop with calibration inputs, in f32 and with --values auto, next to what l2 alone reaches within the same drop and to the file that
+onnxruntime's quantize_dynamic makes (whatever that loses).
 
     headline.py ESPALIER [--models A,B] [--block 16x1] [--rounds N] [--seconds S] [prune options]
 
@@ -41,9 +42,28 @@ def pack(program, folder, out, report, way, options):
     else:
         command = ["prune", model, out, "--max-drop", drop_of(folder), *options]
         command += ["--method", "l2"] if way == "l2" else ["--calib", str(folder / "calib")]
+        command += ["--values", "auto"] if way == "auto" else []
     subprocess.run([program, *command, "--metric-cmd", score, "--json", report, "-q"], check=True, stderr=subprocess.DEVNULL)
     with open(report, encoding="utf-8") as file:
         return json.load(file)
+
+
+def quantized(folder, out):
+    """What onnxruntime's dynamic int8 makes of the model, scored as the others are, and its own milliseconds."""
+    from onnxruntime.quantization import quantize_dynamic
+    quantize_dynamic(str(folder / "model.onnx"), out)
+    scored = subprocess.run([sys.executable, str(folder.parent / "evaluate.py"), str(folder), "--model", out, "--value-only"],
+                            capture_output=True, text=True, check=True)
+    return float(scored.stdout)
+
+
+def least_times_of_peers(folder, files, rounds, seconds):
+    feed = feed_of(folder / "model.onnx", folder, {})
+    sessions, found = [Peer(file, feed) for file in files], [[] for _ in files]
+    for _ in range(rounds):
+        for session, times_of in zip(sessions, found):
+            times_of.append(session.milliseconds(seconds)[1])
+    return [min(one) for one in found]
 
 
 def times(program, folder, packed, rounds, seconds):
@@ -72,7 +92,7 @@ def main():
     print("| model | metric, dense | what | metric | sparsity | file | of dense | times dense | times onnxruntime |\n|---|---|---|---|---|---|---|---|---|")
     for name in args.models.split(","):
         folder = Path(peer.need_shared("models", name, "model.onnx")).resolve().parent
-        for way in ("convert",) if name in TRAINED else ("obs", "l2"):
+        for way in ("convert",) if name in TRAINED else ("obs", "auto", "l2"):
             with tempfile.TemporaryDirectory() as temporary:
                 out, report = os.path.join(temporary, "p.onnx"), os.path.join(temporary, "p.json")
                 found = pack(program, folder, out, report, way, options)
@@ -81,6 +101,14 @@ def main():
                 metric = found["metric"]
                 print(f"| {name} | {metric['a']:.4g} | {'pruned in training' if way == 'convert' else way} | {metric['b']:.4g} | {found['total']['zeros']:.3f} | "
                       f"{size} | {100 * size / before:.0f} % | {dense / ours:.2f}x | {theirs / ours:.2f}x |", flush=True)
+        if name not in TRAINED:
+            with tempfile.TemporaryDirectory() as temporary:
+                out = os.path.join(temporary, "q.onnx")
+                score = quantized(folder, out)
+                theirs, int8 = least_times_of_peers(folder, [folder / "model.onnx", out], args.rounds, args.seconds)
+                size, before = os.path.getsize(out), os.path.getsize(folder / "model.onnx")
+                print(f"| {name} | {found['metric']['a']:.4g} | quantize_dynamic | {score:.4g} | 0 | {size} | {100 * size / before:.0f} % | - | "
+                      f"{theirs / int8:.2f}x |", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 (docs/benchmarks.md), and calibration inputs are those of calib/ alone.    calibration_test.py ESPALIER"""
 import json
 import os
+import re
 import sys
 import tempfile
 
@@ -62,13 +63,29 @@ def statistics_serve_like_the_inputs(program, folder):
     data = os.path.dirname(model)
     stats, a, b = (os.path.join(folder, n) for n in ("s.safetensors", "a.onnx", "b.onnx"))
     peer.espalier(program, "calibrate", model, "--inputs", os.path.join(data, "calib"), "-o", stats, "-q")
-    same = ("--scope", "global", "--sparsity", "0.6", "--inputs", os.path.join(data, "eval"), "-q")
-    # Statistics hold no feeds on which the order of the layers could be chosen.
-    peer.espalier(program, "prune", model, a, "--calib", os.path.join(data, "calib"), "--effort", "fast", *same)
-    peer.espalier(program, "prune", model, b, "--calib", stats, *same, "--threads", "1")
-    with open(a, "rb") as first, open(b, "rb") as second:
-        assert first.read() == second.read(), "the file of statistics gives another model than the inputs it was made of"
-    print("ok   a file of statistics gives the same bytes as the inputs")
+    same = ("--sparsity", "0.6", "--inputs", os.path.join(data, "eval"), "-q")
+
+    def both(what, *options):
+        peer.espalier(program, "prune", model, a, "--calib", os.path.join(data, "calib"), *options, *same)
+        peer.espalier(program, "prune", model, b, "--calib", stats, *options, *same, "--threads", "1")
+        with open(a, "rb") as first, open(b, "rb") as second:
+            assert first.read() == second.read(), f"{what}: the file of statistics gives another model than the inputs it was made of"
+
+    both("default")  # order and scope are chosen by the inputs that the file keeps
+    both("fast", "--effort", "fast")
+
+    def note_of(*keep):
+        made = peer.espalier(program, "calibrate", model, "--inputs", os.path.join(data, "calib"), "-o", stats, *keep).stdout
+        said = peer.espalier(program, "prune", model, b, "--calib", stats, "--sparsity", "0.6", "--inputs", os.path.join(data, "eval")).stdout
+        return " ".join(made.split()), " ".join(said.split())
+
+    made, said = note_of("--keep-inputs", "20kB")
+    kept, feeds = map(int, re.search(r"the file keeps (\d+) of (\d+) feeds", made).groups())
+    assert 0 < kept < feeds and f"keeps {kept} of {feeds} feeds" in said, (made, said)
+    made, said = note_of("--keep-inputs", "0")
+    assert "the file keeps no inputs" in made and "keeps no inputs" in said and "scope global" in said, (made, said)
+    both("global", "--scope", "global", "--effort", "fast")
+    print("ok   a file of statistics gives the same bytes as the inputs, or says why not")
 
 
 def main():

@@ -110,7 +110,7 @@ def steps_of_a_schedule(case):
 
 def what_needs_inputs_says_so(case):
     stats = os.path.join(case.folder, "s.safetensors")
-    peer.espalier(case.program, "calibrate", case.model, "--inputs", case.calib, "-o", stats, "-q")
+    peer.espalier(case.program, "calibrate", case.model, "--inputs", case.calib, "-o", stats, "--keep-inputs", "0", "-q")
     out = os.path.join(case.folder, "none.onnx")
     for option in (("--sequential",), ("--scope", "sensitivity"), ("--schedule", "cubic:steps=2")):
         error = peer.espalier(case.program, "prune", case.model, out, "--calib", stats, *option, expect=2).stderr

@@ -26,6 +26,7 @@ struct Args {
   CollectOptions collect;
   std::string model, output;
   std::vector<std::string> merge;
+  size_t keep_inputs = size_t{32} << 20;
 };
 
 void check(const Args& args) {
@@ -40,7 +41,7 @@ void check(const Args& args) {
 // Weight -> node that reads it.
 using NodeNames = std::map<std::string, std::string>;
 
-Statistics collected(const Args& args, CalibrateResults& results, NodeNames& nodes) {
+StatisticsFile collected(const Args& args, CalibrateResults& results, NodeNames& nodes) {
   const Model model = runnable(read_uncovered(args.model, args.common.threads));
   const DataSet data = data_set(args.data.inputs, model, args.data);
   const std::vector<Feed> feeds = make_feeds(model, data);
@@ -56,7 +57,22 @@ Statistics collected(const Args& args, CalibrateResults& results, NodeNames& nod
     const std::string why = layer.left_out.empty() ? "not multiplied in any run" : layer.left_out;
     results.layers.push_back({layer.weight, layer.node, layer.fold.parts, layer.fold.cols, 0, why});
   }
-  return statistics;
+  KeptInputs inputs{feeds, feeds.size(), data.states, data.token_mask};
+  if (args.keep_inputs == 0) inputs = {};
+  return {std::move(statistics), kept_inputs(std::move(inputs), args.keep_inputs)};
+}
+
+// Inputs are joined where both keep some of theirs: else they would not be those of the statistics.
+void join(const StatisticsFile& other, size_t budget, StatisticsFile& to) {
+  if (to.statistics.layers.empty()) {
+    to = other;
+    to.inputs = kept_inputs(std::move(to.inputs), budget);
+  } else {
+    const bool both = to.inputs.of > 0 && other.inputs.of > 0;
+    to.inputs = both ? merged(to.inputs, other.inputs, budget) : KeptInputs();
+    to.statistics = merged(to.statistics, other.statistics);
+  }
+  if (budget == 0) to.inputs = {};
 }
 
 CalibratedLayer row_of(const LayerStatistics& layer, const NodeNames& nodes) {
@@ -82,6 +98,7 @@ CommandFiles checked_files(const Args& args) {
   return files;
 }
 
+// Collects, joins, writes and reports.
 int run(const Args& args) {
   apply_common(args.common);
   check(args);
@@ -90,15 +107,21 @@ int run(const Args& args) {
   results.command = "calibrate";
   results.run = run_info(files, args.common);
   CalibrateResults& found = results.calibrate.emplace();
-  Statistics statistics;
+  StatisticsFile made;
   NodeNames nodes;  // none where files were merged
-  if (!args.model.empty()) statistics = collected(args, found, nodes);
-  for (const std::string& file : args.merge) statistics = merged(statistics, read_statistics(file));
+  if (!args.model.empty()) made = collected(args, found, nodes);
+  for (const std::string& file : args.merge)
+    join(read_statistics_file(file), args.keep_inputs, made);
+  const Statistics& statistics = made.statistics;
   std::vector<CalibratedLayer> rows;
   for (const LayerStatistics& layer : statistics.layers) rows.push_back(row_of(layer, nodes));
   found.layers.insert(found.layers.begin(), rows.begin(), rows.end());
   found.output = printable(args.output, 4096);
-  write_statistics(args.output, statistics);
+  results.notes.push_back(
+      made.inputs.feeds.empty()
+          ? std::string("the file keeps no inputs")
+          : fmt::format("the file keeps {} of {} feeds", made.inputs.feeds.size(), made.inputs.of));
+  write_statistics(args.output, statistics, made.inputs);
   emit(results, args.common);
   return kDone;
 }
@@ -122,6 +145,11 @@ std::function<int()> add(CLI::App& app) {
       ->type_name("N");
   app.add_option("--calib-memory", args->collect.memory_bytes,
                  "memory for the sums; larger sums are collected in several passes (2 GiB)")
+      ->type_name("BYTES")
+      ->transform(CLI::AsSizeValue(true));
+  app.add_option("--keep-inputs", args->keep_inputs,
+                 "bytes of inputs that the file keeps, so that prune chooses by the outputs as it "
+                 "does with the inputs themselves; 0 keeps none (32 MiB)")
       ->type_name("BYTES")
       ->transform(CLI::AsSizeValue(true));
   add_data_options(app, args->data, "calibration inputs, unlabelled");

@@ -16,6 +16,7 @@
 #include "apps/espalier/mask_file.h"
 #include "apps/espalier/mask_pictures.h"
 #include "apps/espalier/metric_trial.h"
+#include "apps/espalier/prune_notes.h"
 #include "apps/espalier/prune_options.h"
 #include "apps/espalier/prune_settings.h"
 #include "apps/espalier/read_uncovered.h"
@@ -29,6 +30,7 @@
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/prune/refit/apply_plan.h"
 #include "lib/prune/score/criterion.h"
+#include "lib/prune/score/statistics_fit.h"
 #include "lib/search/advise.h"
 
 namespace espalier {
@@ -69,7 +71,7 @@ LayerResult pruned_row(const PackedModels& models, const LayerPlan& plan,
   row.zeros = zeros_left(models, plan);
   models.give_back(plan.layer);
   if (!row.left_out.empty()) {
-    row.bytes_after = row.bytes_before;
+    if (plan.values.empty()) row.bytes_after = row.bytes_before;
     return row;
   }
   row.block = to_string(plan.block);
@@ -131,39 +133,72 @@ bool cheap_in_order(const std::vector<Layer>& layers) {
 
 }  // namespace
 
+// What --calib names, or what its statistics keep.
+CalibrationFeeds calibration_inputs(const PruneSettings& settings, const Model& model) {
+  CalibrationFeeds result;
+  if (settings.calib.kind == CalibrationSource::Kind::kStatistics) {
+    const KeptInputs& kept = settings.calib.file->inputs;
+    result.data.feeds = kept.feeds;
+    result.data.states = kept.states;
+    result.data.token_mask = kept.token_mask;
+    result.feeds = kept.feeds;
+    return result;
+  }
+  result.data = data_set(settings.calib.path, model, settings.data);
+  result.feeds = make_feeds(model, result.data);
+  return result;
+}
+
 Calibration calibration_feeds(const PruneSettings& settings, const Model& model,
                               const std::vector<Layer>& layers, EvaluationSource& evaluation) {
-  if (settings.calib.kind != CalibrationSource::Kind::kInputs) return {};
-  Calibration result{{data_set(settings.calib.path, model, settings.data), {}}, {}};
+  if (!settings.calib.has_inputs()) return {};
+  Calibration result{calibration_inputs(settings, model), {}};
   std::vector<Feed>& feeds = result.feeds.feeds;
-  feeds = make_feeds(model, result.feeds.data);
   if (!result.feeds.data.states.empty()) return result;
   const bool enough = feeds.size() >= 10;
-  const bool shared = enough && evaluation.path == settings.calib.path;
+  const bool shared = enough && evaluation.run && evaluation.path == settings.calib.path;
   const bool orders = settings.tries_orders && feeds.size() >= kLeastFeedsInOrder &&
                       (settings.at_any_cost || cheap_in_order(layers));
   if (shared) evaluation.share = Share::kHeldOut;
   if (orders && enough) result.apart = share_of(feeds, Share::kHeldOut);
+  if (orders && !enough) result.apart = {feeds.back()};
   if (enough && (shared || orders)) feeds = share_of(std::move(feeds), Share::kOthers);
-  if (orders && !enough) {
-    result.apart = {feeds.back()};
-    result.apart_joins = true;
-  }
+  if (orders && !enough) feeds.pop_back();
+  result.again = !enough;
+  // Those that judge the result are never calibrated with.
+  result.apart_joins = orders && !shared;
+  if (result.apart_joins) feeds.insert(feeds.end(), result.apart.begin(), result.apart.end());
   return result;
 }
 
-std::optional<Statistics> statistics_of(const CalibrationSource& source, const Model& model,
-                                        const std::vector<Layer>& layers,
-                                        const CalibrationFeeds& calib) {
-  switch (source.kind) {
-    case CalibrationSource::Kind::kNone:
-      return std::nullopt;
-    case CalibrationSource::Kind::kStatistics:
-      return read_statistics(source.path);
-    case CalibrationSource::Kind::kInputs:
-      break;
+// The inputs of statistics serve the model that these were made with.
+void check_fingerprints(const CalibrationSource& source, const Model& model,
+                        const std::vector<Layer>& layers) {
+  for (const Layer& layer : layers) {
+    const LayerStatistics* found = source.file->statistics.find(layer.weight);
+    if (found == nullptr || stored_weight(model, layer) == nullptr) continue;
+    check_fit(model, layer, *found);
   }
-  return calibrate(model, layers, calib.data, calib.feeds, source.collect);
+}
+
+CalibrationStatistics statistics_of(const CalibrationSource& source, const Model& model,
+                                    const std::vector<Layer>& layers, const Calibration& calib) {
+  if (source.kind == CalibrationSource::Kind::kNone) return {};
+  if (source.kind == CalibrationSource::Kind::kStatistics && !calib.apart_joins)
+    return {source.file->statistics, {}};
+  if (source.file != nullptr) check_fingerprints(source, model, layers);
+  const DataSet& data = calib.feeds.data;
+  const std::vector<Feed>& feeds = calib.feeds.feeds;
+  if (!calib.apart_joins) return {calibrate(model, layers, data, feeds, source.collect), {}};
+  CalibrationStatistics result;
+  const auto end = feeds.end() - static_cast<std::ptrdiff_t>(calib.apart.size());
+  result.others = calibrate(model, layers, data, {feeds.begin(), end}, source.collect);
+  result.all = merged(*result.others, calibrate(model, layers, data, calib.apart, source.collect));
+  return result;
+}
+
+OrderData orders_of(const Calibration& calib, const CalibrationStatistics& statistics) {
+  return {calib.apart, statistics.others ? &*statistics.others : nullptr, calib.again};
 }
 
 std::optional<MetricPair> try_metric(const PruneSettings& settings, const Model& model,
@@ -208,72 +243,6 @@ PruneResult pruned(const PruneSettings& settings, const Model& model, const Prun
        settings.data.metric_command, dense},
       settings.common, settings.machine ? &*settings.machine : nullptr, settings.machine_file);
   return prune_model(model, request, data, meter.functions(), pool);
-}
-
-std::string target_note(const PruneTarget& target, const CurvePoint& reached,
-                        const std::optional<MetricPair>& dense) {
-  const double percent = 100 * reached.sparsity;
-  switch (target.kind) {
-    case PruneTarget::Kind::kSize:
-      return fmt::format("--target-size {}: {:.1f} % sparsity gives {}",
-                         format_bytes(static_cast<uint64_t>(target.value)), percent,
-                         format_bytes(*reached.bytes));
-    case PruneTarget::Kind::kLatency:
-      return fmt::format("--target-latency {} ms: {:.1f} % sparsity gives {} ms",
-                         format_number(target.value), percent, format_number(*reached.ms));
-    case PruneTarget::Kind::kDrop:
-      break;
-  }
-  return fmt::format("--max-drop {}: {:.1f} % sparsity keeps {} at {:.6g} of {:.6g}",
-                     to_string(target), percent, printable(dense->name), *reached.metric, dense->a);
-}
-
-// Layers that are too wide for the default method.
-void add_method_notes(const PrunePlan& plan, std::vector<std::string>& notes) {
-  std::map<std::string, std::pair<size_t, double>> others;  // layers, the most that obs would take
-  for (const LayerPlan& layer : plan.layers) {
-    if (layer.obs_multiply_adds == 0) continue;
-    auto& [count, most] = others[layer.method];
-    ++count;
-    most = std::max(most, layer.obs_multiply_adds);
-  }
-  for (const auto& [method, found] : others) {
-    notes.push_back(
-        fmt::format("{} {} pruned by {}: obs takes up to {:.2g} multiply-adds for one, by default "
-                    "at most {:.2g} "
-                    "are spent (--method obs takes any number)",
-                    found.first, found.first == 1 ? "layer was" : "layers were", method,
-                    found.second, kMostMultiplyAdds));
-  }
-}
-
-std::string order_note(const OrderChoice& order) {
-  return fmt::format(
-      "layers were pruned {}: on {} held apart the outputs then change by {:.3g}, {} by "
-      "{:.3g}",
-      order.in_order ? "one after the other, for the inputs that pruned layers before them leave"
-                     : "all at once",
-      order.feeds == 1 ? "one feed" : fmt::format("{} feeds", order.feeds),
-      order.in_order ? order.in_turn : order.at_once,
-      order.in_order ? "all at once" : "one after the other",
-      order.in_order ? order.at_once : order.in_turn);
-}
-
-std::vector<std::string> notes_of(const PruneSettings& settings, const PruneResult& result) {
-  std::vector<std::string> notes;
-  if (result.reached)
-    notes.push_back(target_note(*settings.request.options.target, *result.reached, result.dense));
-  if (settings.machine) {
-    notes.push_back(fmt::format("these times are predicted for the machine of {}, not measured",
-                                printable(settings.machine_file)));
-  }
-  if (!settings.rewind.empty()) {
-    notes.push_back(fmt::format("masks chosen in {}, weights of {}", printable(settings.input),
-                                printable(settings.rewind)));
-  }
-  add_method_notes(result.weights.plan, notes);
-  if (result.weights.order) notes.push_back(order_note(*result.weights.order));
-  return notes;
 }
 
 void warn_of(const PrunedWeights& weights) {
@@ -329,6 +298,14 @@ BlockShape measured_block(const PruneSettings& settings, const Model& model,
   return parse_block_shape(advise_results(subject, all, samples).model.block);
 }
 
+// Inputs on which the outputs of types of values are compared, where none are there to calibrate.
+CalibrationFeeds feeds_of(const Evaluation& evaluation, const PruneSettings& settings) {
+  if (settings.request.options.values == "auto" && !evaluation.not_run.empty())
+    throw Error(Fault::kUnsupported,
+                "--values auto: outputs cannot be compared: " + evaluation.not_run);
+  return {evaluation.data, evaluation.feeds};
+}
+
 // The order is that of docs/architecture.md: read, evaluate, calibrate, prune, pack; finish() does
 // the rest.
 int run(const PruneSettings& given) {
@@ -345,13 +322,16 @@ int run(const PruneSettings& given) {
   const std::optional<MetricPair> dense = try_metric(settings, inputs.written(), evaluation);
   if (settings.block_auto)
     settings.request.options.block = measured_block(settings, inputs.written(), evaluation, pool);
-  const std::optional<Statistics> statistics =
-      statistics_of(settings.calib, inputs.model, layers, calib.feeds);
-  PruneResult result = pruned(settings, inputs.model,
-                              {layers, statistics ? &*statistics : nullptr, &calib.feeds,
-                               settings.calib.collect, &calib.apart, calib.apart_joins},
-                              evaluation, dense, pool);
+  const CalibrationStatistics calibrated =
+      statistics_of(settings.calib, inputs.model, layers, calib);
+  const std::optional<Statistics>& statistics = calibrated.all;
+  const CalibrationFeeds others = feeds_of(evaluation, settings);
+  PruneData data{layers, statistics ? &*statistics : nullptr, &calib.feeds, settings.calib.collect};
+  data.orders = orders_of(calib, calibrated);
+  data.others = &others;
+  PruneResult result = pruned(settings, inputs.model, data, evaluation, dense, pool);
   if (settings.request.given_masks) check_plan_selects(result.weights.plan, settings.mask_in);
+  warn_of_noise(settings, result);
   const PruneOptions& options = result.options;
   const bool refitted = statistics && options.refit;
   PackedModels models = packed_models(std::move(inputs), result.weights, refitted, pool);
@@ -369,10 +349,13 @@ int run(const PruneSettings& given) {
           : given_masks_cells(settings, refitted),
       {},
       std::move(result.curve),
-      notes_of(settings, result),
+      prune_notes(settings, result, calib.feeds.feeds.size(), evaluation),
       settings.run};
   if (!settings.common.html.empty()) heading.masks = mask_pictures(plan);
-  if (result.reached) heading.reached_sparsity = result.reached->sparsity;
+  if (result.reached) {
+    heading.reached_sparsity = result.reached->sparsity;
+    heading.reached_values = result.reached->values;
+  }
   if (const auto limit = max_drop_of(settings); limit && result.dense)
     heading.metric_limit = worst_allowed(*limit, *result.dense);
   heading.rows = rows_of(models, plan, profile);

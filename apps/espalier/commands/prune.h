@@ -17,20 +17,27 @@ namespace espalier {
 
 struct Calibration {
   CalibrationFeeds feeds;
-  std::vector<Feed> apart;   ///< decide on the order of the layers; PruneData::apart
-  bool apart_joins = false;  ///< PruneData::apart_joins
+  std::vector<Feed> apart;   ///< decide on the order of the layers; OrderData::apart
+  bool apart_joins = false;  ///< they are the last ones of `feeds`, too
+  bool again = false;        ///< OrderData::again
+};
+
+/// Of all feeds, and of those that are not `apart` where these join them.
+struct CalibrationStatistics {
+  std::optional<Statistics> all, others;
 };
 
 /// Calibration inputs. Each tenth feed is left to the checks, where these have no inputs of their
-/// own (`evaluation` is then changed to it), and to the choice of the order; of fewer than ten the
-/// last one to the choice alone, which then joins the others.
+/// own (`evaluation` is then changed to it), and to the choice of the order (of fewer than ten the
+/// last one); if they do not judge, they calibrate, too.
 Calibration calibration_feeds(const PruneSettings& settings, const Model& model,
                               const std::vector<Layer>& layers, EvaluationSource& evaluation);
 
 /// Nothing without calibration.
-std::optional<Statistics> statistics_of(const CalibrationSource& source, const Model& model,
-                                        const std::vector<Layer>& layers,
-                                        const CalibrationFeeds& calib);
+CalibrationStatistics statistics_of(const CalibrationSource& source, const Model& model,
+                                    const std::vector<Layer>& layers, const Calibration& calib);
+/// Refers to both.
+OrderData orders_of(const Calibration& calib, const CalibrationStatistics& statistics);
 
 /// What is wrong with the metric, its program or its limits is told before any work. The metric of
 /// the input, where it was measured for that.

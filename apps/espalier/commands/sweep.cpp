@@ -80,11 +80,10 @@ class Workshop {
       const double value = labelled_metric_of(model_, model_, evaluation_, executor());
       dense_ = MetricPair{evaluation_.labels->name, value, value};
     }
-    statistics_ = statistics_of(settings_.calib, model_, data_.layers, calib_.feeds);
-    data_.statistics = statistics_ ? &*statistics_ : nullptr;
+    statistics_ = statistics_of(settings_.calib, model_, data_.layers, calib_);
+    data_.statistics = statistics_.all ? &*statistics_.all : nullptr;
     data_.calib = &calib_.feeds;
-    data_.apart = &calib_.apart;
-    data_.apart_joins = calib_.apart_joins;
+    data_.orders = orders_of(calib_, statistics_);
     data_.collect = settings_.calib.collect;
   }
   Workshop(const Workshop&) = delete;
@@ -121,7 +120,7 @@ class Workshop {
   Calibration calib_;
   Evaluation evaluation_;
   std::optional<MetricPair> dense_;
-  std::optional<Statistics> statistics_;
+  CalibrationStatistics statistics_;
   PruneData data_;
   std::optional<std::pair<size_t, Pruner>> pruner_;          // of a group
   std::optional<std::pair<size_t, PrunedWeights>> weights_;  // of a sparsity of it
@@ -390,10 +389,11 @@ int run(SweepArgs args) {
 
 // Options of prune that make no sense for a grid, or are lists here.
 void remove_options(CLI::App& app) {
-  for (const char* name : {"--sparsity", "--target-size", "--target-latency", "--machine",
-                           "--max-drop", "--assert-drop", "--at-step", "--block", "--nm",
-                           "--method", "--values", "--effort", "--mask-in", "--mask-out",
-                           "--rewind", "--save-recipe", "--in-place", "--dry-run", "--curve"}) {
+  for (const char* name :
+       {"--sparsity",  "--target-size", "--target-latency", "--machine", "--max-drop",
+        "--confident", "--assert-drop", "--at-step",        "--block",   "--nm",
+        "--method",    "--values",      "--effort",         "--mask-in", "--mask-out",
+        "--rewind",    "--save-recipe", "--in-place",       "--dry-run", "--curve"}) {
     app.remove_option(app.get_option(name));
   }
 }

@@ -66,6 +66,9 @@ class CurvePoint(TypedDict):
     magnitude: float | None
     bytes: int | None
     ms: float | None
+    values: str | None
+    drop_low: float | None
+    drop_high: float | None
 
 
 class Tensor(TypedDict):

@@ -10,7 +10,8 @@
 
 namespace espalier {
 
-/// What is to be done to one weight. `mask` is empty for a layer that is left out.
+/// What is to be done to one weight. `mask` is empty for a layer that is left out; one that has
+/// `values` all the same is stored in that type with all its blocks.
 struct LayerPlan {
   Layer layer;
   BlockShape block;
@@ -19,6 +20,7 @@ struct LayerPlan {
   double obs_multiply_adds = 0;  ///< where obs gave way to another: what it would have taken
   double sparsity = 0;           ///< asked for
   bool diagonal = false;         ///< kept apart
+  std::string values;            ///< stored type of this one; "" = that of PrunePlan::options
   BlockMask mask;
 };
 

@@ -222,10 +222,12 @@ void check_options(const PruneOptions& options) {
     usage(fmt::format("scope is \"{}\", expected layer, global or sensitivity",
                       printable(options.scope)));
   }
-  constexpr auto kValues = std::to_array<std::string_view>({"", "f32", "f16", "bf16", "i8"});
-  if (std::ranges::find(kValues, options.values) == kValues.end())
-    usage(
-        fmt::format("values is \"{}\", expected f32, f16, bf16 or i8", printable(options.values)));
+  constexpr auto kValues =
+      std::to_array<std::string_view>({"", "f32", "f16", "bf16", "i8", "auto"});
+  if (std::ranges::find(kValues, options.values) == kValues.end()) {
+    usage(fmt::format("values is \"{}\", expected f32, f16, bf16, i8 or auto",
+                      printable(options.values)));
+  }
   if (options.target && options.nm)
     usage("a target sets the sparsity, and so does nm: they exclude each other");
   for (const LayerRule& rule : options.rules) {

@@ -54,12 +54,13 @@ struct PruneOptions {
   bool method_by_cost = false;  ///< obs, but something cheaper for layers that are too wide for it
   std::string scope = "layer";  ///< global, sensitivity
   std::optional<PruneTarget> target;
+  bool confident = false;  ///< a drop is judged by the upper end of its interval
   std::optional<Schedule> schedule;
   bool keep_diagonal = true;
   bool refit = true;        ///< kept weights and biases, where there are statistics
   bool sequential = false;  ///< to the inputs that the pruned layers before leave
   std::vector<LayerRule> rules;
-  std::string values;  ///< "" = the weight's own type, or f32, f16, bf16, i8
+  std::string values;  ///< "" = the weight's own type, or f32, f16, bf16, i8; auto: by layer
   uint64_t seed = 0;
   std::string profile, index;  ///< how the result is written (formats/format.h); "" = the default;
                                ///< kept for the recipe, not looked at here

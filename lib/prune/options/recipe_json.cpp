@@ -238,6 +238,8 @@ void read_key(const std::string& given, const Json& value, PruneOptions& options
     options.refit = read_bool(key, value);
   } else if (key == "sequential") {
     options.sequential = read_bool(key, value);
+  } else if (key == "confident") {
+    options.confident = read_bool(key, value);
   } else if (key == "values") {
     options.values = read_text(key, value);
   } else if (key == "op") {
@@ -305,6 +307,7 @@ OrderedJson options_json(const PruneOptions& options) {
   OrderedJson json;
   json["sparsity"] = options.sparsity;
   if (options.target) add_target(*options.target, json);
+  if (options.confident) json["confident"] = true;
   if (options.schedule) json["schedule"] = to_string(*options.schedule);
   json["block"] = to_string(options.block);
   if (options.nm) json["nm"] = to_string(*options.nm);

@@ -1,6 +1,7 @@
 #include "lib/prune/pack/pack_weights.h"
 
 #include <algorithm>
+#include <array>
 
 #include "lib/base/error.h"
 #include "lib/ir/deferred_weights.h"
@@ -63,6 +64,13 @@ size_t bytes_when_packed(const Fold& fold, const BlockMask& mask, bool diagonal,
   return mask.kept_blocks() * block + fold.parts * fold.rows * apart;
 }
 
+// A layer that is left out has no mask: all of it is packed.
+LayerPlan with_mask(const LayerPlan& plan) {
+  LayerPlan result = plan;
+  if (!plan.layer.left_out.empty()) result.mask = BlockMask(plan.block, plan.layer.fold, true);
+  return result;
+}
+
 Stored pack_or_mask(const Weight& weight, const LayerPlan& plan, DType values, ThreadPool& pool) {
   const Tensor dense = dense_or_deferred(weight, pool.threads());
   const BlockMask mask = with_bits_of(
@@ -123,10 +131,26 @@ std::optional<Stored> pack_losslessly(const Weight& weight, const Layer& layer,
 
 }  // namespace
 
+WholePacking smallest_whole(const Fold& fold, DType weight, DType values) {
+  constexpr std::array<BlockShape, 9> kBlocks{
+      {{16, 4}, {8, 4}, {4, 8}, {4, 4}, {16, 1}, {8, 1}, {1, 8}, {4, 1}, {1, 4}}};
+  WholePacking best{{1, 1}, UINT64_MAX};
+  for (const BlockShape block : kBlocks) {
+    const uint64_t bytes = whole_bytes(fold, block, false, weight, values);
+    if (bytes < best.bytes) best = {block, bytes};
+  }
+  return best;
+}
+
+uint64_t whole_bytes(const Fold& fold, BlockShape block, bool diagonal, DType weight,
+                     DType values) {
+  return bytes_when_packed(fold, BlockMask(block, fold, true), diagonal, weight, values);
+}
+
 Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool) {
   std::vector<const LayerPlan*> plans;
   for (const LayerPlan& layer : plan.layers) {
-    if (layer.layer.left_out.empty()) plans.push_back(&layer);
+    if (layer.layer.left_out.empty() || !layer.values.empty()) plans.push_back(&layer);
   }
   std::vector<Layer> layers;
   for (const LayerPlan* layer : plans) layers.push_back(layer->layer);
@@ -135,8 +159,9 @@ Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool) 
   std::vector<std::optional<Stored>> weights(plans.size());
   const auto pack = [&](size_t i) {
     try {
-      weights[i] = pack_or_mask(*from[i], *plans[i],
-                                values_type(plan.options.values, plans[i]->layer.dtype), pool);
+      const std::string& values = plans[i]->values.empty() ? plan.options.values : plans[i]->values;
+      weights[i] = pack_or_mask(*from[i], with_mask(*plans[i]),
+                                values_type(values, plans[i]->layer.dtype), pool);
     } catch (Error& error) {
       error.add_context(printable(plans[i]->layer.weight));
       throw;

@@ -1,12 +1,10 @@
 #include "lib/prune/score/layer_moments.h"
 
-#include <fmt/format.h>
-
 #include <Eigen/Cholesky>
 #include <algorithm>
 
-#include "lib/base/error.h"
 #include "lib/prune/score/spd.h"
+#include "lib/prune/score/statistics_fit.h"
 
 namespace espalier {
 namespace {
@@ -57,20 +55,6 @@ MomentGroup group_of(const InputMoments& input, bool centred) {
   group.h.diagonal() = group.power.array() + damping;
   if (input.cross.count() != 0) add_target(input, centred, damping, group);
   return group;
-}
-
-void check_fit(const Model& model, const Layer& layer, const LayerStatistics& found) {
-  if (found.fingerprint != fingerprint_of(weight_of(model, layer))) {
-    throw Error(Fault::kFormat,
-                fmt::format("statistics of weight {} were collected with another model",
-                            printable(layer.weight)));
-  }
-  for (const InputMoments& input : found.inputs) {
-    if (input.mean.count() == layer.fold.cols && input.first_part < layer.fold.parts) continue;
-    throw Error(Fault::kFormat,
-                fmt::format("statistics of weight {} are of {} inputs, it has {}",
-                            printable(layer.weight), input.mean.count(), layer.fold.cols));
-  }
 }
 
 }  // namespace

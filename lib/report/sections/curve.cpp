@@ -58,6 +58,8 @@ void add(const Results& results, Report& report) {
   if (!results.pack || results.pack->curve.empty()) return;
   std::vector<CurvePoint> points = results.pack->curve;
   std::ranges::stable_sort(points, {}, &CurvePoint::sparsity);
+  const bool types =
+      std::ranges::any_of(points, [](const CurvePoint& p) { return !p.values.empty(); });
   const std::string name = results.pack->metric ? results.pack->metric->name : "metric";
   Table table{"curve",
               "over sparsity",
@@ -65,17 +67,21 @@ void add(const Results& results, Report& report) {
                {"metric", title(points, &CurvePoint::metric, name.c_str()), Unit::kNumber},
                {"magnitude", title(points, &CurvePoint::magnitude, "by magnitude"), Unit::kNumber},
                {"bytes", title(points, &CurvePoint::bytes, "file"), Unit::kBytes},
-               {"ms", title(points, &CurvePoint::ms, "ms"), Unit::kMilliseconds}},
+               {"ms", title(points, &CurvePoint::ms, "ms"), Unit::kMilliseconds},
+               {"values", types ? "values" : ""},
+               {"drop_low", title(points, &CurvePoint::drop_low, "drop from"), Unit::kNumber},
+               {"drop_high", title(points, &CurvePoint::drop_high, "to"), Unit::kNumber}},
               {},
               {}};
-  const auto reached =
-      std::ranges::find(points, results.pack->reached_sparsity,
-                        [](const CurvePoint& p) { return std::optional(p.sparsity); });
+  const auto reached = std::ranges::find_if(points, [&](const CurvePoint& p) {
+    return results.pack->reached_sparsity == p.sparsity && results.pack->reached_values == p.values;
+  });
   if (reached != points.end()) table.chosen = static_cast<size_t>(reached - points.begin());
   report.charts.push_back(chart_of(*results.pack, points, name));
   for (const CurvePoint& point : points) {
     table.rows.push_back({point.sparsity, cell(point.metric), cell(point.magnitude),
-                          point.bytes ? count_cell(*point.bytes) : Cell(), cell(point.ms)});
+                          point.bytes ? count_cell(*point.bytes) : Cell(), cell(point.ms),
+                          cell_or_null(point.values), cell(point.drop_low), cell(point.drop_high)});
   }
   report.parts.emplace_back(std::move(table));
 }

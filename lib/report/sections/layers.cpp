@@ -118,6 +118,7 @@ void add_inspected(const InspectResults& found, Report& report) {
 void add_packed(const PackResults& pack, Report& report) {
   const bool compared = std::ranges::any_of(
       pack.layers, [](const LayerResult& layer) { return layer.magnitude_error.has_value(); });
+  const bool chosen = !pack.reached_values.empty();
   Table table{"layers",
               "",
               {{"name", ""},
@@ -141,6 +142,7 @@ void add_packed(const PackResults& pack, Report& report) {
                {"ms_sparse", "ms sparse", Unit::kMilliseconds},
                {"method_used", ""},
                {"obs_multiply_adds", "", Unit::kNumber},
+               {"values", chosen ? "values" : ""},
                {"left_out", "left out", Unit::kReason}},
               {},
               {}};
@@ -166,6 +168,7 @@ void add_packed(const PackResults& pack, Report& report) {
                           cell(layer.ms_sparse),
                           cell_or_null(layer.method_used),
                           cell(layer.obs_multiply_adds),
+                          cell_or_null(layer.values),
                           cell_or_null(layer.left_out)});
   }
   const Total total = total_of(pack.layers);
@@ -188,6 +191,7 @@ void add_packed(const PackResults& pack, Report& report) {
                  {},
                  cell(total.ms_dense),
                  cell(total.ms_sparse),
+                 {},
                  {},
                  {},
                  {}};

@@ -102,4 +102,75 @@ TEST_CASE("merging weighs by samples, keeps what one side lacks, refuses what do
   CHECK_THROWS_AS(merged(a, b), Error);
 }
 
+namespace {
+
+KeptInputs three_feeds() {
+  KeptInputs inputs;
+  for (int64_t i = 0; i < 3; ++i) {
+    inputs.feeds.push_back({{"ids\n", Tensor::of<int64_t>({1, 2}, std::vector<int64_t>{i, 7})},
+                            {"x", Tensor::of<float>({2}, std::vector<float>{0.5F, 1.0F})}});
+  }
+  inputs.of = 5;
+  inputs.states = {{"x", "y"}};
+  inputs.token_mask = "ids\n";
+  return inputs;
+}
+
+}  // namespace
+
+TEST_CASE("inputs that are kept are read back as they were, and need no version 1") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "s";
+  write_statistics(path, some(), three_feeds());
+  const StatisticsFile back = read_statistics_file(path);
+  CHECK(back.statistics.layers.size() == 2);
+  CHECK(back.inputs.of == 5);
+  CHECK_FALSE(back.inputs.complete());
+  CHECK(back.inputs.states == three_feeds().states);
+  CHECK(back.inputs.token_mask == "ids\n");
+  REQUIRE(back.inputs.feeds.size() == 3);
+  const KeptInputs wanted = three_feeds();
+  for (size_t i = 0; i < 3; ++i) {
+    for (const auto& [name, tensor] : wanted.feeds[i])
+      CHECK(same_bits(back.inputs.feeds[i].at(name), tensor));
+  }
+  write_statistics(path, some());
+  CHECK(read_statistics_file(path).inputs.of == 0);
+  CHECK(bytes_of_file(path).find(R"("version":"1")") != std::string::npos);
+}
+
+TEST_CASE("of kept inputs, too, a file that is cut or changed anywhere is refused") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "s", bad = folder.path() / "bad";
+  write_statistics(path, some(), three_feeds());
+  const std::string whole = bytes_of_file(path);
+  for (size_t i = 0; i < whole.size(); i += 3) {
+    std::string changed = whole;
+    changed[i] = static_cast<char>(changed[i] ^ 1);
+    write_file(bad, as_bytes(changed));
+    CHECK_THROWS_AS(read_statistics_file(bad), Error);
+  }
+}
+
+TEST_CASE("a budget keeps feeds of all places, of streams the first ones, and all where they fit") {
+  KeptInputs all;
+  for (float i = 0; i < 10; ++i)
+    all.feeds.push_back({{"x", Tensor::of<float>({1}, std::vector<float>{i})}});
+  all.of = 10;
+  const auto first_of = [](const Feed& feed) { return feed.at("x").data<float>()[0]; };
+  CHECK(kept_inputs(all, 40).complete());
+  const KeptInputs some = kept_inputs(all, 22);
+  REQUIRE(some.feeds.size() == 5);
+  CHECK(first_of(some.feeds[1]) == 2);
+  CHECK(kept_inputs(all, 3).feeds.empty());
+  KeptInputs stream = all;
+  stream.states = {{"x", "y"}};
+  CHECK(first_of(kept_inputs(stream, 22).feeds[1]) == 1);
+  const KeptInputs both = merged(all, all, 80);
+  CHECK(both.complete());
+  CHECK(both.feeds.size() == 20);
+  CHECK(merged(stream, all, 80).feeds.empty());
+  CHECK_FALSE(merged(all, all, 40).complete());
+}
+
 }  // namespace espalier

@@ -171,8 +171,8 @@ PruneResult calibrated(const Model& model, bool sequential, bool apart) {
   DataSet others = calib.data;
   others.arrays["x"] = correlated(100, 17);
   const std::vector<Feed> judges = make_feeds(model, others);
-  PruneData data{
-      select_layers(model, request.options.select), nullptr, &calib, {}, apart ? &judges : nullptr};
+  PruneData data{select_layers(model, request.options.select), nullptr, &calib, {}};
+  if (apart) data.orders.apart = judges;
   const Statistics statistics =
       calibrate(model, data.layers, calib.data, calib.feeds, data.collect);
   data.statistics = &statistics;
@@ -203,16 +203,19 @@ TEST_CASE("of few feeds the one that decides on the order is calibrated with in 
   calib.data.batch = 60;
   calib.feeds = make_feeds(model, calib.data);
   const std::vector<Feed> last{calib.feeds.back()};
-  PruneData data{select_layers(model, request.options.select), nullptr, &calib, {}, &last, true};
+  PruneData data{select_layers(model, request.options.select), nullptr, &calib, {}};
   const Statistics statistics =
       calibrate(model, data.layers, calib.data, calib.feeds, data.collect);
+  const Statistics others = calibrate(model, data.layers, calib.data,
+                                      {calib.feeds.begin(), calib.feeds.end() - 1}, data.collect);
+  data.orders = {last, &others, true};
   data.statistics = &statistics;
   ThreadPool pool(2);
   const PruneResult judged = prune_model(model, request, data, {}, pool);
   REQUIRE(judged.weights.order);
   CHECK(judged.weights.order->feeds == 1);
   REQUIRE(judged.weights.order->in_order);
-  data.apart = nullptr;
+  data.orders = {};
   request.options.sequential = true;
   check_same(judged.weights.masked, prune_model(model, request, data, {}, pool).weights.masked);
 }
