@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "formats/onnx/data_type.h"
@@ -15,6 +16,15 @@ namespace {
 // with a scale are of f32. Where lacks f16 in runtimes, so that a bitmap chooses among f32.
 DType working_type(const DecodeForm& form) {
   return form.weight == DType::kBF16 || form.scaled() || form.bitmap ? DType::kF32 : form.weight;
+}
+
+// Of blocks that are cut into lines.
+constexpr std::array<uint32_t, 4> kLines{1, 2, 4, 8};
+
+// Types that need no pass over the whole weight.
+bool has_lines(DType values, DType weight) {
+  const auto plain = [](DType type) { return type == DType::kF32 || type == DType::kF16; };
+  return plain(values) && plain(weight);
 }
 
 std::string type_suffix(const DecodeForm& form) {
@@ -48,17 +58,26 @@ class StepWriter {
 
   std::vector<DecodeStep> write() {
     const DType type = working_type(form_);
+    if (form_.lines != 0) {
+      scatter_lines(type);
+      return std::move(steps_);
+    }
     if (form_.bitmap) {
       fill_grid();
     } else {
       scatter(type);
     }
-    if (!form_.first_element) add("Transpose", "lines", {"tiles"}, {permutation({0, 2, 1, 3})});
+    if (form_.once) {
+      add("Transpose", "lines", {"tiles"}, {permutation({1, 3, 0, 2})});
+    } else if (!form_.first_element) {
+      add("Transpose", "lines", {"tiles"}, {permutation({0, 2, 1, 3})});
+    }
     if (form_.stacked()) add("Reshape", "stacked", {last(), "padded"});
     if (form_.ragged) cut();
     if (form_.scaled()) add("Mul", "scaled", {last(), "scale"});
     if (form_.diagonal) set_diagonal();
-    if (form_.transposed) add("Transpose", "turned", {last()}, {permutation({0, 2, 1})});
+    if (form_.transposed && !form_.once)
+      add("Transpose", "turned", {last()}, {permutation({0, 2, 1})});
     if (form_.weight == type) {
       add("Reshape", "weight", {last(), "shape"});
     } else {
@@ -75,6 +94,36 @@ class StepWriter {
     add("ConstantOfShape", "zeros", {form_.first_element ? "count" : "grid"}, {zero(type)});
     add("ScatterND", "tiles",
         {"zeros", form_.first_element ? "places" : "place", widened("values", form_.values)});
+  }
+
+  // Every node whose output is as large as the weight costs onnxruntime that much memory until all
+  // are computed: lines share their zeros, and lie as the weight's rows do once they are joined.
+  // Slices come before casts, so that tract computes all of it at load.
+  void scatter_lines(DType type) {
+    add("Cast", "place", {"index"}, {cast_to(DType::kI64)});
+    if (form_.transposed) {
+      add("Constant", "swap", {}, {integers<2>({1, 0})});
+      add("Gather", "turned_place", {"place", "swap"}, {{"axis", int64_t{1}, {}}});
+    }
+    const std::string place = last();
+    add("ConstantOfShape", "zeros", {"grid"}, {zero(type)});
+    if (form_.lines == 1) {
+      add("ScatterND", "tiles", {"zeros", place, widened("values", form_.values)});
+    } else {
+      add("Constant", "along", {}, {integers<1>({form_.transposed ? 2 : 1})});
+      add("Constant", "at0", {}, {integers<1>({0})});
+      std::vector<std::string> tiles;
+      for (uint32_t i = 0; i < form_.lines; ++i) {
+        const std::string from = fmt::format("at{}", i), to = fmt::format("at{}", i + 1);
+        const std::string line = fmt::format("line{}", i);
+        add("Constant", to, {}, {integers<1>({int64_t{i} + 1})});
+        add("Slice", line, {"values", from, to, "along"});
+        tiles.push_back(fmt::format("tiles{}", i));
+        add("ScatterND", tiles.back(), {"zeros", place, widened(line, form_.values)});
+      }
+      add("Concat", "tiles", std::move(tiles), {{"axis", int64_t{1}, {}}});
+    }
+    add("Reshape", "weight", {"tiles", "shape"});
   }
 
   // Bits of a byte, the highest first; the values that come before a block's are its place.
@@ -137,6 +186,28 @@ class StepWriter {
 
 }  // namespace
 
+namespace {
+
+// One part of whole blocks: fewer nodes are as large as the weight. A single line needs no transpose.
+// More of them save the memory of zeros, where the C library gives back at once what onnxruntime
+// copies of each: from 32 MiB on.
+void choose_order(const SparseMatrix& matrix, DecodeForm& form) {
+  constexpr uint64_t kGivenBack = uint64_t{32} << 20;
+  if (matrix.fold.parts != 1 || form.ragged || form.diagonal || form.first_element || form.bitmap ||
+      !has_lines(form.values, form.weight))
+    return;
+  const uint32_t lines = form.transposed ? matrix.block.cols : matrix.block.rows;
+  const uint64_t bytes = byte_count(matrix.dtype, matrix.shape);
+  const bool known = std::ranges::find(kLines, lines) != kLines.end();
+  if (known && (lines == 1 || bytes >= lines * kGivenBack)) {
+    form.lines = lines;
+  } else {
+    form.once = form.transposed;
+  }
+}
+
+}  // namespace
+
 DecodeForm decode_form(const SparseMatrix& matrix, std::string_view index) {
   DecodeForm form;
   form.transposed = matrix.fold.transposed;
@@ -148,6 +219,7 @@ DecodeForm decode_form(const SparseMatrix& matrix, std::string_view index) {
   form.bitmap = index == "bitmap" && matrix.blocks() != 0;
   form.values = matrix.values.dtype();
   form.weight = matrix.dtype;
+  choose_order(matrix, form);
   return form;
 }
 
@@ -167,6 +239,14 @@ const std::vector<DecodeForm>& all_decode_forms() {
         for (const DType values : kValues) {
           form.values = values, form.weight = weight;
           forms.push_back(form);
+          if (bits > 1 || form.parts || !has_lines(values, weight)) continue;
+          for (const uint32_t lines : kLines) {
+            forms.push_back(form);
+            forms.back().lines = lines;
+          }
+          if (!form.transposed) continue;
+          forms.push_back(form);
+          forms.back().once = true;
         }
       }
     }
@@ -183,6 +263,8 @@ std::string decode_name(const DecodeForm& form) {
   if (form.diagonal) name += "WithDiagonal";
   if (form.first_element) name += "FirstElement";
   if (form.bitmap) name += "Bitmap";
+  if (form.lines != 0) name += fmt::format("Lines{}", form.lines);
+  if (form.once) name += "Once";
   return name + type_suffix(form);
 }
 

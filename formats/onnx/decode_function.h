@@ -21,11 +21,16 @@ struct DecodeForm {
   bool diagonal = false;       ///< kept apart
   bool first_element = false;  ///< the index names a block's first element, not its grid place
   bool bitmap = false;         ///< the index is one bit for each block of the grid
+  /// Blocks are cut into that many lines along the weight's own rows, which are scattered where they
+  /// belong and need no transpose; 0: blocks are scattered whole.
+  uint32_t lines = 0;
+  bool once = false;  ///< blocks and the whole weight are transposed at once
   DType values = DType::kF32, weight = DType::kF32;
 
   /// Whether the matrices are there one by one, [parts, rows, cols], before the weight's own shape.
   bool stacked() const {
-    return transposed || parts || ragged || diagonal || first_element || scaled();
+    return lines == 0 && !once &&
+           (transposed || parts || ragged || diagonal || first_element || scaled());
   }
   /// Values times the scale of their output.
   bool scaled() const { return values == DType::kI8; }

@@ -174,7 +174,23 @@ class MatrixReader {
             to_string(m_.block));
   }
 
+  // [block rows, block columns, 1, block's columns], or as the weight is stored.
+  void read_lines_grid() {
+    const auto grid = extents("grid", 4);
+    const uint32_t rows = m_.block.rows, cols = m_.block.cols;
+    const uint32_t lines = form_.transposed ? cols : rows, length = form_.transposed ? rows : cols;
+    const size_t along = form_.transposed ? 3 : 2;
+    require(form_.lines == lines, "values are blocks {}, expected {} lines", to_string(m_.block),
+            form_.lines);
+    require(grid[along] == 1 && grid[5 - along] == length,
+            "grid is of lines {}x{}, values are blocks {}", grid[2], grid[3], to_string(m_.block));
+    m_.fold.parts = 1;
+    rows_ = grid[form_.transposed ? 1 : 0] * rows;
+    cols_ = grid[form_.transposed ? 0 : 1] * cols;
+  }
+
   void read_grid() {
+    if (form_.lines != 0) return read_lines_grid();
     const auto grid = extents("grid", 4);
     require(grid[2] == m_.block.rows && grid[3] == m_.block.cols,
             "grid is of blocks {}x{}, values are blocks {}", grid[2], grid[3], to_string(m_.block));
@@ -334,8 +350,15 @@ DecodeParts decode_parts(const SparseMatrix& matrix, const DecodeForm& form) {
   } else {
     if (form.bitmap)
       parts["count"] = integers({as_i64(fold.parts * matrix.grid_rows() * matrix.grid_cols())});
-    parts["grid"] = integers({as_i64(fold.parts * matrix.grid_rows()), as_i64(matrix.grid_cols()),
-                              matrix.block.rows, matrix.block.cols});
+    const int64_t rows = as_i64(fold.parts * matrix.grid_rows()), cols = as_i64(matrix.grid_cols());
+    const BlockShape block = matrix.block;
+    if (form.lines == 0) {
+      parts["grid"] = integers({rows, cols, block.rows, block.cols});
+    } else if (form.transposed) {
+      parts["grid"] = integers({cols, rows, block.rows, 1});
+    } else {
+      parts["grid"] = integers({rows, cols, 1, block.cols});
+    }
   }
   if (form.stacked())
     parts["padded"] = integers({as_i64(fold.parts), as_i64(padded.rows), as_i64(padded.cols)});

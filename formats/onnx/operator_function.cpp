@@ -270,7 +270,8 @@ pb::FunctionProto operator_function(const OperatorForm& form, int64_t opset) {
 OperatorWeight operator_weight(const SparseMatrix& matrix, std::string_view input,
                                const std::string& name) {
   DecodeForm form = decode_form(matrix, "grid");
-  form.ragged = true, form.parts = false;
+  form.ragged = true, form.parts = form.once = false;
+  form.lines = 0;
   DecodeParts parts = decode_parts(matrix, form);
   if (!form.scaled()) parts["scale"] = Tensor::of<float>({1, 1, 1}, repeated(1, 1));
   if (!form.diagonal) parts["diagonal"] = Tensor::zeros(DType::kF32, {1, 1, 1});
