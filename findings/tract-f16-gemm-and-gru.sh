@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# tract 0.23.9 refuses float16 Gemm with a bias, and float16 GRU at its first run
+# tract 0.23.9 refuses float16 Gemm with a bias, and float16 GRU, LSTM and RNN at their first run
 #
 # In float16, MatMul followed by Add runs in tract, and equals onnxruntime 1.32.0. The same as one Gemm is refused
-# ("expected F16 got F32"), and a GRU loads but its first run ends with an error, as the initial state that tract makes
-# is float32. onnxruntime runs all three.
+# ("expected F16 got F32"), and a GRU, LSTM or RNN loads but its first run ends with an error, as the initial state that
+# tract makes is float32. onnxruntime runs all of them.
 #
 # Installs the packages below in a temporary folder and ends with 0 while the behaviour is as described.
 set -euo pipefail
@@ -65,4 +65,8 @@ refused(x, "got 2,4,F32")
 save([helper.make_node("GRU", ["x", "w", "r"], ["y"], hidden_size=5)], [value("x", [3, 1, 4], 10)], [value("y", [3, 1, 1, 5], 10)],
      {"w": half(1, 15, 4), "r": half(1, 15, 5)})
 refused(half(3, 1, 4), "got 1,1,1,5,F32")
+for op, gates, words in (("LSTM", 4, "got 1,1,5,F32"), ("RNN", 1, "got 1,1,1,5,F32")):
+    save([helper.make_node(op, ["x", "w", "r"], ["y"], hidden_size=5)], [value("x", [3, 1, 4], 10)], [value("y", [3, 1, 1, 5], 10)],
+         {"w": half(1, gates * 5, 4), "r": half(1, gates * 5, 5)})
+    refused(half(3, 1, 4), words)
 PY
