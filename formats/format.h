@@ -29,7 +29,7 @@ inline void check_packed_version(int64_t version) {
 
 /// How a packed weight and its index are spelled in a file (docs/formats).
 struct WriteOptions {
-  std::string profile;         ///< "" = the format's default: tract (NNEF), function (ONNX)
+  std::string profile;         ///< "" = the format's default: tract (NNEF), inline (ONNX)
   std::string index = "grid";  ///< or "first-element", or "mask"
   bool keep_io_names = false;  ///< an input or output that cannot keep its name is an error
   /// Input name -> shape that binds its free dimensions (-1: stays free).

@@ -47,9 +47,14 @@ void add_write_options(CLI::App& app, WriteArgs& args) {
   app.add_option(
          "--profile", args.profile,
          "how packed weights are written; NNEF: tract, portable, operator, opaque or dense "
-         "(tract); ONNX: function, operator, region, inline, sparse-value, sparse-initializer or "
-         "dense (function)")
+         "(tract); ONNX: inline, function, operator, region, sparse-value, sparse-initializer or "
+         "dense (inline)")
       ->type_name("P")
+      ->group("What is written");
+  app.add_option("--for", args.reader,
+                 "who reads OUT next, in place of --profile: onnxruntime, openvino, deepsparse "
+                 "(ONNX), tract (NNEF) or espalier (the fewest bytes)")
+      ->type_name("READER")
       ->group("What is written");
   app.add_option("--index", args.index,
                  "how the positions of blocks are written: grid, first-element, mask, a dense 0/1 "

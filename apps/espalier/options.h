@@ -15,9 +15,10 @@ class App;
 
 namespace espalier {
 
-/// --profile, --index, --keep-io-names, --input-shape and --memory as they are given.
+/// --profile, --for, --index, --keep-io-names, --input-shape and --memory as they are given.
 struct WriteArgs {
   std::string profile, index;  ///< "" = the default
+  std::string reader;          ///< --for: who reads the file next; "" = anybody
   bool keep_io_names = false;
   std::vector<std::string> shapes;
   std::optional<uint64_t> memory;  ///< --memory: of runs that check what is written

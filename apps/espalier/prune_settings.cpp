@@ -114,8 +114,9 @@ PruneOptions options_of(const PruneArgs& args, const CalibrationSource& calib) {
   if (!args.scope.empty()) options.scope = args.scope;
   if (!args.diagonal.empty()) options.keep_diagonal = args.diagonal == "keep";
   if (!args.values.empty()) options.values = args.values;
+  if (!args.write.profile.empty() || args.reader_given.value_or(false))
+    options.profile = args.write.profile;
   if (args.confident) options.confident = true;
-  if (!args.write.profile.empty()) options.profile = args.write.profile;
   if (!args.write.index.empty()) options.index = args.write.index;
   if (args.common.seed != 0) options.seed = args.common.seed;
   for (const std::string& text : args.layers) options.rules.push_back(parse_layer_rule(text));
@@ -252,6 +253,7 @@ void check_method(const PruneOptions& options, const std::string& calib) {
 }  // namespace
 
 void take_run_keys(PruneArgs& args) {
+  if (!args.reader_given) args.reader_given = !args.write.reader.empty();
   if (args.recipe.empty()) return;
   try {
     read_run_keys(text_of(args.recipe), args);
@@ -259,6 +261,8 @@ void take_run_keys(PruneArgs& args) {
     error.add_context(printable(args.recipe));
     throw;
   }
+  // The line's profile overrides the recipe's reader.
+  if (!args.write.profile.empty() && !*args.reader_given) args.write.reader.clear();
 }
 
 // Merges defaults, recipe and line, in this order, and checks the result.

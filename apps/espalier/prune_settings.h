@@ -29,6 +29,7 @@ struct PruneArgs {
   std::vector<double> curve;
   std::string block, nm, method, scope, diagonal, values, effort;
   WriteArgs write;
+  std::optional<bool> reader_given;  ///< write.reader is the line's, not the recipe's
   std::vector<std::string> operators, exclude, force, layers;
   std::optional<size_t> min_weights;
   size_t calib_memory = CollectOptions().memory_bytes;

@@ -18,7 +18,7 @@ struct Key {
   T& (*of)(PruneArgs& args);
 };
 
-constexpr std::array<Key<std::string>, 13> kTexts{
+constexpr std::array<Key<std::string>, 14> kTexts{
     {{"calib", [](PruneArgs& a) -> std::string& { return a.calib; }},
      {"eval", [](PruneArgs& a) -> std::string& { return a.eval; }},
      {"inputs", [](PruneArgs& a) -> std::string& { return a.data.inputs; }},
@@ -30,6 +30,7 @@ constexpr std::array<Key<std::string>, 13> kTexts{
      {"mask-out", [](PruneArgs& a) -> std::string& { return a.mask_out; }},
      {"rewind", [](PruneArgs& a) -> std::string& { return a.rewind; }},
      {"machine", [](PruneArgs& a) -> std::string& { return a.machine; }},
+     {"for", [](PruneArgs& a) -> std::string& { return a.write.reader; }},
      {"effort", [](PruneArgs& a) -> std::string& { return a.effort; }},
      {"mask-tokens", [](PruneArgs& a) -> std::string& { return a.data.mask_tokens; }}}};
 

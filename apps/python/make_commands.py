@@ -113,7 +113,8 @@ def function_of(program, command, definition):
         parameter = name.replace("-", "_")
         if name in LEFT_OUT or (name == "output" and any(p[0] == "OUT" for p in positional)):
             continue
-        assert not keyword.iskeyword(parameter), parameter
+        if keyword.iskeyword(parameter):
+            parameter += "_"
         annotation, default = type_of(name, kind, repeatable)
         parameters.append(f"{parameter}: {annotation} = {default}")
         docs.append((parameter, text))

@@ -42,7 +42,7 @@ class Lowering {
     if (options_.profile == "sparse-value") return Spelling::kSparseValue;
     if (options_.profile == "sparse-initializer") return Spelling::kSparseInitializer;
     if (sparse_tensor) return Spelling::kAsItIs;
-    return origin == kInlineOrigin ? Spelling::kInline : Spelling::kFunction;
+    return origin == kFunctionOrigin ? Spelling::kFunction : Spelling::kInline;
   }
 
   void lower_graph(Graph& graph) {
@@ -52,6 +52,7 @@ class Lowering {
     }
     front_.clear();
     in_place_.clear();
+    small_parts_.clear();
     if (options_.profile == "operator") spell_operators(graph, constants);
     if (options_.profile == "region") take_large_constants(graph, constants);
     std::vector<ValueId> ids;
@@ -82,7 +83,6 @@ class Lowering {
 
   // Nodes whose packed weights nobody else reads become calls that hold decode and operator.
   void spell_operators(Graph& graph, const std::unordered_map<ValueId, size_t>& constants) {
-    small_parts_.clear();
     const std::unordered_set<ValueId> own = only_operators_read(graph);
     std::unordered_map<ValueId, OperatorParts> made;
     for (Node& node : graph.nodes) {
@@ -139,10 +139,11 @@ class Lowering {
     return result;
   }
 
-  // Small parts that are equal are stored once: onnxruntime's cost of a run grows with their number.
+  // Small parts that are equal are stored once: onnxruntime's cost of a run grows with their number,
+  // and the bytes of a file with many weights. A region takes its small parts inside, each its own.
   ValueId part_value(Graph& graph, Tensor& part, const std::string& weight, std::string_view name) {
     constexpr size_t kSmall = 64;
-    const bool small = part.byte_size() <= kSmall;
+    const bool small = options_.profile != "region" && part.byte_size() <= kSmall;
     for (const ValueId id : small_parts_) {
       if (small && same_bits(graph.weights.at(id).dense(), part)) return id;
     }
@@ -282,9 +283,7 @@ class Lowering {
     std::unordered_map<std::string, ValueId> ids{{"weight", id}};
     DecodeParts parts = decode_parts(matrix, form);
     for (const std::string& input : decode_inputs(form)) {
-      Tensor& part = parts.at(input);
-      ids[input] = add_value(graph, unique(name + "/" + input), part.dtype(), part.shape());
-      graph.weights.emplace(ids[input], Weight{std::move(part), {}});
+      ids[input] = part_value(graph, parts.at(input), name, input);
     }
     std::vector<Node> nodes;
     if (how == Spelling::kFunction) {
@@ -295,7 +294,8 @@ class Lowering {
       nodes.push_back(std::move(call));
     } else {
       need(decode_opset(form), 4);
-      for (DecodeStep& step : decode_steps(form)) nodes.push_back(node_of(graph, name, step, ids));
+      spell_out(graph, decode_steps(form), ids, nodes);
+      nodes.back().name = name + "/decode";
     }
     if (constant != nullptr) {
       in_place_[*constant] = std::move(nodes);
@@ -304,20 +304,25 @@ class Lowering {
     }
   }
 
-  Node node_of(Graph& graph, const std::string& weight, DecodeStep& step,
-               std::unordered_map<std::string, ValueId>& ids) {
-    Node node{step.op, "", weight + "/" + step.output, {}, {}, {}, {}};
-    for (const std::string& input : step.inputs) node.inputs.push_back(ids.at(input));
-    if (!ids.contains(step.output))
-      ids[step.output] = add_value(graph, unique(weight + "/" + step.output));
-    node.outputs = {ids.at(step.output)};
-    node.attributes = std::move(step.attributes);
-    if (is_constant(node)) {  // as the reader would have it
-      graph.weights.emplace(node.outputs[0],
-                            Weight{std::get<Tensor>(node.attributes[0].value), {}});
-      node.attributes[0].value = std::monostate{};
+  // The steps as nodes. Their constants are initializers, which decodes share; short names keep
+  // files small.
+  void spell_out(Graph& graph, std::vector<DecodeStep> steps,
+                 std::unordered_map<std::string, ValueId>& ids, std::vector<Node>& nodes) {
+    const std::string prefix = fmt::format("d{}/", decodes_++);
+    for (DecodeStep& step : steps) {
+      if (step.op == "Constant") {
+        auto& value = std::get<Tensor>(step.attributes[0].value);
+        ids[step.output] = part_value(graph, value, "decode", step.output);
+        continue;
+      }
+      if (!ids.contains(step.output))
+        ids[step.output] = add_value(graph, unique(prefix + step.output));
+      const ValueId output = ids.at(step.output);
+      Node node{step.op, "", graph.values[output].name, {}, {output}, {}, {}};
+      for (const std::string& input : step.inputs) node.inputs.push_back(ids.at(input));
+      node.attributes = std::move(step.attributes);
+      nodes.push_back(std::move(node));
     }
-    return node;
   }
 
   void splice(Graph& graph) {
@@ -338,7 +343,8 @@ class Lowering {
   const WriteOptions& options_;
   PackedNeeds& needs_;
   std::unordered_set<std::string> taken_;
-  std::vector<ValueId> small_parts_;                        // of calls, in the graph at hand
+  size_t decodes_ = 0;                                      // spelled out so far
+  std::vector<ValueId> small_parts_;                        // in the graph at hand
   std::vector<Node> front_;                                 // of the graph at hand
   std::unordered_map<size_t, std::vector<Node>> in_place_;  // of Constant nodes
 };

@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::array<std::string_view, 7> kProfiles{
-    "function", "operator", "region", "inline", "sparse-value", "sparse-initializer", "dense"};
+    "inline", "function", "operator", "region", "sparse-value", "sparse-initializer", "dense"};
 
 constexpr std::array kValues{DType::kF32, DType::kF16, DType::kBF16, DType::kI8};
 

@@ -199,28 +199,31 @@ class Recogniser {
   }
 
   // From the last step backwards: every value but the result is read inside the pattern alone.
+  // Constants are initializers or nodes, which other patterns may read too.
   bool matches(const std::vector<DecodeStep>& steps, ValueId result, Bindings& bindings,
                std::vector<size_t>& nodes) const {
     bindings["weight"] = result;
     for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
       const ValueId output = bindings.at(step->output);
+      if (step->op == "Constant") {
+        const Tensor* tensor = constant(output);
+        if (tensor == nullptr || !same_bits(*tensor, std::get<Tensor>(step->attributes[0].value)))
+          return false;
+        continue;
+      }
       const auto maker = maker_.find(output);
       if (maker == maker_.end() || dropped_[maker->second]) return false;
       if (step != steps.rbegin() && uses_[output] != reads_of(steps, step->output)) return false;
-      if (!matches(*step, graph_.nodes[maker->second], output, bindings)) return false;
+      if (!matches(*step, graph_.nodes[maker->second], bindings)) return false;
       nodes.push_back(maker->second);
     }
     return true;
   }
 
-  bool matches(const DecodeStep& step, const Node& node, ValueId output, Bindings& bindings) const {
+  bool matches(const DecodeStep& step, const Node& node, Bindings& bindings) const {
     if (node.op != step.op || !node.domain.empty() || node.inputs.size() != step.inputs.size() ||
         node.outputs.size() != 1)
       return false;
-    if (step.op == "Constant") {
-      const Tensor* tensor = constant(output);
-      return tensor != nullptr && same_bits(*tensor, std::get<Tensor>(step.attributes[0].value));
-    }
     if (node.attributes.size() != step.attributes.size()) return false;
     for (const Attribute& attribute : step.attributes) {
       const Attribute* other = find_attribute(node, attribute.name);
@@ -245,8 +248,6 @@ class Recogniser {
     for (const size_t node : nodes) {
       dropped_[node] = true;
       for (const ValueId input : graph_.nodes[node].inputs) --uses_[input];
-      // A Constant of the pattern takes its weight with it.
-      for (const ValueId output : graph_.nodes[node].outputs) graph_.weights.erase(output);
     }
     results_.push_back(nodes.front());
     for (const auto& [name, id] : bindings) candidates_.insert(id);

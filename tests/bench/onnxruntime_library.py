@@ -86,10 +86,10 @@ def feed_of(name, models):
 
 def pack(program, model, folder, as_it_is):
     """Files of both profiles, with the same weights."""
-    packed = {profile: os.path.join(folder, f"{profile}.onnx") for profile in ("function", "operator", "region")}
-    packed_models.pack(program, model, packed["function"], as_it_is, os.path.join(folder, "report.json"))
+    packed = {profile: os.path.join(folder, f"{profile}.onnx") for profile in ("inline", "operator", "region")}
+    packed_models.pack(program, model, packed["inline"], as_it_is, os.path.join(folder, "report.json"))
     for profile in ("operator", "region"):
-        subprocess.run([program, "convert", packed["function"], packed[profile], "--profile", profile, "--pack", "none", "--no-verify", "-q"], check=True, capture_output=True)
+        subprocess.run([program, "convert", packed["inline"], packed[profile], "--profile", profile, "--pack", "none", "--no-verify", "-q"], check=True, capture_output=True)
     return packed
 
 
@@ -103,10 +103,10 @@ def measure(args, name, folder, models):
         onnx.save_tensor(numpy_helper.from_array(array, input_name), os.path.join(inputs, f"input_{i}.pb"))
     sessions = {"dense": Session(model, feed), "node": Trivial(), "region": Session(packed["region"], feed, args.library),
                 "operator": Session(packed["operator"], feed, args.library), "stock": Session(packed["region"], feed)}
-    engine = packed_models.start_deepsparse(args, packed["function"], feed, folder)
+    engine = packed_models.start_deepsparse(args, packed["inline"], feed, folder)
     times = {kind: [] for kind in (*sessions, "ours", *(["deepsparse"] if engine else []))}
     for _ in range(args.rounds):
-        times["ours"].append(dense_models.bench(args.program, packed["function"], inputs, args.seconds)["models"][0]["min_ms"])
+        times["ours"].append(dense_models.bench(args.program, packed["inline"], inputs, args.seconds)["models"][0]["min_ms"])
         for kind, session in sessions.items():
             times[kind].append(session.milliseconds(args.seconds)[1])
         if engine:
@@ -163,7 +163,7 @@ def memory(args, name, folder, models):
     packed = pack(args.program, model, folder, as_it_is)
     counter = os.path.join(folder, "count.so")
     subprocess.run(["cc", "-O1", "-std=c11", "-shared", "-fPIC", os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support/count_library.c"), "-o", counter], check=True)
-    parts = sum(len(t.raw_data) for t in onnx.load(packed["function"]).graph.initializer if t.name.endswith(("/values", "/index", "/scale", "/diagonal")))
+    parts = sum(len(t.raw_data) for t in onnx.load(packed["inline"]).graph.initializer if t.name.endswith(("/values", "/index", "/scale", "/diagonal")))
     loaded, ran = grown(packed["region"], args.library, feed, counter)
     columns = [os.path.getsize(model), parts, loaded, ran, *grown(model, None, feed), *grown(packed["region"], None, feed), *grown(packed["region"], args.library, feed)]
     print(f"| {name} | " + " | ".join(f"{value / 1024:.0f}" for value in columns) + f" | {loaded / parts:.2f} |", flush=True)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prunes every model of ../shared/models with the usual blocks and lets stock peers judge the ONNX files.
 
-For each: the function profile passes onnx's full checker; onnxruntime computes the same with it as with the dense profile; in the dense
+For each: the default profile passes onnx's full checker; onnxruntime computes the same with it as with the dense profile; in the dense
 profile every weight is untouched or zero, whole blocks at a time, as many as was asked for within one block, and diagonals of recurrent
 matrices are whole.    prune_matrix_test.py ESPALIER [MODEL...]
 """
@@ -67,12 +67,12 @@ def check_layer(layer, before, after, block):
 def run_case(program, name, block, folder):
     model = os.path.join(peer.SHARED, "models", name, "model.onnx")
     stem = os.path.join(folder, f"{name}-{block.replace(':', 'of')}")
-    function, dense, report = f"{stem}.onnx", f"{stem}.dense.onnx", f"{stem}.json"
+    packed, dense, report = f"{stem}.onnx", f"{stem}.dense.onnx", f"{stem}.json"
     shape = ["--nm", block] if ":" in block else ["--block", block, "--sparsity", SPARSITY]
     common = ["prune", model, *shape, "--method", "l2", "--no-verify"]
-    peer.espalier(program, *common, "-o", function, "--json", report)
+    peer.espalier(program, *common, "-o", packed, "--json", report)
     peer.espalier(program, *common, "-o", dense, "--profile", "dense")
-    onnx.checker.check_model(function, full_check=True)
+    onnx.checker.check_model(packed, full_check=True)
     with open(report, encoding="utf-8") as file:
         layers = [layer for layer in json.load(file)["layers"] if layer["left_out"] is None]
     before, after = peer.weights(onnx.load(model)), peer.weights(onnx.load(dense))
@@ -88,12 +88,12 @@ def run_case(program, name, block, folder):
               if (fault := check_layer(layer, before[layer["weight"]], after[layer["weight"]], block))]
     faults += [f"{key}: changed though it is no pruned layer" for key in before
                if key not in {layer["weight"] for layer in layers} and before[key][0].tobytes() != after[key][0].tobytes()]
-    a, b = peer.session(function), peer.session(dense)
+    a, b = peer.session(packed), peer.session(dense)
     inputs = peer.test_inputs(model, b)
     difference = peer.relative_difference(a.run(None, inputs), b.run(None, inputs))
     if difference > 1e-5:
-        faults.append(f"onnxruntime: function and dense profile differ by {difference:.1e}")
-    return len(layers), difference, os.path.getsize(function) / os.path.getsize(model), faults
+        faults.append(f"onnxruntime: packed and dense profile differ by {difference:.1e}")
+    return len(layers), difference, os.path.getsize(packed) / os.path.getsize(model), faults
 
 
 def main(program, *names):

@@ -37,7 +37,7 @@ def difference(program, case, random, folder):
     onnx.save(made, dense)
     np.savez(data, x=x)
     peer.espalier(program, "prune", dense, packed, "--method", "l2", "--block", "16x1", "--sparsity", "0.8", "--min-weights", "1", "--no-verify", "-q")
-    if not onnx.load(packed).functions:
+    if "ScatterND" not in [node.op_type for node in onnx.load(packed).graph.node]:
         raise RuntimeError("the filter is not packed")
     peer.espalier(program, "run", packed, "--inputs", data, "-o", folder, "-q")
     return peer.relative_difference([np.load(os.path.join(folder, "output_y.npy"))], peer.session(packed).run(None, {"x": x}))

@@ -39,7 +39,7 @@ def test_reports_are_those_of_the_program(denoise, bandgru):
 
 def test_files_are_those_of_the_program(denoise, tmp_path):
     ours, theirs = str(tmp_path / "a.onnx"), str(tmp_path / "b.onnx")
-    report = espalier.prune(denoise, ours, sparsity=0.8, block="8x4", exclude=["wi", "wo|nothing"], no_verify=True)
+    report = espalier.prune(denoise, ours, sparsity=0.8, block="8x4", exclude=["wi", "wo|nothing"], no_verify=True, for_="openvino")
     program("prune", denoise, theirs, "--sparsity", "0.8", "--block", "8x4", "--exclude", "wi", "--exclude", "wo|nothing", "--no-verify")
     assert pathlib.Path(ours).read_bytes() == pathlib.Path(theirs).read_bytes()
     assert report["output"] == {"file": ours, "bytes": os.path.getsize(ours)}

@@ -108,7 +108,6 @@ def calibrate(
     force: Words | None = None,
     positions: int | None = None,
     calib_memory: int | str | None = None,
-    keep_inputs: int | str | None = None,
     inputs: Data | None = None,
     batch: int | None = None,
     state: Pairs | None = None,
@@ -137,8 +136,6 @@ def calibrate(
         force: include fixed transforms with these names; repeatable.
         positions: positions sampled per image in a convolution, 0 for all (4096).
         calib_memory: memory for the sums; larger sums are collected in several passes (2 GiB).
-        keep_inputs: bytes of inputs that the file keeps, so that prune chooses by the outputs as it does with the inputs themselves; 0
-            keeps none (32 MiB).
         inputs: calibration inputs, unlabelled.
         batch: samples per feed if the first axis is free (1).
         state: start input IN at zero and feed it output OUT of the previous sample; repeatable.
@@ -174,7 +171,6 @@ def prune(
     target_latency: float | None = None,
     machine: Path | None = None,
     max_drop: float | str | None = None,
-    confident: bool = False,
     assert_drop: float | str | None = None,
     schedule: str | None = None,
     at_step: int | None = None,
@@ -198,8 +194,9 @@ def prune(
     sequential: bool = False,
     effort: Literal["fast", "default", "best"] | None = None,
     no_refit: bool = False,
-    values: Literal["f32", "f16", "bf16", "i8", "auto"] | None = None,
+    values: Literal["f32", "f16", "bf16", "i8"] | None = None,
     profile: str | None = None,
+    for_: str | None = None,
     index: Literal["grid", "first-element", "mask", "bitmap"] | None = None,
     keep_io_names: bool = False,
     input_shape: Pairs | None = None,
@@ -241,7 +238,6 @@ def prune(
         target_latency: lowest sparsity whose run takes at most MS milliseconds here, with --threads (replaces --sparsity).
         machine: predict --target-latency for the machine on which `bench --kernels --json F` ran.
         max_drop: highest sparsity that lowers the metric by at most D, or by P percent of its value (replaces --sparsity).
-        confident: --max-drop holds for the upper end of the drop's interval, not for the drop measured.
         assert_drop: end with status 3 if the metric loses more than D, or than P percent of its value; OUT is written all the same.
         schedule: prune in N rounds along a cubic curve, each from the result of the round before.
         at_step: prune once, to the sparsity that the schedule has at step T.
@@ -266,10 +262,11 @@ def prune(
         effort: fast prunes all layers at once; default, where that is cheap, also one after the other, and keeps what changes the outputs
             of inputs held apart less; best at any cost (default).
         no_refit: leave the kept weights unchanged even with --calib.
-        values: type of the stored kept values: f32, f16, bf16, i8, or auto with --max-drop: for each layer f32, f16 or i8, by what the
-            outputs lose, also for layers that are left dense and tables of Gather (the weight's own type).
-        profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: function, operator,
-            region, inline, sparse-value, sparse-initializer or dense (function).
+        values: type of the stored kept values: f32, f16, bf16 or i8 (the weight's own type).
+        profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: inline, function,
+            operator, region, sparse-value, sparse-initializer or dense (inline).
+        for_: who reads OUT next, in place of --profile: onnxruntime, openvino, deepsparse (ONNX), tract (NNEF) or espalier (the fewest
+            bytes).
         index: how the positions of blocks are written: grid, first-element, mask, a dense 0/1 mask (NNEF), or bitmap, one bit for each
             block of the grid (ONNX) (grid).
         keep_io_names: refuse input and output names that the format cannot store instead of renaming them.
@@ -322,6 +319,7 @@ def convert(
     values: Literal["f32", "f16", "bf16", "i8"] | None = None,
     zero_below: str | None = None,
     profile: str | None = None,
+    for_: str | None = None,
     index: Literal["grid", "first-element", "mask", "bitmap"] | None = None,
     keep_io_names: bool = False,
     input_shape: Pairs | None = None,
@@ -357,8 +355,10 @@ def convert(
         pack: block for packing the zeros of the model: auto (the smallest result), RxC or none (auto).
         values: type of the stored packed values: f32, f16, bf16 or i8 (unchanged).
         zero_below: make zeros of elements of at most R times the largest magnitude of their weight.
-        profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: function, operator,
-            region, inline, sparse-value, sparse-initializer or dense (function).
+        profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: inline, function,
+            operator, region, sparse-value, sparse-initializer or dense (inline).
+        for_: who reads OUT next, in place of --profile: onnxruntime, openvino, deepsparse (ONNX), tract (NNEF) or espalier (the fewest
+            bytes).
         index: how the positions of blocks are written: grid, first-element, mask, a dense 0/1 mask (NNEF), or bitmap, one bit for each
             block of the grid (ONNX) (grid).
         keep_io_names: refuse input and output names that the format cannot store instead of renaming them.
@@ -521,6 +521,7 @@ def sweep(
     sequential: bool = False,
     no_refit: bool = False,
     profile: str | None = None,
+    for_: str | None = None,
     index: Literal["grid", "first-element", "mask", "bitmap"] | None = None,
     keep_io_names: bool = False,
     input_shape: Pairs | None = None,
@@ -579,8 +580,10 @@ def sweep(
         recipe: read options from a JSON file; the command line overrides them.
         sequential: choose and refit layer by layer, on the inputs that the layers pruned before produce.
         no_refit: leave the kept weights unchanged even with --calib.
-        profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: function, operator,
-            region, inline, sparse-value, sparse-initializer or dense (function).
+        profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: inline, function,
+            operator, region, sparse-value, sparse-initializer or dense (inline).
+        for_: who reads OUT next, in place of --profile: onnxruntime, openvino, deepsparse (ONNX), tract (NNEF) or espalier (the fewest
+            bytes).
         index: how the positions of blocks are written: grid, first-element, mask, a dense 0/1 mask (NNEF), or bitmap, one bit for each
             block of the grid (ONNX) (grid).
         keep_io_names: refuse input and output names that the format cannot store instead of renaming them.

@@ -111,7 +111,7 @@ def report(command: str, positional: Sequence[str], given: Mapping[str, Any]) ->
     """
     with tempfile.TemporaryDirectory(prefix="espalier-") as folder:
         options = {
-            key.replace("_", "-"): value
+            key.rstrip("_").replace("_", "-"): value  # for_ is --for
             for key, value in given.items()
             if key not in (*positional, "progress", "warning", "note")
         }
