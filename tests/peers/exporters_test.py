@@ -32,11 +32,8 @@ HALF = 2e-3  # f16: a rounding of each product
 METADATA = 256
 COLUMNS = ["inspect", "run", "l2 70 %", "calib 50 %", "convert", "tract"]
 # Models that are refused, and the reason, by column.
-LOOP = "NNEF has no control flow"
 REFUSED = {
     "torch_linear_f64": {"l2 70 %": "f64 is not pruned", "calib 50 %": "f64 is not pruned"},
-    "keras_gru_reset_after": {"l2 70 %": "a state of the loop that it is in", "calib 50 %": "a state of the loop that it is in", "tract": LOOP},
-    "jax_scan_rnn": {"l2 70 %": "no operator of it multiplies by a constant weight", "calib 50 %": "no operator of it multiplies by a constant weight", "tract": LOOP},
 }
 
 

@@ -14,6 +14,7 @@
 #include "apps/espalier/run_info.h"
 #include "formats/nnef/operator_list.h"
 #include "lib/base/log.h"
+#include "lib/passes/recurrent_loops.h"
 #include "lib/passes/uncover_weights.h"
 #include "lib/prune/pack/block_pattern.h"
 #include "lib/prune/pack/convert.h"
@@ -196,12 +197,36 @@ bool is_packed(const Graph& graph, const std::string& name) {
   });
 }
 
+// Names of W and R of recurrent operators.
+std::vector<std::string> recurrent_weights(const Graph& graph) {
+  std::vector<std::string> result;
+  for (const Node& node : graph.nodes) {
+    if (node.op != "GRU" && node.op != "LSTM" && node.op != "RNN") continue;
+    for (size_t i = 1; i < std::min<size_t>(node.inputs.size(), 3); ++i)
+      result.push_back(graph.values[node.inputs[i]].name);
+  }
+  return result;
+}
+
 // Weights that operators make of constants (an exporter's Slice and Concat, a mask that is still
-// attached) are packed like others; the model stays as it was where that packs none of them.
-PackedModels uncovered_or_not(Model before, const ConvertOptions& options, ThreadPool& pool) {
+// attached), and those of recurrent layers that are loops, are packed like others; the model stays
+// as it was where that packs none of them. NNEF has no loops.
+PackedModels uncovered_or_not(Model before, const ConvertOptions& options, bool has_loops,
+                              ThreadPool& pool) {
   using Pack = ConvertOptions::Pack;
   const Stage stage("pack");
+  if (!has_loops) before = with_recurrent_layers(std::move(before), pool);
   if (options.pack == Pack::kAuto || options.pack == Pack::kBlock) {
+    if (espalier::has_loops(before.graph)) {
+      const Model layered = with_uncovered_weights(with_recurrent_layers(before, pool), pool);
+      const std::vector<std::string> weights = recurrent_weights(layered.graph);
+      if (weights.size() > recurrent_weights(before.graph).size()) {
+        PackedModels models = converted_models(layered, options, pool);
+        const bool any = std::ranges::any_of(
+            weights, [&](const std::string& name) { return is_packed(models.packed.graph, name); });
+        if (any) return models;
+      }
+    }
     if (const auto uncovered = uncover_weights(before, pool)) {
       PackedModels models = converted_models(uncovered->model, options, pool);
       const bool any = std::ranges::any_of(uncovered->weights, [&](const std::string& name) {
@@ -231,7 +256,9 @@ int run(const Args& args) {
     metric =
         try_metric_command(args.data.metric_command, settings.input, *before, settings.destination);
   }
-  PackedModels models = uncovered_or_not(std::move(*before), settings.options, pool);
+  const std::filesystem::path& output = settings.destination.output;
+  const bool has_loops = output.empty() || format_for_output(output).name != "nnef";
+  PackedModels models = uncovered_or_not(std::move(*before), settings.options, has_loops, pool);
   const std::string& profile = settings.destination.write.profile;
   Heading heading{"convert",
                   settings.input,

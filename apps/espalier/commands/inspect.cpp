@@ -14,6 +14,7 @@
 #include "formats/format.h"
 #include "formats/model_facts.h"
 #include "lib/ir/named_weights.h"
+#include "lib/passes/recurrent_loops.h"
 #include "lib/passes/uncover_weights.h"
 #include "lib/prune/options/layer_rule.h"
 #include "lib/prune/pack/block_pattern.h"
@@ -143,6 +144,7 @@ int run(const Args& args) {
   std::vector<UncoveredModel::Part> parts;
   {
     ThreadPool pool(args.common.threads);
+    model = with_recurrent_layers(std::move(model), pool);
     if (auto uncovered = uncover_weights(model, pool)) {
       model = std::move(uncovered->model);
       parts = std::move(uncovered->parts);

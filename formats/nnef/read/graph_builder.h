@@ -50,6 +50,8 @@ class GraphBuilder {
   TensorRef tensor(ValueId id) const;
   const std::vector<ValueId>& inputs() const { return graph_.inputs; }
   const Value& value(ValueId id) const { return graph_.values[id]; }
+  /// As it is now: constants that nodes read are values without a maker, which tensor() tells.
+  const Graph& graph() const { return graph_; }
   /// Lets finish() drop the node that makes `tensor`, and those that only it reads, where nothing
   /// else reads them: a translation has taken them in.
   void allow_drop(const TensorRef& tensor);

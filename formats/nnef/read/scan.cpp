@@ -96,78 +96,44 @@ Scan scan_of(const Call& call) {
 
 }  // namespace
 
-// Recognises the step, collects its weights and biases as ONNX has them, replaces the projections
-// in front of the loop by the recurrent node, and picks the node's results that the scan gives.
+// Recognises the step, collects its weights and biases as ONNX has them, replaces the products in
+// front of the loop by the recurrent node, and picks the node's results that the scan gives.
 EvalValue read_scan(const Call& call) {
   Scan scan = scan_of(call);
-  const ScanStep step = step_of(call, scan);
-  std::rotate(scan.states.begin(), scan.states.begin() + static_cast<ptrdiff_t>(step.h),
-              scan.states.end());
+  const ScanStep found = step_of(call, scan);
+  const RecurrentStep& step = found.step;
   GraphBuilder& graph = call.graph;
-  std::vector<TensorRef> recurrent;
-  for (const GateSum& gate : step.gates) {
-    if (gate.r) recurrent.push_back(*gate.r);
-  }
-  if (step.held) recurrent.push_back(*step.held->r);
-  const Shape r_shape = call.shape(recurrent[0]),
-              x_shape = call.shape(scan.scanned[*step.gates[0].x].tensor);
-  if (r_shape.size() < 2 || x_shape.size() != 3 || r_shape.back() < 1) throw NotTranslated{};
+  const Shape x_shape = call.shape(scan.scanned[0].tensor);
+  if (x_shape.size() != 3) throw NotTranslated{};
+  const ScanWeights weights = scan_weights(call, scan, found);
+  if (step.h == 1) std::swap(scan.states[0], scan.states[1]);
   Recurrence cell;
   cell.op = step.op;
-  cell.hidden = r_shape.back();
+  cell.hidden = step.hidden;
   cell.reverse = scan.reverse;
   cell.steps = x_shape[0];
   cell.batch = x_shape[1];
-  const int64_t rows = cell.hidden * (step.op == "LSTM" ? 4 : step.op == "GRU" ? 3 : 1);
-  const int64_t part = rows / static_cast<int64_t>(step.gates.size());
-  if (step.op == "GRU") cell.attributes = {attribute("linear_before_reset", int64_t{1})};
-
-  // x = X W^T of each gate, or that and a bias in either order.
-  std::vector<TensorRef> inputs, taken_in;
-  std::vector<std::vector<TensorRef>> biases;
-  for (const GateSum& gate : step.gates) {
-    const TensorRef& x = scan.scanned[*gate.x].tensor;
-    if (call.shape(x).back() != part) throw NotTranslated{};
-    std::optional<Projection> projected = projection(graph, x);
-    biases.emplace_back();
-    if (const Node* add = producer_of(graph, x, "Add"); !projected && add != nullptr) {
-      const std::vector<ValueId> operands = add->inputs;
-      for (size_t i = 0; i < 2 && !projected; ++i) {
-        projected = projection(graph, graph.tensor(operands[i]));
-        if (projected) biases.back() = {graph.tensor(operands[1 - i])};
-      }
-    }
-    const bool fits = projected && (inputs.empty() || projected->x.id == cell.x.id);
-    if (!fits) throw NotTranslated{};
-    cell.x = projected->x;
-    inputs.push_back(projected->w);
-    taken_in.push_back(x);
+  cell.x = weights.x;
+  cell.w = weights.w;
+  cell.r = weights.r;
+  cell.b = weights.b;
+  for (const Scan::State& state : scan.states) cell.states.push_back(state.initial);
+  if (step.reset_after) cell.attributes = {attribute("linear_before_reset", int64_t{1})};
+  const ActivationLists activations = activation_lists(step);
+  if (!activations.usual) {
+    cell.attributes.push_back(attribute("activations", activations.names));
+    if (!activations.alpha.empty())
+      cell.attributes.push_back(attribute("activation_alpha", activations.alpha));
+    if (!activations.beta.empty())
+      cell.attributes.push_back(attribute("activation_beta", activations.beta));
   }
   const int64_t width = call.shape(cell.x)[2];
-  cell.w = below_each_other(inputs, part, width);
-  cell.r = below_each_other(recurrent, part, cell.hidden);
-  std::vector<TensorRef> all_biases = biases[0];
-  all_biases.insert(all_biases.end(), step.gates[0].biases.begin(), step.gates[0].biases.end());
-  if (step.gates.size() > 1 || step.held) {
-    cell.b = both_biases(step, biases, rows, call.graph.dtype(cell.x));
-  } else if (all_biases.size() == 1) {
-    cell.b = halves_of(graph, all_biases[0], rows);
-    if (!cell.b) cell.b = with_zero_half(all_biases[0], rows);
-    if (!cell.b) throw NotTranslated{};
-    taken_in.push_back(all_biases[0]);
-  } else if (!all_biases.empty()) {
-    throw NotTranslated{};
-  }
-  for (const Scan::State& state : scan.states) cell.states.push_back(state.initial);
-  if (step.op == "RNN" && step.activation != "Tanh") {
-    cell.attributes = {attribute("activations", std::vector<std::string>{step.activation})};
-  }
   check_weights(call, cell, width);
   for (const Scan::Output& output : scan.outputs) {
     const bool collects_c = output.full && output.result != scan.states[0].result;
     if (collects_c) throw NotTranslated{};
   }
-  for (const TensorRef& one : taken_in) graph.allow_drop(one);
+  for (const TensorRef& one : weights.taken_in) graph.allow_drop(one);
   const std::vector<TensorRef> made = make_recurrent(call, cell);
 
   std::vector<EvalValue> results;

@@ -2,10 +2,10 @@
 
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "formats/nnef/read/call.h"
+#include "lib/ops/recurrent_step.h"
 
 namespace espalier::nnef {
 
@@ -35,33 +35,20 @@ struct Scan {
   std::vector<Output> outputs;
 };
 
-/// x + h R^T + biases, of one gate or of all gates at once; absent terms are empty.
-struct GateSum {
-  std::optional<size_t> x;  ///< index among the scanned tensors
-  std::optional<TensorRef> r;
-  std::vector<TensorRef> biases;
-};
-
-/// What the body computes, in terms of what the scan is given.
+/// What the body computes. Inputs of the step are the scan's states, then what it scans.
 struct ScanStep {
-  std::string op;               ///< LSTM, GRU, RNN
-  std::string activation;       ///< of an RNN
-  std::vector<GateSum> gates;   ///< one for all gates together, or one for each in ONNX's order
-  std::optional<GateSum> held;  ///< of a GRU: h R^T + b of the last gate (of all gates), without x
-  size_t h = 0;                 ///< index of the state that is the output
+  RecurrentStep step;
+  /// The step's constants: those that the scan is given, and what the body makes of them.
+  std::vector<TensorRef> constants;
+  size_t states = 0;
+
+  const Scan::Scanned& scanned(const Scan& scan, size_t input) const {
+    return scan.scanned[input - states];
+  }
 };
 
-/// The formulas of a step that are recognised, with s = x + h R^T [+ b], where x = X W^T [+ b] was
-/// computed before the loop for all steps at once:
-///   RNN   h' = a(s)
-///   LSTM  h', c' = epilogue(s, c)    all gates in one product, as tract writes it
-///         c' = sigmoid(s_f) c + sigmoid(s_i) tanh(s_g), h' = sigmoid(s_o) tanh(c')
-///   GRU   h' = epilogue(x + b, h R^T + b, h)
-///         h' = (1 - z) n + z h, z = sigmoid(s_z), n = tanh(x_n + sigmoid(s_r) (h R_n^T + b))
-/// The second form of LSTM and GRU has a product for each gate, as torch_to_nnef writes it.
-///
-/// Runs the body of the scan in a graph of its own and compares what it computes with these
-/// formulas; names decide nothing. NotTranslated for any other body.
+/// Runs the body of the scan in a graph of its own and compares what it computes with the formulas
+/// of lib/ops/recurrent_step.h; names and spellings decide nothing. NotTranslated for any other body.
 ScanStep step_of(const Call& call, const Scan& scan);
 
 }  // namespace espalier::nnef

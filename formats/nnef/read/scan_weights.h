@@ -7,27 +7,16 @@
 
 namespace espalier::nnef {
 
-/// X and W of a tensor [T, N, gates * H] that is X W^T.
-struct Projection {
-  TensorRef x, w;
+/// What a recurrent operator is given in the place of a scan.
+struct ScanWeights {
+  TensorRef x, w, r;
+  std::optional<TensorRef> b;
+  std::vector<TensorRef> taken_in;  ///< what only the scan read: products and biases before it
 };
 
-/// Recognises X W^T computed directly, with N in front of T, or with T and N as one axis.
-std::optional<Projection> projection(GraphBuilder& graph, const TensorRef& tensor);
-
-/// B of ONNX if `bias` is the sum of its two halves, which are slices of one constant [1, 2 *
-/// rows].
-std::optional<TensorRef> halves_of(const GraphBuilder& graph, const TensorRef& bias, int64_t rows);
-
-/// B of ONNX from the sum of both biases: the sum as the first half, zeros as the second.
-std::optional<TensorRef> with_zero_half(const TensorRef& bias, int64_t rows);
-
-/// Constants [rows, cols] (extents of 1 in front) stacked; a single one is returned unchanged.
-TensorRef below_each_other(const std::vector<TensorRef>& parts, int64_t rows, int64_t cols);
-
-/// B [2 * rows], rows = gates * H: the biases added to x W^T (`of_x`, per gate, and those of the
-/// gates), then those added to h R^T (of `held`).
-TensorRef both_biases(const ScanStep& step, const std::vector<std::vector<TensorRef>>& of_x,
-                      int64_t rows, DType dtype);
+/// Weights and biases of all gates as ONNX has them, [gates * H, inputs] and [2 * gates * H]. The
+/// product with x may be in the body or before the scan. Packed weights stay packed where they are
+/// those of all gates, in order. NotTranslated where weights are no constants.
+ScanWeights scan_weights(const Call& call, const Scan& scan, const ScanStep& found);
 
 }  // namespace espalier::nnef
