@@ -276,11 +276,14 @@ std::optional<RecurrentStep> Match::gru(Atom h, const Polynomial& next) const {
   return std::nullopt;
 }
 
+// Takes c' apart into the forget gate's factor of c and i * g, h' into the output gate and the bent
+// c'; of i and g with one activation each may be either, and ONNX's order decides.
 std::optional<RecurrentStep> Match::lstm(Atom h, Atom c, const Polynomial& next,
                                          const Polynomial& next_c) const {
   const Division by = divide(next_c, c);
   const std::optional<Gate> forget = gate(by.quotient);
   if (!forget) return std::nullopt;
+  std::optional<RecurrentStep> swapped;  // where i and g have one activation, either may be either
   for (const Atom bent : functions_in(next)) {
     const Division out = divide(next, bent);
     const std::optional<Gate> cell = gate(Polynomial::atom(bent)), o = gate(out.quotient);
@@ -299,10 +302,14 @@ std::optional<RecurrentStep> Match::lstm(Atom h, Atom c, const Polynomial& next,
       }
       if (step.gates.size() != 4) continue;
       step.activations = {forget->activation, g->activation, cell->activation};
-      return step;
+      const auto place = [&](size_t gate) {
+        return std::pair(step.gates[gate].r->constant, step.gates[gate].r->outputs.begin);
+      };
+      if (place(0) < place(3)) return step;
+      swapped = std::move(step);
     }
   }
-  return std::nullopt;
+  return swapped;
 }
 
 // The atom of a whole state.

@@ -37,6 +37,8 @@ bool is_axis(int64_t axis, size_t rank) {
 
 }  // namespace
 
+// The operators of one output that steps are spelled in; all of them take columns first, but for
+// those that commute.
 StepFormula::Columns StepFormula::of_node(const Node& node) {
   const std::string& op = node.op;
   if (op == "Add" || op == "Sub" || op == "Mul" || op == "Div" || op == "Sum")

@@ -1,3 +1,4 @@
+// Long because what is checked before the graph changes is what the operator is then made of.
 #include "lib/passes/recurrent_node.h"
 
 #include <fmt/format.h>

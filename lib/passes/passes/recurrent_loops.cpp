@@ -71,6 +71,8 @@ class Rewriting {
         context_(context),
         around_(graph, context.outer, context.opset, context.pool) {}
 
+  // Replaces loop after loop, so that each sees the graph as it was given, then removes what only
+  // they read, and names the weights.
   void run() {
     std::vector<Node> nodes;
     bool any = false;
