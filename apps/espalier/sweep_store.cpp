@@ -44,6 +44,7 @@ Json json_of(const SweepRecord& record) {
           {"dense_ms", number(record.dense_ms)}};
 }
 
+// As json_of() wrote it.
 SweepRecord record_of(const Json& json) {
   SweepRecord record;
   record.name = json.at("name");

@@ -56,6 +56,7 @@ class StepWriter {
  public:
   explicit StepWriter(const DecodeForm& form) : form_(form) {}
 
+  // The steps from the stored parts to the dense weight, in the order in which they run.
   std::vector<DecodeStep> write() {
     const DType type = working_type(form_);
     if (form_.lines != 0) {

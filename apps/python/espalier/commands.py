@@ -108,6 +108,7 @@ def calibrate(
     force: Words | None = None,
     positions: int | None = None,
     calib_memory: int | str | None = None,
+    keep_inputs: int | str | None = None,
     inputs: Data | None = None,
     batch: int | None = None,
     state: Pairs | None = None,
@@ -136,6 +137,8 @@ def calibrate(
         force: include fixed transforms with these names; repeatable.
         positions: positions sampled per image in a convolution, 0 for all (4096).
         calib_memory: memory for the sums; larger sums are collected in several passes (2 GiB).
+        keep_inputs: bytes of inputs that the file keeps, so that prune chooses by the outputs as it does with the inputs themselves; 0
+            keeps none (32 MiB).
         inputs: calibration inputs, unlabelled.
         batch: samples per feed if the first axis is free (1).
         state: start input IN at zero and feed it output OUT of the previous sample; repeatable.
@@ -171,6 +174,7 @@ def prune(
     target_latency: float | None = None,
     machine: Path | None = None,
     max_drop: float | str | None = None,
+    confident: bool = False,
     assert_drop: float | str | None = None,
     schedule: str | None = None,
     at_step: int | None = None,
@@ -194,7 +198,7 @@ def prune(
     sequential: bool = False,
     effort: Literal["fast", "default", "best"] | None = None,
     no_refit: bool = False,
-    values: Literal["f32", "f16", "bf16", "i8"] | None = None,
+    values: Literal["f32", "f16", "bf16", "i8", "auto"] | None = None,
     profile: str | None = None,
     for_: str | None = None,
     index: Literal["grid", "first-element", "mask", "bitmap"] | None = None,
@@ -238,6 +242,7 @@ def prune(
         target_latency: lowest sparsity whose run takes at most MS milliseconds here, with --threads (replaces --sparsity).
         machine: predict --target-latency for the machine on which `bench --kernels --json F` ran.
         max_drop: highest sparsity that lowers the metric by at most D, or by P percent of its value (replaces --sparsity).
+        confident: --max-drop holds for the upper end of the drop's interval, not for the drop measured.
         assert_drop: end with status 3 if the metric loses more than D, or than P percent of its value; OUT is written all the same.
         schedule: prune in N rounds along a cubic curve, each from the result of the round before.
         at_step: prune once, to the sparsity that the schedule has at step T.
@@ -262,7 +267,8 @@ def prune(
         effort: fast prunes all layers at once; default, where that is cheap, also one after the other, and keeps what changes the outputs
             of inputs held apart less; best at any cost (default).
         no_refit: leave the kept weights unchanged even with --calib.
-        values: type of the stored kept values: f32, f16, bf16 or i8 (the weight's own type).
+        values: type of the stored kept values: f32, f16, bf16, i8, or auto with --max-drop: for each layer f32, f16 or i8, by what the
+            outputs lose, also for layers that are left dense and tables of Gather (the weight's own type).
         profile: how packed weights are written; NNEF: tract, portable, operator, opaque or dense (tract); ONNX: inline, function,
             operator, region, sparse-value, sparse-initializer or dense (inline).
         for_: who reads OUT next, in place of --profile: onnxruntime, openvino, deepsparse (ONNX), tract (NNEF) or espalier (the fewest
@@ -431,8 +437,8 @@ def verify(
         b: model to compare with A.
         abs: absolute tolerance per element (1e-4; f16 4e-3, bf16 3e-2).
         rel: tolerance per element relative to its size, added to the absolute one (the same).
-        no_pass: disable this graph pass; repeatable: fold_constants, gelu, silu, hard_swish, layer_norm, attention, conv_affine,
-            matmul_bias, activation, dead_nodes.
+        no_pass: disable this graph pass; repeatable: recurrent_loops, loop_invariants, fold_constants, gelu, silu, hard_swish,
+            layer_norm, attention, conv_affine, matmul_bias, activation, dead_nodes.
         inputs: inputs to run both models on (without them weights are compared).
         batch: samples per feed if the first axis is free (1).
         state: start input IN at zero and feed it output OUT of the previous sample; repeatable.
@@ -669,8 +675,8 @@ def bench(
         warmup: seconds of warm-up per model (2).
         seconds: seconds of measurement per model (10), or per row of --kernels (0.2).
         interval: start one run every MS milliseconds, with cold caches.
-        no_pass: disable this graph pass; repeatable: fold_constants, gelu, silu, hard_swish, layer_norm, attention, conv_affine,
-            matmul_bias, activation, dead_nodes.
+        no_pass: disable this graph pass; repeatable: recurrent_loops, loop_invariants, fold_constants, gelu, silu, hard_swish,
+            layer_norm, attention, conv_affine, matmul_bias, activation, dead_nodes.
         inputs: inputs to run on (the first sample; random inputs if not given).
         batch: samples per feed if the first axis is free (1).
         state: start input IN at zero and feed it output OUT of the previous sample; repeatable.
