@@ -43,7 +43,7 @@ def recurrent(op, gates):
 
 
 def loop():
-    body = helper.make_graph([node("Conv", ["xx", "ww"], ["o"]), node("Identity", ["cc"], ["co"]), node("Identity", ["ww"], ["wo"])], "body",
+    body = helper.make_graph([node("Conv", ["xx", "ww"], ["o"]), node("Identity", ["cc"], ["co"]), node("Neg", ["ww"], ["wo"])], "body",
                              [value("i", [], TensorProto.INT64), value("cc", [], TensorProto.BOOL), value("ww", [8, 8, 1]), value("xx", [1, 8, 32])],
                              [value("co", [], TensorProto.BOOL), value("wo", [8, 8, 1]), value("o", [1, 8, 32])])
     nodes = [node("Loop", ["n", "", "w0", "x"], ["wf", "z"], body=body), node("MatMul", ["z", "w2"], ["y"])]
