@@ -47,6 +47,9 @@ def check_layer(layer, before, after, block):
             return "a diagonal is not whole"
     nonzero = (pruned != 0) & counted
     if block == "2:4":
+        if op == "Conv":  # groups of channels at one window position
+            parts, outputs, _ = nonzero.shape
+            nonzero = np.swapaxes(nonzero.reshape(parts, outputs, array.shape[1], -1), 2, 3).reshape(parts, -1, array.shape[1])
         left = block_sums(nonzero, 1, 4)
         return f"{int((left > 2).sum())} groups keep more than 2 of 4" if (left > 2).any() else None
     rows, cols = map(int, block.split("x"))

@@ -18,7 +18,7 @@ namespace {
 
 constexpr const char* kEverything = R"({
   "sparsity": 0.75, "block": "8x4", "method": "l1", "scope": "global", "diagonal": "prune", "refit": false,
-  "sequential": true, "max_drop": "1%", "schedule": "cubic:start=0.1,steps=3",
+  "sequential": true, "max_drop": "1%", "confident": true, "schedule": "cubic:start=0.1,steps=3",
   "values": "f16", "op": ["GRU", "Gemm"], "min_weights": 64, "depthwise": true,
   "keep_first_last": true, "exclude": ["^a", {"match": "^b", "optional": true}],
   "force": ["stft", "mel"], "seed": 18446744073709551615,
