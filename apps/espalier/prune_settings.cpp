@@ -21,10 +21,9 @@ CalibrationSource calibration_source(const PruneArgs& args) {
   source.path = args.calib;
   source.collect = {.threads = args.common.threads, .memory_bytes = args.calib_memory};
   if (args.calib.empty()) return source;
-  source.kind = is_statistics_file(args.calib) ? CalibrationSource::Kind::kStatistics
-                                               : CalibrationSource::Kind::kInputs;
-  if (source.kind == CalibrationSource::Kind::kStatistics)
-    source.file = std::make_shared<const StatisticsFile>(read_statistics_file(args.calib));
+  source.file = args.statistics ? args.statistics : statistics_named_by(args.calib);
+  source.kind =
+      source.file ? CalibrationSource::Kind::kStatistics : CalibrationSource::Kind::kInputs;
   return source;
 }
 
@@ -251,6 +250,11 @@ void check_method(const PruneOptions& options, const std::string& calib) {
 }
 
 }  // namespace
+
+std::shared_ptr<const StatisticsFile> statistics_named_by(const std::string& calib) {
+  if (calib.empty() || !is_statistics_file(calib)) return nullptr;
+  return std::make_shared<const StatisticsFile>(read_statistics_file(calib));
+}
 
 void take_run_keys(PruneArgs& args) {
   if (!args.reader_given) args.reader_given = !args.write.reader.empty();

@@ -36,6 +36,8 @@ struct PruneArgs {
   bool no_refit = false, sequential = false, depthwise = false, keep_first_last = false,
        dry_run = false, no_verify = false, in_place = false, confident = false;
   std::string mask_in, mask_out, rewind, recipe, save_recipe, machine;
+  /// Of `calib`, where it is a file of statistics that was read already: a sweep makes many settings.
+  std::shared_ptr<const StatisticsFile> statistics;
 };
 
 /// Where calibration comes from.
@@ -81,6 +83,10 @@ struct PruneSettings {
 /// Errors  before the model or any data is opened: Fault::kUsage for options that contradict each
 /// other or lack another one, in words of the command line; those of the recipe and of --machine.
 PruneSettings prune_settings(const PruneArgs& args);
+
+/// Null where --calib names no file of statistics.
+/// Errors  those of read_statistics_file.
+std::shared_ptr<const StatisticsFile> statistics_named_by(const std::string& calib);
 
 /// Data, metric and files that the recipe names and the line does not, into `args`.
 /// Errors  Fault::kFormat with the recipe's name in front.

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "lib/ir/node_kinds.h"
+
 namespace espalier {
 
 enum class AttributeKind { kInt, kFloat, kString, kInts, kFloats, kStrings };
@@ -19,7 +21,6 @@ struct OperatorSignature {
 };
 const OperatorSignature& operator_signature(std::string_view op);
 
-inline bool is_recurrent(std::string_view op) { return op == "GRU" || op == "LSTM" || op == "RNN"; }
 inline constexpr int64_t kOpsetWithLayout = 14;  ///< of recurrent layers
 
 /// Attributes of a call that say how a packed input is decoded, behind the input's name.

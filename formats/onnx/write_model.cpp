@@ -12,6 +12,7 @@
 #include "lib/base/log.h"
 #include "lib/base/made_ahead.h"
 #include "lib/ir/free_dimensions.h"
+#include "lib/ir/named_weights.h"
 #include "lib/tensor/made_once.h"
 
 namespace espalier {
@@ -100,12 +101,6 @@ struct PlacedTensor {
   }
   uint64_t size() const { return head.size() + tail.size() + (tensor.data ? tensor.bytes : 0); }
 };
-
-// Packed values that are narrow, short of what a profile does with them: dense is the most they
-// take.
-uint64_t weight_bytes(const Weight& weight) {
-  return weight.is_sparse() ? packed_bytes(weight.sparse()) : weight.dense().byte_size();
-}
 
 void write_data(const ExternalWriter& external, const std::function<void(Bytes)>& sink) {
   static constexpr std::array<std::byte, 4096> kPadding{};

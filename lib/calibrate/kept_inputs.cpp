@@ -20,14 +20,13 @@ bool same_inputs(const Feed& a, const Feed& b) {
   return std::ranges::equal(a, b, [](const auto& x, const auto& y) { return x.first == y.first; });
 }
 
-// The feeds at `count` places of all.
-std::vector<Feed> some_of(const std::vector<Feed>& feeds, size_t count, bool stream) {
+}  // namespace
+
+std::vector<Feed> some_feeds(const std::vector<Feed>& feeds, size_t count, bool stream) {
   std::vector<Feed> some;
   for (size_t i = 0; i < count; ++i) some.push_back(feeds[stream ? i : i * feeds.size() / count]);
   return some;
 }
-
-}  // namespace
 
 KeptInputs kept_inputs(KeptInputs all, size_t budget) {
   if (std::ranges::any_of(all.feeds, holds_texts)) all.feeds.clear();
@@ -41,9 +40,9 @@ KeptInputs kept_inputs(KeptInputs all, size_t budget) {
   size_t fitting = 0, missing = all.feeds.size();  // counts
   while (missing - fitting > 1) {
     const size_t middle = (fitting + missing) / 2;
-    (fits(some_of(all.feeds, middle, stream)) ? fitting : missing) = middle;
+    (fits(some_feeds(all.feeds, middle, stream)) ? fitting : missing) = middle;
   }
-  all.feeds = some_of(all.feeds, fitting, stream);
+  all.feeds = some_feeds(all.feeds, fitting, stream);
   return all;
 }
 

@@ -24,6 +24,9 @@ struct KeptInputs {
 /// places; none where they hold texts.
 KeptInputs kept_inputs(KeptInputs all, size_t budget);
 
+/// `count` of the feeds: of a stream the first ones, of others from all places.
+std::vector<Feed> some_feeds(const std::vector<Feed>& feeds, size_t count, bool stream);
+
 /// Both, as far as `budget` goes. Feeds with other inputs, or of streams, are dropped.
 KeptInputs merged(const KeptInputs& a, const KeptInputs& b, size_t budget);
 

@@ -12,13 +12,14 @@ namespace espalier {
 void write_statistics(const std::filesystem::path& path, const Statistics& statistics,
                       const KeptInputs& inputs = {});
 
-/// Both as written. Tensors refer to the mapped file.
-/// Errors  Fault::kFormat naming the file and what is wrong: no such file, another version, sizes
-/// that do not fit each other or the file, a checksum that is not that of the bytes.
 struct StatisticsFile {
   Statistics statistics;
   KeptInputs inputs;
 };
+
+/// Both as written. Tensors refer to the mapped file.
+/// Errors  Fault::kFormat naming the file and what is wrong: no such file, another version, sizes
+/// that do not fit each other or the file, a checksum that is not that of the bytes.
 StatisticsFile read_statistics_file(const std::filesystem::path& path);
 Statistics read_statistics(const std::filesystem::path& path);
 

@@ -13,6 +13,10 @@ std::vector<std::pair<std::string, const Weight*>> named_weights(const Model& mo
   return result;
 }
 
+uint64_t weight_bytes(const Weight& weight) {
+  return weight.is_sparse() ? packed_bytes(weight.sparse()) : weight.dense().byte_size();
+}
+
 bool any_packed(const Model& model) {
   return std::ranges::any_of(named_weights(model),
                              [](const auto& entry) { return entry.second->is_sparse(); });

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "lib/base/error.h"
+#include "lib/ir/node_kinds.h"
 #include "lib/ops/run_once.h"
 
 namespace espalier {
@@ -15,8 +16,6 @@ namespace {
 
 // What constants of the body that are made of others may take in all.
 constexpr size_t kMadeBytes = size_t{256} << 20;
-
-bool is_own(const Node& node) { return node.domain.empty() || node.domain == "ai.onnx"; }
 
 // [1, ..., rows, columns]
 bool is_matrix(const Shape& shape) {
@@ -61,7 +60,8 @@ StepFormula::StepFormula(const Graph& body, int64_t opset, DType dtype,
 // A product with a constant says how wide its left operand is.
 void StepFormula::infer_widths(const Graph& body) {
   for (const Node& node : body.nodes) {
-    if (!is_own(node) || (node.op != "MatMul" && node.op != "Gemm") || node.inputs.size() < 2)
+    if (!is_default_domain(node) || (node.op != "MatMul" && node.op != "Gemm") ||
+        node.inputs.size() < 2)
       continue;
     const View* matrix = view(node.inputs[1]);
     const auto input = std::ranges::find(inputs_, node.inputs[0], &StepInput::value);
@@ -150,14 +150,14 @@ void StepFormula::add_node(const Node& node) {
   const bool given = std::ranges::all_of(
       node.outputs, [&](ValueId output) { return output == kNoValue || known_.contains(output); });
   if (given || add_constants(node) || add_epilogue(node) || add_split(node)) return;
-  if (node.outputs.empty() || node.outputs[0] == kNoValue || !is_own(node)) return;
+  if (node.outputs.empty() || node.outputs[0] == kNoValue || !is_default_domain(node)) return;
   if (Columns result = of_node(node)) known_.emplace(node.outputs[0], *std::move(result));
 }
 
 // The same matrix transposed, or a slice of it.
 std::optional<StepFormula::View> StepFormula::narrowed(const Node& node) const {
   const View* from = node.inputs.empty() ? nullptr : view(node.inputs[0]);
-  if (from == nullptr || !is_own(node)) return std::nullopt;
+  if (from == nullptr || !is_default_domain(node)) return std::nullopt;
   View result = *from;
   const Shape& shape = constants_[from->constant].shape;
   if (node.op == "Identity") return result;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/error.h"
+#include "lib/ir/node_kinds.h"
 #include "lib/ops/run_once.h"
 #include "lib/passes/pass.h"
 
@@ -11,8 +12,6 @@ namespace {
 
 constexpr size_t kNobody = SIZE_MAX;
 constexpr size_t kDepth = 64;
-
-bool is_own(const Node& node) { return node.domain.empty() || node.domain == "ai.onnx"; }
 
 }  // namespace
 
@@ -122,7 +121,7 @@ const Node* GraphAround::maker(ValueId value) const {
 ValueId GraphAround::root(ValueId value) const {
   for (size_t depth = 0; depth < kDepth; ++depth) {
     const Node* node = maker(value);
-    const bool same = node != nullptr && is_own(*node) &&
+    const bool same = node != nullptr && is_default_domain(*node) &&
                       (node->op == "Cast" || node->op == "Identity" || node->op == "Squeeze" ||
                        node->op == "Unsqueeze" || node->op == "Reshape");
     if (!same) break;
@@ -140,7 +139,7 @@ std::optional<Shape> GraphAround::shape(ValueId value) {
     const auto& declared = place.scope->graph().values[place.value].shape;
     if (declared) return declared;
     const Node* node = maker(value);
-    if (node == nullptr || !is_own(*node)) return std::nullopt;
+    if (node == nullptr || !is_default_domain(*node)) return std::nullopt;
     if (node->op == "Transpose") {
       const std::vector<int64_t> perm = ints_attribute(*node, "perm", {});
       const std::optional<Shape> from = shape(node->inputs[0]);
@@ -208,7 +207,7 @@ bool GraphAround::is_zero(ValueId value) {
   }
   value = root(value);
   const Node* node = maker(value);
-  if (node == nullptr || !is_own(*node)) return false;
+  if (node == nullptr || !is_default_domain(*node)) return false;
   if (node->op == "Expand" || node->op == "Tile") return is_zero(node->inputs[0]);
   if (node->op == "Slice" || node->op == "Gather" || node->op == "Transpose")
     return is_zero(node->inputs[0]);
@@ -223,16 +222,16 @@ bool GraphAround::is_zero(ValueId value) {
 // Gather or Slice of the Shape of the data, or of what the data is transposed from.
 bool GraphAround::is_extent(ValueId count, ValueId data, size_t axis) {
   const Node* picked = maker(root(count));
-  if (picked == nullptr || !is_own(*picked) || picked->inputs.size() < 2) return false;
+  if (picked == nullptr || !is_default_domain(*picked) || picked->inputs.size() < 2) return false;
   const std::optional<double> at =
       picked->op == "Gather" || picked->op == "Slice" ? number(picked->inputs[1]) : std::nullopt;
   const Node* shape = maker(root(picked->inputs[0]));
-  if (!at || shape == nullptr || shape->op != "Shape" || !is_own(*shape)) return false;
+  if (!at || shape == nullptr || shape->op != "Shape" || !is_default_domain(*shape)) return false;
   auto place = static_cast<int64_t>(*at);
   for (size_t depth = 0; depth < kDepth; ++depth) {
     if (shape->inputs[0] == data) return place == static_cast<int64_t>(axis);
     const Node* turned = maker(data);
-    if (turned == nullptr || turned->op != "Transpose" || !is_own(*turned)) return false;
+    if (turned == nullptr || turned->op != "Transpose" || !is_default_domain(*turned)) return false;
     const std::vector<int64_t> perm = ints_attribute(*turned, "perm", {});
     if (axis >= perm.size() || perm[axis] < 0) return false;
     axis = static_cast<size_t>(perm[axis]);

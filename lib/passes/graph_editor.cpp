@@ -62,9 +62,7 @@ constexpr std::array<std::string_view, 5> kBroadcast{"Add", "Sub", "Mul", "Div",
 
 bool is_one_of(std::string_view op, const auto& list) { return std::ranges::count(list, op) != 0; }
 
-bool is_own(const Node& node) {
-  return node.domain.empty() || node.domain == "ai.onnx" || node.domain == kFusedDomain;
-}
+bool is_own(const Node& node) { return is_default_domain(node) || node.domain == kFusedDomain; }
 
 }  // namespace
 
@@ -285,10 +283,6 @@ Node make_node(std::string op, std::string domain, std::vector<ValueId> inputs,
   node.number = stands_for.number;
   node.inputs = std::move(inputs);
   return node;
-}
-
-bool is_op(const Node& node, std::string_view op) {
-  return node.op == op && (node.domain.empty() || node.domain == "ai.onnx");
 }
 
 bool near(double found, double wanted) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/ir/node_kinds.h"
 #include "lib/ops/operator.h"
 #include "lib/passes/pass.h"
 
@@ -86,9 +87,6 @@ class GraphEditor {
 /// A node in the place of another, whose name and number it takes.
 Node make_node(std::string op, std::string domain, std::vector<ValueId> inputs,
                const Node& stands_for);
-
-/// A node of ONNX's own domain with that operator.
-bool is_op(const Node& node, std::string_view op);
 
 /// Equal but for the rounding of the digits that exporters write.
 bool near(double found, double wanted);

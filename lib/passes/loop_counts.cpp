@@ -1,5 +1,7 @@
 #include "lib/passes/loop_counts.h"
 
+#include "lib/ir/node_kinds.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -10,11 +12,9 @@ constexpr size_t kDepth = 32;
 // From here on a trip count stands for "until the condition ends it".
 constexpr int64_t kMostTrips = INT32_MAX;
 
-bool is_own(const Node& node) { return node.domain.empty() || node.domain == "ai.onnx"; }
-
 // Operators that leave a number what it is.
 bool keeps_number(const Node& node) {
-  return is_own(node) && !node.inputs.empty() &&
+  return is_default_domain(node) && !node.inputs.empty() &&
          (node.op == "Cast" || node.op == "Identity" || node.op == "Squeeze" ||
           node.op == "Unsqueeze" || node.op == "Reshape");
 }
@@ -86,7 +86,7 @@ std::optional<EvenNumber> LoopCounts::outer_number(ValueId value, size_t depth) 
   const Node* node = outer_.maker(value);
   if (node == nullptr) return std::nullopt;
   if (keeps_number(*node)) return outer_number(node->inputs[0], depth + 1);
-  if (!is_own(*node) || (node->op != "Add" && node->op != "Sub")) return std::nullopt;
+  if (!is_default_domain(*node) || (node->op != "Add" && node->op != "Sub")) return std::nullopt;
   const auto a = outer_number(node->inputs[0], depth + 1),
              b = outer_number(node->inputs[1], depth + 1);
   if (!a || !b) return std::nullopt;
@@ -105,7 +105,7 @@ std::optional<EvenNumber> LoopCounts::number(ValueId value) const {
 
 // Numbers that nodes make of numbers, by order of the nodes.
 void LoopCounts::add_node(const Node& node) {
-  if (!is_own(node) || node.outputs.empty() || node.outputs[0] == kNoValue) return;
+  if (!is_default_domain(node) || node.outputs.empty() || node.outputs[0] == kNoValue) return;
   if (keeps_number(node)) {
     std::optional<EvenNumber> same = number(node.inputs[0]);
     if (!same) return;
@@ -131,7 +131,7 @@ void LoopCounts::find_counters() {
     const Node* node = maker(body_.outputs[1 + i]);
     for (size_t depth = 0; node != nullptr && keeps_number(*node) && depth < kDepth; ++depth)
       node = maker(node->inputs[0]);
-    const bool sums = node != nullptr && is_own(*node) && node->inputs.size() == 2 &&
+    const bool sums = node != nullptr && is_default_domain(*node) && node->inputs.size() == 2 &&
                       (node->op == "Add" || node->op == "Sub");
     if (!sums) continue;
     const size_t own = node->inputs[0] == state ? 0 : 1;
@@ -148,7 +148,7 @@ void LoopCounts::find_counters() {
 // Where there is no trip count: the value that the condition compares a counter with.
 void LoopCounts::find_trips_value() {
   for (const Node& node : body_.nodes) {
-    const bool compares = is_own(node) && (node.op == "Less" || node.op == "Greater");
+    const bool compares = is_default_domain(node) && (node.op == "Less" || node.op == "Greater");
     if (!compares || node.inputs.size() != 2) continue;
     ValueId value = node.inputs[node.op == "Less" ? 1 : 0];
     for (const Node* made = maker(value); made != nullptr && keeps_number(*made);
@@ -225,7 +225,7 @@ bool LoopCounts::is_true_until_end(ValueId condition, size_t depth) {
     return outside && outer_.number(*outside).value_or(0) != 0;
   }
   if (keeps_number(*node)) return is_true_until_end(node->inputs[0], depth + 1);
-  if (!is_own(*node) || node->inputs.size() != 2) return false;
+  if (!is_default_domain(*node) || node->inputs.size() != 2) return false;
   if (node->op == "And")
     return is_true_until_end(node->inputs[0], depth + 1) &&
            is_true_until_end(node->inputs[1], depth + 1);
@@ -243,7 +243,7 @@ bool LoopCounts::starts_true(ValueId condition, size_t depth) const {
   const Node* node = outer_.maker(condition);
   if (node == nullptr) return false;
   if (keeps_number(*node)) return starts_true(node->inputs[0], depth + 1);
-  if (!is_own(*node) || node->inputs.size() != 2) return false;
+  if (!is_default_domain(*node) || node->inputs.size() != 2) return false;
   if (node->op == "And")
     return starts_true(node->inputs[0], depth + 1) && starts_true(node->inputs[1], depth + 1);
   if (node->op != "Less" && node->op != "Greater") return false;

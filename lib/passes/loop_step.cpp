@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <set>
 
+#include "lib/ir/node_kinds.h"
 #include "lib/passes/loop_counts.h"
 
 namespace espalier {
 namespace {
 
 constexpr size_t kDepth = 32;
-
-bool is_own(const Node& node) { return node.domain.empty() || node.domain == "ai.onnx"; }
 
 class Reader {
  public:
@@ -52,7 +51,7 @@ class Reader {
 ValueId Reader::bare(ValueId value) const {
   for (size_t depth = 0; depth < kDepth && value != kNoValue; ++depth) {
     const Node* maker = makers_[value];
-    if (maker == nullptr || maker->op != "Identity" || !is_own(*maker)) break;
+    if (maker == nullptr || maker->op != "Identity" || !is_default_domain(*maker)) break;
     value = maker->inputs[0];
   }
   return value;
@@ -160,7 +159,7 @@ std::optional<EvenNumber> Reader::picked(const Node& pick, size_t& axis) const {
 // Gather and Slice that take a step of a value which is the same in all runs.
 void Reader::find_sequences() {
   for (const Node& node : body_.nodes) {
-    if (!is_own(node) || node.inputs.empty() || node.outputs.empty()) continue;
+    if (!is_default_domain(node) || node.inputs.empty() || node.outputs.empty()) continue;
     const auto data = given_.find(bare(node.inputs[0]));
     if (data == given_.end()) continue;
     size_t axis = 0;
@@ -278,7 +277,7 @@ std::optional<LoopStep> Reader::scan() {
 
 std::optional<LoopStep> loop_step(const Node& node, GraphAround& around) {
   const Graph* body = find_subgraph(node, "body");
-  if (body == nullptr || !is_own(node)) return std::nullopt;
+  if (body == nullptr || !is_default_domain(node)) return std::nullopt;
   Reader reader(node, *body, around);
   if (node.op == "Loop") return reader.loop();
   if (node.op == "Scan") return reader.scan();

@@ -1,6 +1,8 @@
 // Long because what is checked before the graph changes is what the operator is then made of.
 #include "lib/passes/recurrent_node.h"
 
+#include "lib/ir/node_kinds.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,8 +14,6 @@ namespace espalier {
 namespace {
 
 using Sources = std::vector<std::pair<std::string, size_t>>;
-
-bool is_own(const Node& node) { return node.domain.empty() || node.domain == "ai.onnx"; }
 
 // A matrix that is multiplied, as it is stored: which part of it, and what it is made of.
 struct Rows {
@@ -112,7 +112,7 @@ std::optional<Projected> Builder::projected(const LoopStep::Sequence& sequence) 
   Projected result;
   result.axis = sequence.axis;
   ValueId at = sequence.data;
-  for (const Node* node = around_.maker(at); node != nullptr && is_own(*node);
+  for (const Node* node = around_.maker(at); node != nullptr && is_default_domain(*node);
        node = around_.maker(at)) {
     if (node->op == "Transpose") {
       if (ints_attribute(*node, "perm", {}) != std::vector<int64_t>{1, 0, 2}) return std::nullopt;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "lib/ir/node_kinds.h"
 #include "lib/ir/scope.h"
 #include "lib/ops/run_once.h"
 #include "lib/runtime/body.h"
@@ -202,7 +203,7 @@ class GraphRunner::Builder {
   static void refuse_recurrent(const Graph& graph) {
     for (const Node& node : graph.nodes) {
       const bool has_state = node.inputs.size() > 5 && node.inputs[5] != kNoValue;
-      if ((node.op == "GRU" || node.op == "LSTM" || node.op == "RNN") && !has_state)
+      if (is_recurrent(node.op) && !has_state)
         throw Error(Fault::kUnsupported,
                     fmt::format("{} {} inside a subgraph cannot keep its state from run to run",
                                 printable(node.op), printable(node.name)));

@@ -11,7 +11,7 @@
 #include "lib/prune/options/layer_rule.h"
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/search/halving.h"
-#include "lib/sparse/sparse_matrix.h"
+#include "lib/verify/drop_limit.h"
 
 namespace espalier {
 namespace {
@@ -22,14 +22,10 @@ constexpr double kStep = 1.0 / 256;
 // Shares of the metric for which the report says what they would give.
 constexpr std::array kDrops{0.005, 0.01, 0.02, 0.05};
 
-uint64_t bytes_of_weight(const Weight& weight) {
-  return weight.is_sparse() ? packed_bytes(weight.sparse()) : weight.dense().byte_size();
-}
-
-double weight_bytes(const Model& packed) {
+double bytes_of_all(const Model& packed) {
   double bytes = 0;
   for (const auto& [name, weight] : named_weights(packed))
-    bytes += static_cast<double>(bytes_of_weight(*weight));
+    bytes += static_cast<double>(weight_bytes(*weight));
   return bytes;
 }
 
@@ -44,7 +40,7 @@ class DropSearch {
         types_(types),
         pool_(pool),
         dense_(meter.dense()) {
-    const double allowed = target_.share ? target_.value * std::abs(dense_.a) : target_.value;
+    const double allowed = allowed_drop({target_.value, target_.share, ""}, dense_.a);
     aim_.measure = [this](const Model& packed, CurvePoint& point) { return drop(packed, point); };
     aim_.meets = [allowed](double drop) { return drop <= allowed; };  // of NaN: no
     aim_.better = [this](const Model& packed, const CurvePoint& point) {
@@ -110,13 +106,13 @@ class DropSearch {
   // With types to choose, the smaller one; else the larger sparsity.
   bool better(const Model& packed, const CurvePoint& point) {
     if (types_ == nullptr) return point.sparsity > trials_.best().sparsity;
-    return weight_bytes(packed) < best_bytes_;
+    return bytes_of_all(packed) < best_bytes_;
   }
 
   bool attempt(double sparsity) {
     const bool met = trials_.attempt(sparsity, level_, aim_);
     if (trials_.taken() && types_ != nullptr) {
-      best_bytes_ = weight_bytes(trials_.best_packed(level_));
+      best_bytes_ = bytes_of_all(trials_.best_packed(level_));
       best_level_ = level_;
     }
     return met;
@@ -143,9 +139,9 @@ class DropSearch {
     double pruned = 0;
     for (const LayerPlan& layer : trials_.best_plan().layers) {
       if (layer.layer.left_out.empty())
-        pruned += static_cast<double>(bytes_of_weight(weight_of(packed, layer.layer)));
+        pruned += static_cast<double>(weight_bytes(weight_of(packed, layer.layer)));
     }
-    const double others = weight_bytes(packed) - pruned, kept = 1 - trials_.best().sparsity;
+    const double others = bytes_of_all(packed) - pruned, kept = 1 - trials_.best().sparsity;
     if (others >= best_bytes_ || pruned <= 0) return;
     const double sparsity = 1 - kept * (best_bytes_ - others) / pruned + kStep;
     if (sparsity < kGrid.front() && attempt(sparsity)) largest(sparsity);

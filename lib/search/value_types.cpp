@@ -11,6 +11,7 @@
 
 #include "lib/base/checked_math.h"
 #include "lib/base/log.h"
+#include "lib/calibrate/kept_inputs.h"
 #include "lib/prune/options/layer_settings.h"
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/prune/select/name_pattern.h"
@@ -27,15 +28,6 @@ constexpr uint64_t kLeastSaving = 1024;
 constexpr double kNothing = 1e-4;
 // Shares of what all i8 values change that the levels leave, the last but one none of it.
 constexpr std::array kLeft{1.0, 1.0 / 4, 1.0 / 16, 0.0};
-
-// Streams start at their start; of other feeds some of all places.
-std::vector<Feed> few_feeds(const CalibrationFeeds& from) {
-  const size_t count = std::min(from.feeds.size(), kTypeFeeds);
-  std::vector<Feed> few;
-  for (size_t i = 0; i < count; ++i)
-    few.push_back(from.feeds[from.data.states.empty() ? i * from.feeds.size() / count : i]);
-  return few;
-}
 
 // Which of `layers` only an option of the selection leaves out, or no operator multiplies by.
 std::vector<bool> may_be_narrowed(const Model& model, const PruneOptions& options,
@@ -112,7 +104,8 @@ void ValueTypes::scan(const Model& model, const PruneOptions& options, const Pru
                       ThreadPool& pool) {
   const bool calibrated = data.calib != nullptr && !data.calib->feeds.empty();
   const CalibrationFeeds& from = calibrated ? *data.calib : *data.others;
-  const std::vector<Feed> feeds = few_feeds(from);
+  const std::vector<Feed> feeds =
+      some_feeds(from.feeds, std::min(from.feeds.size(), kTypeFeeds), !from.data.states.empty());
   feeds_ = feeds.size();
   const auto outputs = [&](const Model& packed) {
     return raw_outputs(packed, from.data, feeds, data.collect.threads, true);

@@ -15,9 +15,6 @@ import subprocess
 import sys
 import tempfile
 
-import onnx
-from onnx import numpy_helper
-
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import dense_models  # noqa: E402
 
@@ -48,8 +45,7 @@ def row(program, name, options, folder):
     model = dense_models.shared_models() / source
     data = os.path.join(folder, "data")
     os.mkdir(data)
-    for i, (input_name, array) in enumerate(dense_models.feed_of(model / "model.onnx", model, step).items()):
-        onnx.save_tensor(numpy_helper.from_array(array, input_name), os.path.join(data, f"input_{i}.pb"))
+    dense_models.write_feed(dense_models.feed_of(model / "model.onnx", model, step), data)
     model, files = str(model / "model.onnx"), []
     for sparsity in SPARSITIES:
         files.append(os.path.join(folder, f"{sparsity}.onnx"))

@@ -63,6 +63,12 @@ def feed_of(model, folder, step):
     return feed
 
 
+def write_feed(feed, folder):
+    """The folder of a test_data_set: espalier's --inputs."""
+    for i, (name, array) in enumerate(feed.items()):
+        onnx.save_tensor(numpy_helper.from_array(array, name), os.path.join(folder, f"input_{i}.pb"))
+
+
 class Peer:
     def __init__(self, model, feed, profile=False):
         options = onnxruntime.SessionOptions()
@@ -141,8 +147,7 @@ def main():
         folder = models / folder_name
         feed = feed_of(folder / "model.onnx", folder, step)
         with tempfile.TemporaryDirectory() as inputs:
-            for i, (input_name, array) in enumerate(feed.items()):
-                onnx.save_tensor(numpy_helper.from_array(array, input_name), os.path.join(inputs, f"input_{i}.pb"))
+            write_feed(feed, inputs)
             peer = Peer(folder / "model.onnx", feed)
             ours, theirs = [], []
             for _ in range(args.rounds):

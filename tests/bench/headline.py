@@ -16,13 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import onnx
-from onnx import numpy_helper
-
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import peer  # noqa: E402
-from dense_models import Peer, bench, feed_of  # noqa: E402
+from dense_models import Peer, bench, feed_of, write_feed  # noqa: E402
 
 MODELS = ["mlp_digits", "cnn_digits", "gru_digits", "bandgru_denoise", "bandgru_trained_16x1_90", "bandgru384_trained_lpcnet",
           "silero_vad_16k_sequence", "magika_v3_3", "paraphrase_minilm_l3", "ppocrv4_rec"]
@@ -70,8 +67,7 @@ def times(program, folder, packed, rounds, seconds):
     """Least milliseconds of the packed and the dense model here, and of onnxruntime's dense one."""
     feed = feed_of(folder / "model.onnx", folder, {})
     with tempfile.TemporaryDirectory() as inputs:
-        for i, (name, array) in enumerate(feed.items()):
-            onnx.save_tensor(numpy_helper.from_array(array, name), os.path.join(inputs, f"input_{i}.pb"))
+        write_feed(feed, inputs)
         session = Peer(folder / "model.onnx", feed)
         found = [[], [], []]
         for _ in range(rounds):

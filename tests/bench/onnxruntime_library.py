@@ -22,7 +22,7 @@ import tempfile
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import dense_models  # noqa: E402
@@ -99,8 +99,7 @@ def measure(args, name, folder, models):
     packed = pack(args.program, model, folder, as_it_is)
     inputs = os.path.join(folder, "inputs")
     os.makedirs(inputs)
-    for i, (input_name, array) in enumerate(feed.items()):
-        onnx.save_tensor(numpy_helper.from_array(array, input_name), os.path.join(inputs, f"input_{i}.pb"))
+    dense_models.write_feed(feed, inputs)
     sessions = {"dense": Session(model, feed), "node": Trivial(), "region": Session(packed["region"], feed, args.library),
                 "operator": Session(packed["operator"], feed, args.library), "stock": Session(packed["region"], feed)}
     engine = packed_models.start_deepsparse(args, packed["inline"], feed, folder)

@@ -222,8 +222,7 @@ def measure(args, name, folder, models):
     pruned = pack(args.program, model, packed, as_it_is, os.path.join(folder, "report.json"))
     inputs = os.path.join(folder, "inputs")
     os.makedirs(inputs)
-    for i, (input_name, array) in enumerate(feed.items()):
-        onnx.save_tensor(numpy_helper.from_array(array, input_name), os.path.join(inputs, f"input_{i}.pb"))
+    dense_models.write_feed(feed, inputs)
     share = prunable_share(model, feed, pruned)
     peer = dense_models.Peer(model, feed)
     peer = Paced(peer) if paced else peer

@@ -14,6 +14,7 @@
 #include "apps/espalier/run_info.h"
 #include "formats/nnef/operator_list.h"
 #include "lib/base/log.h"
+#include "lib/ir/node_kinds.h"
 #include "lib/passes/recurrent_loops.h"
 #include "lib/passes/uncover_weights.h"
 #include "lib/prune/pack/block_pattern.h"
@@ -201,7 +202,7 @@ bool is_packed(const Graph& graph, const std::string& name) {
 std::vector<std::string> recurrent_weights(const Graph& graph) {
   std::vector<std::string> result;
   for (const Node& node : graph.nodes) {
-    if (node.op != "GRU" && node.op != "LSTM" && node.op != "RNN") continue;
+    if (!is_recurrent(node.op)) continue;
     for (size_t i = 1; i < std::min<size_t>(node.inputs.size(), 3); ++i)
       result.push_back(graph.values[node.inputs[i]].name);
   }

@@ -364,6 +364,7 @@ int run(SweepArgs args) {
     CommonOptions with_digests = common;
     with_digests.json = "results.json";
     results.run = run_info(files, with_digests);
+    args.prune.statistics = statistics_named_by(args.prune.calib);
     Sweep sweep(args, store);
     records = sweep.run();
     results.sweep = sweep_results(records, sweep.dense(), sweep.int8());

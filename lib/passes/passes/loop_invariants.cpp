@@ -144,9 +144,7 @@ class Opening {
 };
 
 void run(Graph& graph, PassContext& context) {
-  const bool any = std::ranges::any_of(
-      graph.nodes, [](const Node& node) { return is_op(node, "Loop") || is_op(node, "Scan"); });
-  if (any) Opening(graph, context).run();
+  if (std::ranges::any_of(graph.nodes, is_loop)) Opening(graph, context).run();
 }
 
 }  // namespace

@@ -5,18 +5,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
+#include "lib/ir/node_kinds.h"
 #include "lib/ir/uses.h"
 #include "lib/passes/recurrent_node.h"
 
 namespace espalier {
 namespace {
-
-bool is_loop(const Node& node) {
-  return (node.op == "Loop" || node.op == "Scan") &&
-         (node.domain.empty() || node.domain == "ai.onnx");
-}
 
 // How often each value is read, by nodes, by subgraphs and as an output.
 std::vector<size_t> count_reads(const Graph& graph) {
@@ -74,28 +71,24 @@ class Rewriting {
   // Replaces loop after loop, so that each sees the graph as it was given, then removes what only
   // they read, and names the weights.
   void run() {
-    std::vector<Node> nodes;
-    bool any = false;
+    std::map<size_t, std::vector<Node>> replaced;  // by the loop's place
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
-      std::optional<RecurrentNodes> made;
-      if (is_loop(graph_.nodes[i])) made = replacement(graph_.nodes[i]);
-      if (!made) {
-        replaced_.emplace_back();
-        continue;
-      }
-      any = true;
+      if (!is_loop(graph_.nodes[i])) continue;
+      std::optional<RecurrentNodes> made = replacement(graph_.nodes[i]);
+      if (!made) continue;
       free_inputs(graph_.nodes[i]);
       weights_.insert(weights_.end(), made->weights.begin(), made->weights.end());
-      replaced_.push_back(std::move(made->nodes));
-      is_replaced_.insert(i);
+      replaced.emplace(i, std::move(made->nodes));
     }
-    if (!any) return;
+    if (replaced.empty()) return;
+    std::vector<Node> nodes;
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
-      if (!is_replaced_.contains(i)) {
+      const auto found = replaced.find(i);
+      if (found == replaced.end()) {
         nodes.push_back(std::move(graph_.nodes[i]));
-        continue;
+      } else {
+        std::ranges::move(found->second, std::back_inserter(nodes));
       }
-      std::ranges::move(replaced_[i], std::back_inserter(nodes));
     }
     graph_.nodes = std::move(nodes);
     remove_unread(graph_, freed_);
@@ -171,8 +164,6 @@ class Rewriting {
   Graph& graph_;
   PassContext& context_;
   GraphAround around_;
-  std::vector<std::vector<Node>> replaced_;
-  std::set<size_t> is_replaced_;
   std::vector<RecurrentNodes::Named> weights_;
   std::vector<size_t> reads_;
   std::set<ValueId> freed_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "lib/ir/node_kinds.h"
 #include "lib/prune/select/weight_readers.h"
 
 namespace espalier {
@@ -27,8 +28,7 @@ class Finder {
                  ? of_input(layer, *node, 2, 1)
                  : of_normalized(layer, *node, *use->graph);
     }
-    if (node->op == "GRU" || node->op == "LSTM" || node->op == "RNN")
-      return of_recurrent(layer, *node);
+    if (is_recurrent(node->op)) return of_recurrent(layer, *node);
     if (node->op == "MatMul") return of_matmul(layer, *node, *use->graph);
     return std::nullopt;
   }

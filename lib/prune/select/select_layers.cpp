@@ -5,6 +5,7 @@
 #include <map>
 #include <string_view>
 
+#include "lib/ir/node_kinds.h"
 #include "lib/ir/uses.h"
 #include "lib/ops/operator.h"
 #include "lib/prune/select/fixed_transform.h"
@@ -17,10 +18,6 @@ namespace {
 
 bool can_be_pruned(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
-bool is_recurrent(const Node& node) {
-  return node.op == "GRU" || node.op == "LSTM" || node.op == "RNN";
 }
 
 // Depth multipliers above one too: each filter sees one channel.
@@ -81,7 +78,7 @@ Layer make_layer(const WeightUse& use, const Node& node, std::string label, size
   layer.shape = use.weight != nullptr ? use.weight->shape() : value.shape.value();
   layer.dtype = use.weight != nullptr ? use.weight->dtype() : value.dtype;
   layer.fold = fold;
-  layer.square = is_recurrent(node) && input == 2 && fold.rows == fold.cols;
+  layer.square = is_recurrent(node.op) && input == 2 && fold.rows == fold.cols;
   return layer;
 }
 

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "lib/ir/node_kinds.h"
 #include "lib/ir/scope.h"
 #include "lib/ops/operator.h"
 
@@ -13,12 +14,6 @@ namespace {
 
 constexpr size_t kDynamic = SIZE_MAX;  // computed while the model runs
 constexpr size_t kUnresolved = SIZE_MAX - 1;
-
-bool is_default_domain(const Node& node) { return node.domain.empty() || node.domain == "ai.onnx"; }
-
-bool is_op(const Node& node, std::string_view op) {
-  return node.op == op && is_default_domain(node);
-}
 
 // Operators that only move or re-type elements of their first input (Concat: of all).
 bool moves_elements(const Node& node) {
@@ -31,7 +26,7 @@ bool moves_elements(const Node& node) {
 // Whether the input is a weight by the operator's definition, whatever its shape.
 bool is_weight_input(const Node& node, size_t input) {
   if (!is_default_domain(node)) return false;
-  if (node.op == "GRU" || node.op == "LSTM" || node.op == "RNN") return input == 1 || input == 2;
+  if (is_recurrent(node.op)) return input == 1 || input == 2;
   return input == 1 && (node.op == "Conv" || node.op == "ConvTranspose" || node.op == "Gemm" ||
                         node.op == "MatMul");
 }
