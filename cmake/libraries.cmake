@@ -37,12 +37,11 @@ function(espalier_objects result)
   set(${result} ${objects} PARENT_SCOPE)
 endfunction()
 
-# Of lib/kernels all that needs no oneDNN, of lib/base what it includes. `hwy` and `fmt`: targets.
+# Of lib/kernels all that needs no oneDNN. `hwy` and `fmt`: targets.
 function(espalier_kernels_library hwy fmt)
-  espalier_objects(objects c_kernels sparse tensor)
+  espalier_objects(objects c_kernels sparse tensor base)
   list(APPEND objects
-       $<FILTER:$<TARGET_OBJECTS:espalier_kernels>,EXCLUDE,/\(dense|dense_conv|dnnl_call|multiply_matrices|packed_or_dense\)\\.cpp>
-       $<FILTER:$<TARGET_OBJECTS:espalier_base>,INCLUDE,/\(error|check|thread_pool\)\\.cpp>)
+       $<FILTER:$<TARGET_OBJECTS:espalier_kernels>,EXCLUDE,/\(dense|dense_conv|dnnl_call|multiply_matrices|packed_or_dense\)\\.cpp>)
   espalier_library(espalier_kernels VERSION_SCRIPT lib/c/kernels/symbols.map ROOTS c_kernels OBJECTS ${objects}
                    LINK ${hwy} ${fmt} Threads::Threads INCLUDE ${PROJECT_SOURCE_DIR}/lib/c/kernels)
   add_library(espalier::kernels ALIAS espalier_kernels_shared)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""install_check.py PROGRAM: installs the build that PROGRAM belongs to below a temporary folder and builds the programs of
+"""install_test.py PROGRAM: installs the build that PROGRAM belongs to below a temporary folder and builds the programs of
 docs/deploy.md against it: by find_package shared and static, Release and Debug; by pkg-config; and by add_subdirectory with the
 system's cmake. Each is run."""
 import os
