@@ -81,8 +81,9 @@ def subdirectory(cmake, folder):
 
 
 def main():
-    if not (build / "cmake_install.cmake").exists():
-        print(f"skipped: {build} is not a build folder")
+    settings = build / "CMakeCache.txt"
+    if not settings.exists() or "CMAKE_BUILD_TYPE:STRING=Release\n" not in settings.read_text():  # not with sanitizers, which users do not link
+        print(f"skipped: {build} does not hold a release build")
         return 77
     cmake = shutil.which("cmake")
     system_cmake = "/usr/bin/cmake" if os.path.exists("/usr/bin/cmake") else cmake
