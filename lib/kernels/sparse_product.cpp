@@ -17,10 +17,15 @@ constexpr std::array kKernels = {
 #include "lib/kernels/kernels.def"
 };
 
+// Elements first .. first + count - 1. They stay where they are, but for those of a part of a tensor
+// that is made when it is looked at.
 Tensor slice(const Tensor& tensor, size_t first, size_t count, Shape shape) {
+  if (count == tensor.count()) return tensor.reshaped(std::move(shape));
   const size_t size = bytes_of(tensor.dtype());
-  Tensor part = Tensor::zeros(tensor.dtype(), std::move(shape));
   const Bytes from = tensor.bytes().subspan(first * size, count * size);
+  if (!tensor.is_deferred())
+    return {tensor.dtype(), std::move(shape), from, std::make_shared<const Tensor>(tensor)};
+  Tensor part = Tensor::zeros(tensor.dtype(), std::move(shape));
   std::copy(from.begin(), from.end(), part.mutable_bytes().begin());
   return part;
 }
@@ -39,9 +44,14 @@ SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count) {
   part.fold.transposed = false;
   part.block = weight.block;
   part.dtype = weight.dtype;
-  for (size_t row = 0; row <= rows; ++row)
-    part.row_start.push_back(weight.row_start[first_row + row] - begin);
-  part.col.assign(weight.col.begin() + begin, weight.col.begin() + end);
+  if (count == weight.fold.parts) {
+    part.row_start = weight.row_start;
+    part.col = weight.col;
+  } else {
+    for (size_t row = 0; row <= rows; ++row)
+      part.row_start.push_back(weight.row_start[first_row + row] - begin);
+    part.col.assign(weight.col.begin() + begin, weight.col.begin() + end);
+  }
   const size_t area = weight.block.area();
   part.values = slice(weight.values, begin * area, (end - begin) * area,
                       {static_cast<int64_t>(end - begin), static_cast<int64_t>(weight.block.rows),

@@ -16,7 +16,8 @@ namespace espalier {
 std::unique_ptr<const Product> prepare_sparse(const SparseMatrix& weight, bool plain = false,
                                               bool exact = false);
 
-/// Parts first .. first + count - 1 of `weight` as a weight of their own.
+/// Parts first .. first + count - 1 of `weight` as a weight of their own, whose elements are shared
+/// with it where they can be.
 SparseMatrix parts_of(const SparseMatrix& weight, size_t first, size_t count);
 
 /// The same as prepare_sparse for parts first .. first + count - 1 of `weight` alone: parts that do

@@ -1,5 +1,5 @@
-/* Counts the bytes that one library holds: LD_PRELOAD with COUNT_LIBRARY set to a part of its file's name. An allocation is the library's where
- * it is called from its code (malloc and the like, C++'s new); counted_bytes() gives what it has not given back. */
+/* Counts the bytes that libraries hold: LD_PRELOAD with COUNT_LIBRARY set to a part of their files' names. An allocation is theirs where
+ * it is called from their code (malloc and the like, C++'s new); counted_bytes() gives what they have not given back. */
 #define _GNU_SOURCE
 #include <link.h>
 #include <stdatomic.h>
@@ -17,7 +17,9 @@ void __libc_free(void*);
 enum { kSlots = 1 << 20 };
 static struct { void* at; size_t bytes; } slots[kSlots];
 static atomic_flag lock = ATOMIC_FLAG_INIT;
-static uintptr_t first, last; /* of the library */
+enum { kLibraries = 8 };
+static struct { uintptr_t first, last; } code[kLibraries];
+static int libraries;
 static size_t held;
 
 size_t counted_bytes(void) { return held; }
@@ -27,23 +29,31 @@ static int find(struct dl_phdr_info* info, size_t size, void* name) {
   if (strstr(info->dlpi_name, name) == NULL) return 0;
   for (int i = 0; i < info->dlpi_phnum; ++i) {
     if (info->dlpi_phdr[i].p_type != PT_LOAD || !(info->dlpi_phdr[i].p_flags & PF_X)) continue;
-    first = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-    last = first + info->dlpi_phdr[i].p_memsz;
+    if (libraries == kLibraries) return 1;
+    code[libraries].first = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+    code[libraries].last = code[libraries].first + info->dlpi_phdr[i].p_memsz;
+    ++libraries;
   }
-  return 1;
+  return 0;
 }
 
-/* Once the library is loaded; 0 where it is not. */
+static int is_theirs(const void* caller) {
+  for (int i = 0; i < libraries; ++i)
+    if ((uintptr_t)caller >= code[i].first && (uintptr_t)caller < code[i].last) return 1;
+  return 0;
+}
+
+/* Once the libraries are loaded; 0 where none is. */
 int count_from_now(void) {
   const char* name = getenv("COUNT_LIBRARY");
   if (name != NULL) dl_iterate_phdr(find, (void*)name);
-  return first != 0;
+  return libraries != 0;
 }
 
 static size_t slot_of(const void* at) { return ((uintptr_t)at >> 4) * 0x9E3779B97F4A7C15u >> 44; }
 
 static void* add(void* at, size_t bytes, const void* caller) {
-  if (at == NULL || (uintptr_t)caller < first || (uintptr_t)caller >= last) return at;
+  if (at == NULL || !is_theirs(caller)) return at;
   while (atomic_flag_test_and_set(&lock)) {}
   size_t slot = slot_of(at);
   while (slots[slot].at != NULL && slots[slot].at != (void*)1) slot = (slot + 1) % kSlots;
@@ -54,7 +64,7 @@ static void* add(void* at, size_t bytes, const void* caller) {
 }
 
 static void drop(const void* at) {
-  if (at == NULL || first == 0) return;
+  if (at == NULL || libraries == 0) return;
   while (atomic_flag_test_and_set(&lock)) {}
   for (size_t slot = slot_of(at); slots[slot].at != NULL; slot = (slot + 1) % kSlots) {
     if (slots[slot].at != at) continue;
