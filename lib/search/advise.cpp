@@ -55,36 +55,51 @@ const BlockTimes& best_of(const std::vector<BlockTimes>& all) {
   });
 }
 
+// Times of a model or a layer at each point of kMeasured: the dense ones, and packed over dense. Both run
+// in turns, so that a machine that is slower for a while is slower for both: the ratio says more than the time.
+struct Measured {
+  std::vector<double> dense, ratio, at;
+
+  void add(double sparsity, double dense_ms, double packed_ms) {
+    at.push_back(sparsity);
+    dense.push_back(dense_ms);
+    ratio.push_back(packed_ms / dense_ms);
+  }
+
+  TimeLine line() const {
+    std::vector<double> rising = dense;
+    std::ranges::sort(rising);
+    const double middle = rising[rising.size() / 2];
+    std::vector<TimePoint> points;
+    for (size_t i = 0; i < at.size(); ++i) points.push_back({at[i], ratio[i] * middle});
+    return line_through(middle, points);
+  }
+};
+
 }  // namespace
 
 // Prunes at random to each sparsity and fits a line through the times of each, for the model and its
 // layers.
 BlockTimes measure_block(const AdviseSubject& subject, BlockShape block, uint64_t seed,
                          ThreadPool& pool) {
-  double dense = 0;
-  std::vector<TimePoint> whole;
   const size_t layers = subject.models.layers.size();
-  std::vector<std::vector<TimePoint>> points(layers);
-  std::vector<double> layer_dense(layers);
+  Measured whole;
+  std::vector<Measured> layer(layers);
   for (const double sparsity : kMeasured) {
     PackedModels models = subject.models;
     const PrunePlan plan = random_plan(subject, block, sparsity, seed, pool);
     models.masked = apply_plan(models.before, plan, pool);
     models.packed = pack_weights(models.before, plan, pool);
     const SpeedChecks speed = measure_speed(models, subject.evaluation, subject.options);
-    dense += speed.ms_dense / std::size(kMeasured);
-    whole.push_back({sparsity, speed.ms_packed});
+    whole.add(sparsity, speed.ms_dense, speed.ms_packed);
     for (size_t i = 0; i < layers; ++i) {
-      if (!speed.layer_dense[i] || !speed.layer_packed[i]) continue;
-      layer_dense[i] += *speed.layer_dense[i] / std::size(kMeasured);
-      points[i].push_back({sparsity, *speed.layer_packed[i]});
+      if (speed.layer_dense[i] && speed.layer_packed[i] && *speed.layer_dense[i] > 0)
+        layer[i].add(sparsity, *speed.layer_dense[i], *speed.layer_packed[i]);
     }
   }
-  BlockTimes times{block, line_through(dense, whole), {}};
-  for (size_t i = 0; i < layers; ++i) {
-    times.layers.push_back(
-        points[i].empty() ? std::nullopt : std::optional(line_through(layer_dense[i], points[i])));
-  }
+  BlockTimes times{block, whole.line(), {}};
+  for (const Measured& of_layer : layer)
+    times.layers.push_back(of_layer.at.empty() ? std::nullopt : std::optional(of_layer.line()));
   return times;
 }
 
