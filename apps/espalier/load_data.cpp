@@ -10,6 +10,7 @@
 #include "formats/onnx/tensor_file.h"
 #include "lib/base/error.h"
 #include "lib/base/mapped_file.h"
+#include "lib/verify/input_names.h"
 
 namespace espalier {
 namespace {
@@ -50,11 +51,11 @@ std::string name_in(const std::vector<std::string>& names, const std::string& st
   return stem;
 }
 
-// input_K.pb of the K-th input, unless the tensor itself carries another input's name.
+// input_K.pb of the K-th of `names`, unless the tensor itself carries another input's name, of `all`.
 void add_proto(const fs::path& file, size_t index, const std::vector<std::string>& names,
-               Feed& feed) {
+               const std::vector<std::string>& all, Feed& feed) {
   auto [name, tensor] = read_tensor_proto_file(file);
-  if (std::ranges::count(names, name) == 0) {
+  if (std::ranges::count(all, name) == 0) {
     if (index >= names.size())
       fail(file, fmt::format("the model has only {} inputs", names.size()));
     name = names[index];
@@ -72,9 +73,9 @@ TestSet read_test_set(const fs::path& folder, const Model& model) {
   for (const fs::path& file : entries(folder)) {
     const std::string name = file.filename().string();
     if (const auto k = number_in(name, "input_", ".pb"))
-      add_proto(file, *k, input_names(model), set.inputs);
+      add_proto(file, *k, input_names(model), all_input_names(model), set.inputs);
     if (const auto k = number_in(name, "output_", ".pb"))
-      add_proto(file, *k, output_names(model), set.outputs);
+      add_proto(file, *k, output_names(model), output_names(model), set.outputs);
   }
   return set;
 }
@@ -121,7 +122,7 @@ DataSet load_arrays(const fs::path& folder, const Model& model) {
     if (file.extension() != ".npy") continue;
     const std::string stem = file.stem().string();
     if (stem.starts_with("input_"))
-      data.arrays.emplace(name_in(input_names(model), stem.substr(6)), read_npy_file(file));
+      data.arrays.emplace(name_in(all_input_names(model), stem.substr(6)), read_npy_file(file));
     if (stem.starts_with("output_"))
       outputs.emplace(name_in(output_names(model), stem.substr(7)), read_npy_file(file));
   }
@@ -140,7 +141,7 @@ DataSet load_folder(const fs::path& folder, const Model& model) {
 
 DataSet load_npz(const fs::path& file, const Model& model) {
   DataSet data;
-  const std::vector<std::string> names = input_names(model);
+  const std::vector<std::string> names = all_input_names(model);
   for (auto& [key, array] : read_npz_file(file)) {
     const bool prefixed = key.starts_with("input_") && std::ranges::count(names, key) == 0;
     data.arrays.emplace(name_in(names, prefixed ? key.substr(6) : key), std::move(array));
@@ -154,12 +155,12 @@ bool is_zip(const fs::path& file) {
 }
 
 DataSet load_npy(const fs::path& file, const Model& model) {
-  const std::vector<std::string> names = input_names(model);
+  const std::vector<std::string> names = input_names(model), all = all_input_names(model);
   // input_NAME.npy says itself which it is; the others must be given by --state and --fill.
   const std::string stem = file.stem().string();
-  const std::string own = stem.starts_with("input_") ? name_in(names, stem.substr(6)) : "";
+  const std::string own = stem.starts_with("input_") ? name_in(all, stem.substr(6)) : "";
   DataSet data;
-  if (std::ranges::count(names, own) != 0) {
+  if (std::ranges::count(all, own) != 0) {
     data.arrays.emplace(own, read_npy_file(file));
   } else if (names.size() == 1) {
     data.arrays.emplace(names[0], read_npy_file(file));

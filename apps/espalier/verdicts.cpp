@@ -9,6 +9,7 @@
 #include "formats/format.h"
 #include "formats/model_facts.h"
 #include "lib/ir/named_weights.h"
+#include "lib/ops/default_inputs.h"
 
 namespace espalier {
 namespace {
@@ -163,7 +164,7 @@ constexpr auto kProfileReaders = std::to_array<ProfileReaders>({
     {"onnx", "region", kFunctions},
     {"onnx", "inline",
      "onnxruntime and OpenVINO decode these files at load and run them at dense speed, while tract "
-     "decodes 1x1 blocks of large weights in every run"},
+     "decodes large weights in every run (convert to NNEF for tract)"},
     {"onnx", "sparse-value",
      "onnxruntime and OpenVINO decode these files at load and run them at dense speed, while tract "
      "refuses sparse tensors"},
@@ -259,6 +260,17 @@ std::vector<std::string> lost_metadata(const Judged& judged) {
   return facts_of(models.before).metadata;
 }
 
+// Inputs that a feed may leave out in the input alone.
+std::vector<std::string> lost_defaults(const Judged& judged) {
+  const auto& [models, destination, findings] = judged;
+  std::vector<std::string> names;
+  if (destination.output.empty() || format_for_output(destination.output).name != "nnef")
+    return names;
+  const Graph& graph = models.before.graph;
+  for (const ValueId id : kept_default_inputs(graph)) names.push_back(graph.values[id].name);
+  return names;
+}
+
 }  // namespace
 
 std::vector<std::string> closing_notes(const Judged& judged) {
@@ -276,6 +288,12 @@ std::vector<std::string> closing_notes(const Judged& judged) {
   if (const auto lost = lost_metadata(judged); !lost.empty()) {
     notes.push_back(fmt::format("metadata of the model that a file of format {} cannot hold: {}",
                                 format_for_output(destination.output).name, shown(lost)));
+  }
+  if (const auto lost = lost_defaults(judged); !lost.empty()) {
+    notes.push_back(
+        fmt::format("inputs that are optional in the model and must be fed in a file of format "
+                    "nnef: {}",
+                    shown(lost)));
   }
   if (any_packed(models.packed) && packs) {
     notes.push_back(stock_readers(destination, findings.file_not_run.empty()));

@@ -31,7 +31,6 @@ std::string obstacle(const Model& model) {
 
 // Before IR version 4 each initializer is an input as well; the converter adds some that are not.
 void raise_ir_version(pb::ModelProto& proto) {
-  constexpr int64_t kInitializersAlone = 4;
   if (proto.ir_version() >= kInitializersAlone) return;
   proto.set_ir_version(kInitializersAlone);
   pb::GraphProto& graph = *proto.mutable_graph();

@@ -29,6 +29,9 @@ struct OnnxOutput {
 void write_onnx(const Model& model, const WriteOptions& options, const OnnxOutput& output);
 std::string onnx_bytes(const Model& model, const WriteOptions& options = {});
 
+/// The IR version from which on initializers need not be listed among the graph's inputs.
+inline constexpr int64_t kInitializersAlone = 4;
+
 /// Whether the weights should lie in a file of their own: over 1.9 GiB (protobuf ends at 2 GiB), or
 /// where they did in the file that was read and are over 1 MiB.
 bool wants_data_file(const Model& model);

@@ -47,7 +47,6 @@ class GraphReader {
     fold_sparse_tensors();
     proto_.clear_initializer();
     proto_.clear_sparse_initializer();
-    proto_.clear_input();
     proto_.clear_node();
     graph_.extra = leftovers(proto_);
     validate_and_sort(graph_, [&](std::string_view name) {
@@ -110,7 +109,10 @@ class GraphReader {
     graph_.values[id] = std::move(value);
   }
 
+  // Where constants must be listed as inputs they are none, and the list stays as it is among the
+  // leftovers.
   void read_inputs() {
+    const bool lists_constants = source_.lists_constants && outer_ == nullptr;
     std::unordered_set<ValueId> seen;
     for (const auto& proto : proto_.input()) {
       if (proto.name().empty()) throw Error(Fault::kFormat, "name of a graph input is missing");
@@ -120,9 +122,11 @@ class GraphReader {
                     fmt::format("duplicate graph input {}", printable(proto.name())));
       }
       set_type(id, proto);
+      if (lists_constants && graph_.weights.contains(id)) continue;
       graph_.inputs.push_back(id);
+      inputs_.insert(id);
     }
-    inputs_ = std::move(seen);
+    if (seen.size() == inputs_.size()) proto_.clear_input();
   }
 
   // An output that is an input too has two types in the file: the second stays in `output` of the

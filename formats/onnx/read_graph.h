@@ -35,6 +35,8 @@ struct GraphSource {
   ExternalFiles& external;
   std::shared_ptr<const void> owner;    ///< of initializer_data
   std::vector<Bytes> initializer_data;  ///< of the main graph, see LeanModel
+  /// Before IR version 4 constants must be listed among the inputs: that says nothing of them.
+  bool lists_constants = false;
 };
 
 /// Moves everything out of `proto`. Nodes, values and weights keep the order of the file; values

@@ -196,7 +196,8 @@ Model read_onnx(Bytes bytes, std::shared_ptr<const void> owner,
   Model model;
   model.origin.format = "onnx";
   model.origin.opset = default_opset(proto);
-  GraphSource source{external, std::move(owner), std::move(lean.initializer_data)};
+  GraphSource source{external, std::move(owner), std::move(lean.initializer_data),
+                     proto.ir_version() < kInitializersAlone};
   model.graph = read_graph(*proto.mutable_graph(), source);
   take_region_constants(model.graph);
   proto.clear_graph();

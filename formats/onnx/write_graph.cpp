@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "formats/onnx/read_attribute.h"
@@ -86,7 +88,7 @@ class GraphWriter {
       }
     }
     write_weights(proto, initializers);
-    for (const ValueId id : graph_.inputs) *proto.add_input() = value_info(id);
+    write_inputs(proto, initializers);
     write_outputs(proto);
     return proto;
   }
@@ -97,6 +99,29 @@ class GraphWriter {
     Value named = graph_.values[id];
     named.name = names_[id];
     return onnx_from_value(named, own_extra_);
+  }
+
+  // Constants that were listed as inputs, by the reader's list and in its order, as far as they are
+  // initializers still; inputs that the list does not have follow.
+  void write_inputs(pb::GraphProto& proto, std::span<const StoredTensor> initializers) const {
+    google::protobuf::RepeatedPtrField<pb::ValueInfoProto> listed;
+    listed.Swap(proto.mutable_input());
+    std::unordered_map<std::string_view, ValueId> inputs;
+    std::unordered_set<std::string_view> constants;
+    for (const ValueId id : graph_.inputs) inputs.emplace(names_[id], id);
+    for (const StoredTensor& tensor : initializers) constants.insert(tensor.proto.name());
+    std::unordered_set<ValueId> written;
+    for (const auto& entry : listed) {
+      const auto input = inputs.find(entry.name());
+      if (input != inputs.end()) {
+        *proto.add_input() = value_info(input->second);
+        written.insert(input->second);
+      } else if (constants.contains(entry.name())) {
+        *proto.add_input() = entry;
+      }
+    }
+    for (const ValueId id : graph_.inputs)
+      if (!written.contains(id)) *proto.add_input() = value_info(id);
   }
 
   // Outputs with a second type were left whole by the reader, in order.

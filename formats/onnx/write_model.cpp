@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "formats/onnx/lower_packed.h"
 #include "formats/onnx/onnx_model.h"
@@ -13,6 +14,7 @@
 #include "lib/base/made_ahead.h"
 #include "lib/ir/free_dimensions.h"
 #include "lib/ir/named_weights.h"
+#include "lib/ops/default_inputs.h"
 #include "lib/tensor/made_once.h"
 
 namespace espalier {
@@ -176,6 +178,28 @@ Lowered lowered_model(const Model& given, const WriteOptions& options) {
   return result;
 }
 
+// Where a packed weight was listed among the inputs, they are a list of parameters: what is left of it
+// would be read as inputs with a default.
+void drop_listed_parameters(const Graph& given, Graph& written) {
+  std::set<std::string_view> names;
+  for (const ValueId id : written.inputs) names.insert(written.values[id].name);
+  const auto is_gone = [&](ValueId id) { return !names.contains(given.values[id].name); };
+  if (!std::ranges::any_of(default_inputs(given), is_gone)) return;
+  std::erase_if(written.inputs, [&](ValueId id) { return written.weights.contains(id); });
+}
+
+// Since IR version 4 an initializer that is an input is a default value: those that had to be listed
+// are taken out.
+void drop_listed_constants(pb::GraphProto& proto, const Graph& graph) {
+  std::set<std::string_view> constants;
+  for (const auto& [id, weight] : graph.weights) constants.insert(graph.values[id].name);
+  for (const ValueId id : graph.inputs) constants.erase(graph.values[id].name);
+  auto* inputs = proto.mutable_input();
+  inputs->erase(std::remove_if(inputs->begin(), inputs->end(),
+                               [&](const auto& input) { return constants.contains(input.name()); }),
+                inputs->end());
+}
+
 // Writes the message piece by piece, so that no second copy of the weights is made: the head of the
 // model, the graph with its tensors one by one, the rest.
 void write_model_bytes(const Lowered& what, bool regions, const OnnxOutput& output) {
@@ -185,6 +209,7 @@ void write_model_bytes(const Lowered& what, bool regions, const OnnxOutput& outp
   pb::GraphProto graph = graph_proto(what.model.graph, own_extra, external, initializers);
   if (graph.name().empty() && !own_extra) graph.set_name("espalier");
   pb::ModelProto rest = frame(what.model, what.needs);
+  if (rest.ir_version() >= kInitializersAlone) drop_listed_constants(graph, what.model.graph);
   if (regions) take_regions(graph, rest, initializers);
   const Cut model_cut(rest, pb::ModelProto::kGraphFieldNumber);
   const Cut graph_cut(graph, pb::GraphProto::kInitializerFieldNumber);
@@ -236,6 +261,7 @@ bool wants_data_file(const Model& model) {
 void write_onnx(const Model& model, const WriteOptions& options, const OnnxOutput& output) {
   check_options(options);
   Lowered what = lowered_model(model, options);
+  drop_listed_parameters(model.graph, what.model.graph);
   bind_free_dimensions(what.model.graph, options.shapes);
   write_model_bytes(what, options.profile == "region", output);
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lib/ops/composites.h"
+#include "lib/ops/default_inputs.h"
 #include "lib/ops/op_util.h"
 #include "lib/ops/run_once.h"
 #include "lib/runtime/graph_step.h"
@@ -16,8 +17,10 @@ struct Input {
   Value declared;
   ValueId value = 0;
   bool bound = false;
-  Tensor fed;            // keeps bound elements alive, as operators see them
-  AlignedBuffer memory;  // of input_view
+  std::optional<Tensor> fallback;  // what a feed that leaves it out means
+  TensorView view;                 // what is bound
+  Tensor fed;                      // keeps bound elements alive, as operators see them
+  AlignedBuffer memory;            // of input_view
 };
 
 [[noreturn]] void bad_input(const std::string& name, const std::string& what) {
@@ -107,50 +110,54 @@ class GivenWeights final : public ProductObserver {
 
 }  // namespace
 
+// Inputs that have a default are constants until they are fed for the first time: most never are, and
+// passes and operators make more of constants.
 struct Executor::State {
   std::optional<ThreadPool> own_pool;
   ThreadPool& pool;
+  ExecutorOptions options;
+  std::optional<Model> kept;  // where there are such inputs; an observer knows the caller's
+  const Model* source = nullptr;
+  std::vector<ValueId> opened;  // such inputs that are no constants any more
   std::optional<GivenWeights> observer;
-  GraphRunner runner;
+  std::optional<GraphRunner> runner;
   std::vector<Input> inputs;
   std::vector<std::pair<std::string, ValueId>> outputs;
-  std::vector<std::string> constant_inputs;  // initializers that the model lists as inputs too
 
-  State(const Model& model, const ExecutorOptions& options)
-      : pool(options.pool != nullptr ? *options.pool : own_pool.emplace(options.threads)),
-        runner(runner_of(model, options, pool, observer)) {
+  State(const Model& model, const ExecutorOptions& given)
+      : pool(given.pool != nullptr ? *given.pool : own_pool.emplace(given.threads)),
+        options(given) {
     const Graph& graph = model.graph;
-    if (!runner.captures().empty()) {
+    runner.emplace(runner_of(model));
+    if (!runner->captures().empty()) {
       throw Error(Fault::kFormat, fmt::format("value {} is not defined by any node",
-                                              printable(runner.captures().front().first)));
+                                              printable(runner->captures().front().first)));
     }
-    for (const ValueId value : runner.inputs()) {
-      check_runnable(graph, value, "input");
-      Input input;
-      input.declared = graph.values[value];
-      input.value = value;
-      inputs.push_back(std::move(input));
-    }
-    for (const ValueId value : graph.inputs) {
-      if (graph.weights.contains(value)) constant_inputs.push_back(graph.values[value].name);
-    }
-    for (const ValueId value : runner.outputs()) {
+    for (const ValueId value : runner->inputs()) add_input(graph, value);
+    for (const ValueId value : runner->outputs()) {
       check_runnable(graph, value, "output");
       outputs.emplace_back(graph.values[value].name, value);
     }
+    if (default_inputs(graph).empty()) return;
+    source = options.observer != nullptr ? &model : &kept.emplace(model);
+  }
+
+  Input& add_input(const Graph& graph, ValueId value) {
+    check_runnable(graph, value, "input");
+    Input input;
+    input.declared = graph.values[value];
+    input.value = value;
+    return inputs.emplace_back(std::move(input));
   }
 
   // Passes leave ids of inputs and outputs as they are.
-  static GraphRunner runner_of(const Model& model, const ExecutorOptions& options, ThreadPool& pool,
-                               std::optional<GivenWeights>& observer) {
+  GraphRunner runner_of(const Model& model) {
     const int64_t opset = model.origin.opset;
-    const auto runner = [&](const Model& one) {
-      return GraphRunner(one.graph, opset, options, pool);
-    };
     // An observer knows weights by their addresses.
-    if (options.observer != nullptr && !has_composites(model.graph)) return runner(model);
+    if (options.observer != nullptr && !has_composites(model.graph) && opened.empty())
+      return GraphRunner(model.graph, opset, options, pool);
     if (options.observer != nullptr) {
-      const Graph expanded = with_composites_expanded(model.graph, opset);
+      const Graph expanded = with_composites_expanded(without_defaults(model.graph, opened), opset);
       observer.emplace(*options.observer, model.graph, expanded);
       ExecutorOptions observed = options;
       observed.observer = &*observer;
@@ -158,16 +165,49 @@ struct Executor::State {
     }
     const std::optional<Model> held = with_held_weights(model);
     Model given = held ? *held : model;
+    given.graph = without_defaults(std::move(given.graph), opened);
     given.graph = with_composites_expanded(numbered(std::move(given.graph)), opset);
-    return runner(with_passes(std::move(given), options.passes, pool));
+    given = with_passes(std::move(given), options.passes, pool);
+    return GraphRunner(given.graph, given.origin.opset, options, pool);
+  }
+
+  void bind(Input& input, const TensorView& view) {
+    input.view = view;
+    input.bound = true;
+    runner->bind(input.value, view);
+  }
+
+  void bind(Input& input, const Tensor& tensor) {
+    if (!has_view(tensor.dtype())) {
+      throw Error(Fault::kUnsupported,
+                  fmt::format("input {}: values of type {} are not supported",
+                              printable(input.declared.name), name_of(tensor.dtype())));
+    }
+    Viewed fed = viewed(tensor, bytes_in_view(tensor.dtype()));
+    input.fed = std::move(fed.tensor);
+    input.memory = {};
+    bind(input, fed.view);
+  }
+
+  // The input that has a default, from now on an input like any other.
+  Input& open(ValueId value) {
+    opened.push_back(value);
+    runner.emplace(runner_of(*source));
+    Input& input = add_input(source->graph, value);
+    input.fallback = dense_of(source->graph.weights.at(value));
+    bind(input, *input.fallback);
+    for (const Input& other : inputs)
+      if (other.bound) runner->bind(other.value, other.view);
+    return input;
   }
 
   Input& find_input(std::string_view name) {
     const auto found = std::ranges::find_if(
         inputs, [name](const Input& input) { return input.declared.name == name; });
     if (found != inputs.end()) return *found;
-    if (std::ranges::count(constant_inputs, name) != 0) {
-      bad_input(std::string(name), "the model already has its value");
+    if (source != nullptr) {
+      for (const ValueId value : default_inputs(source->graph))
+        if (source->graph.values[value].name == name) return open(value);
     }
     bad_input(std::string(name), "the model has no such input");
   }
@@ -184,17 +224,13 @@ void Executor::bind(const Feed& feed) {
   }
   for (Input& input : state_->inputs) {
     const auto found = feed.find(input.declared.name);
-    if (found == feed.end()) bad_input(input.declared.name, "it is missing");
-    if (!has_view(found->second.dtype())) {
-      throw Error(Fault::kUnsupported,
-                  fmt::format("input {}: values of type {} are not supported",
-                              printable(input.declared.name), name_of(found->second.dtype())));
+    if (found != feed.end()) {
+      state_->bind(input, found->second);
+    } else if (input.fallback) {
+      state_->bind(input, *input.fallback);
+    } else {
+      bad_input(input.declared.name, "it is missing");
     }
-    Viewed fed = viewed(found->second, bytes_in_view(found->second.dtype()));
-    input.fed = std::move(fed.tensor);
-    input.memory = {};
-    input.bound = true;
-    state_->runner.bind(input.value, fed.view);
   }
 }
 
@@ -226,9 +262,8 @@ void Executor::bind_view(std::string_view name, const Dims& dims,
                                                bytes_in_view(dtype)));
   input.fed = Tensor();
   input.memory = {};
-  input.bound = true;
   // Operators do not write to what they read.
-  state_->runner.bind(input.value, {dtype, dims, const_cast<std::byte*>(bytes.data())});
+  state_->bind(input, TensorView{dtype, dims, const_cast<std::byte*>(bytes.data())});
 }
 
 TensorView Executor::input_view(std::string_view name, const Dims& dims) {
@@ -238,9 +273,8 @@ TensorView Executor::input_view(std::string_view name, const Dims& dims) {
     input.memory = AlignedBuffer(bytes);
   }
   input.fed = Tensor();
-  input.bound = true;
   const TensorView view{dtype, dims, input.memory.data()};
-  state_->runner.bind(input.value, view);
+  state_->bind(input, view);
   return view;
 }
 
@@ -248,12 +282,12 @@ void Executor::run_bound() {
   for (const Input& input : state_->inputs) {
     if (!input.bound) bad_input(input.declared.name, "it is missing");
   }
-  state_->runner.run();
+  state_->runner->run();
 }
 
 TensorView Executor::output_view(std::string_view name) const {
   for (const auto& [output, value] : state_->outputs) {
-    if (output == name) return state_->runner.view(value);
+    if (output == name) return state_->runner->view(value);
   }
   throw Error(Fault::kUsage,
               fmt::format("output {}: the model has no such output", printable(name)));
@@ -264,15 +298,15 @@ Feed Executor::run(const Feed& inputs) {
   run_bound();
   Feed result;
   for (const auto& [name, value] : state_->outputs) {
-    const TensorView& view = state_->runner.view(value);
+    const TensorView& view = state_->runner->view(value);
     result[name] = tensor_of(view);
   }
   return result;
 }
 
-std::vector<NodeTime> Executor::times() const { return state_->runner.times(); }
-std::vector<std::string> Executor::ran_dense() const { return state_->runner.ran_dense(); }
-size_t Executor::weight_bytes() const { return state_->runner.weight_bytes(); }
-size_t Executor::activation_bytes() const { return state_->runner.activation_bytes(); }
+std::vector<NodeTime> Executor::times() const { return state_->runner->times(); }
+std::vector<std::string> Executor::ran_dense() const { return state_->runner->ran_dense(); }
+size_t Executor::weight_bytes() const { return state_->runner->weight_bytes(); }
+size_t Executor::activation_bytes() const { return state_->runner->activation_bytes(); }
 
 }  // namespace espalier

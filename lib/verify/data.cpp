@@ -12,15 +12,15 @@
 #include "lib/base/limits.h"
 #include "lib/base/log.h"
 #include "lib/ir/free_dimensions.h"
+#include "lib/verify/input_names.h"
 
 namespace espalier {
 namespace {
 
 std::string quoted(const std::string& name) { return fmt::format("'{}'", printable(name)); }
 
-// The model's inputs that nothing stands behind. Older ONNX files list their initializers as inputs
-// too.
-std::vector<ValueId> fed_inputs(const Graph& graph) {
+// The model's inputs that nothing stands behind.
+std::vector<ValueId> required_inputs(const Graph& graph) {
   std::vector<ValueId> result;
   for (const ValueId id : graph.inputs) {
     if (!graph.weights.contains(id)) result.push_back(id);
@@ -29,12 +29,12 @@ std::vector<ValueId> fed_inputs(const Graph& graph) {
 }
 
 const Value& input_value(const Model& model, const std::string& name) {
-  for (const ValueId id : fed_inputs(model.graph)) {
+  for (const ValueId id : model.graph.inputs) {
     if (model.graph.values[id].name == name) return model.graph.values[id];
   }
   throw Error(Fault::kUsage,
               fmt::format("the model has no input {}; it has {}", quoted(name),
-                          printable(fmt::format("{}", fmt::join(input_names(model), ", ")))));
+                          printable(fmt::format("{}", fmt::join(all_input_names(model), ", ")))));
 }
 
 // Free extents take the extent that another tensor of the feed has along the axis of that name,
@@ -283,14 +283,14 @@ std::vector<Feed> ready_feeds(const Model& model, const DataSet& data) {
 std::vector<Cut> make_cuts(const Model& model, const DataSet& data) {
   std::vector<Cut> cuts;
   std::set<std::string> used;
-  for (const ValueId id : fed_inputs(model.graph)) {
+  for (const ValueId id : model.graph.inputs) {
     const Value& value = model.graph.values[id];
     const auto* array = find_array(data, value.name);
     if (array != nullptr) used.insert(array->first);
     if (data.states.contains(value.name)) continue;
     if (array != nullptr) {
       cuts.push_back(make_cut(value, array->second, data.batch));
-    } else if (!data.fill.contains(value.name)) {
+    } else if (!data.fill.contains(value.name) && !model.graph.weights.contains(id)) {
       missing_input(value.name);
     }
   }
@@ -299,7 +299,7 @@ std::vector<Cut> make_cuts(const Model& model, const DataSet& data) {
       throw Error(
           Fault::kFormat,
           fmt::format("array {} does not belong to an input of the model; it has {}", quoted(name),
-                      printable(fmt::format("{}", fmt::join(input_names(model), ", ")))));
+                      printable(fmt::format("{}", fmt::join(all_input_names(model), ", ")))));
     }
   }
   return cuts;
@@ -340,6 +340,11 @@ FeedRunner::FeedRunner(Executor& executor, const Model& model,
   DataSet options;
   options.states = states_;
   check_options(model, options);
+  for (const ValueId id : model.graph.inputs) {
+    const std::string& name = model.graph.values[id].name;
+    const Weight* start = find_weight(model.graph, id);
+    if (start != nullptr && states_.contains(name)) carried_.emplace(name, dense_of(*start));
+  }
 }
 
 Feed FeedRunner::with_states(const Feed& feed) const {
@@ -348,7 +353,7 @@ Feed FeedRunner::with_states(const Feed& feed) const {
     const auto carried = carried_.find(input);
     if (carried != carried_.end()) {
       whole.insert_or_assign(input, carried->second);
-    } else {
+    } else if (!feed.contains(input)) {  // which it does where another model has a default
       const Value& value = input_value(*model_, input);
       whole.insert_or_assign(input,
                              Tensor::zeros(value.dtype, concrete_shape(*model_, value, feed)));
@@ -379,7 +384,7 @@ Feed random_feed(const Model& model, uint64_t seed, const DataSet& data, FreeExt
   check_options(model, data);
   Feed feed;
   uint64_t index = 0;
-  for (const ValueId id : fed_inputs(model.graph)) {
+  for (const ValueId id : required_inputs(model.graph)) {
     const Value& value = model.graph.values[id];
     std::mt19937_64 generator(seed + 0x9E3779B97F4A7C15ULL * ++index);  // one stream per input
     if (data.states.contains(value.name) || data.fill.contains(value.name)) continue;

@@ -18,11 +18,13 @@ class ModelRunner {
   /// As FeedRunner::bind; then executor().run_bound() is one run and nothing else.
   void bind(const Feed& feed) { runner_.bind(own_names(feed)); }
   Executor& executor() { return executor_; }
-  /// `feed` with this model's own input names.
-  Feed own_names(const Feed& feed) const { return renamed(feed, inputs_); }
+  /// `feed` with this model's own input names, and the reference's defaults for inputs that must be
+  /// fed here.
+  Feed own_names(const Feed& feed) const;
 
  private:
   std::map<std::string, std::string> inputs_, outputs_;  // reference's -> own; own -> reference's
+  Feed defaults_;                                        // by own names
   Executor executor_;
   FeedRunner runner_;
 };

@@ -3,15 +3,32 @@
 #include <algorithm>
 
 #include "lib/ir/paired_names.h"
+#include "lib/ops/default_inputs.h"
 #include "lib/verify/data.h"
+#include "lib/verify/input_names.h"
 
 namespace espalier {
 
 std::vector<std::string> input_names(const Model& model) {
   std::vector<std::string> names;
   for (const ValueId id : model.graph.inputs) {
-    // Older ONNX files list their initializers as inputs too.
     if (!model.graph.weights.contains(id)) names.push_back(model.graph.values[id].name);
+  }
+  return names;
+}
+
+std::vector<std::string> all_input_names(const Model& model) {
+  std::vector<std::string> names;
+  for (const ValueId id : model.graph.inputs) names.push_back(model.graph.values[id].name);
+  return names;
+}
+
+std::vector<std::string> kept_input_names(const Model& model) {
+  const std::vector<ValueId> kept = kept_default_inputs(model.graph);
+  std::vector<std::string> names;
+  for (const ValueId id : model.graph.inputs) {
+    if (!model.graph.weights.contains(id) || std::ranges::count(kept, id) != 0)
+      names.push_back(model.graph.values[id].name);
   }
   return names;
 }

@@ -25,6 +25,7 @@
 #include "lib/prune/select/other_constants.h"
 #include "lib/search/multiply_adds.h"
 #include "lib/verify/data.h"
+#include "lib/verify/input_names.h"
 
 namespace espalier {
 namespace {
@@ -156,7 +157,7 @@ int run(const Args& args) {
   InspectResults& found = results.inspect.emplace();
   found.file = {printable(args.model, 4096), model.origin.format, model.origin.bytes};
   found.operators = count_operators(model);
-  found.inputs = tensors(model.graph, input_names(model));
+  found.inputs = tensors(model.graph, kept_input_names(model));
   found.outputs = tensors(model.graph, output_names(model));
   add_facts(model, found);
   add_multiply_adds(model, args.common, found);

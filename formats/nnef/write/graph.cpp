@@ -16,6 +16,7 @@
 #include "lib/base/made_ahead.h"
 #include "lib/ir/free_dimensions.h"
 #include "lib/ops/composites.h"
+#include "lib/ops/default_inputs.h"
 #include "lib/tensor/made_once.h"
 
 namespace espalier::nnef {
@@ -47,7 +48,7 @@ WriteOptions checked(WriteOptions options) {
   return options;
 }
 
-// Inputs that have no value of their own: ONNX before IR version 4 lists weights among them.
+// Inputs that have no value of their own: files may list their weights among them.
 std::vector<ValueId> real_inputs(const Graph& graph) {
   std::vector<ValueId> inputs;
   std::ranges::copy_if(graph.inputs, std::back_inserter(inputs),
@@ -407,8 +408,11 @@ Spelled spell(const Model& model, const WriteOptions& given) {
 bool write_nnef(const Model& given, const std::filesystem::path& path, const WriteOptions& options,
                 const AcceptOutput& accept) {
   Model model = given;
+  // NNEF has no defaults; what may be fed stays an input.
+  model.graph = without_defaults(std::move(model.graph), kept_default_inputs(model.graph));
   model.graph =
       with_composites_expanded(std::move(model.graph), model.origin.opset, Expand::kForFormat);
+  model = runnable(model);  // NNEF has none of ONNX's functions
   const Spelled spelled = spell(model, options);
   const auto fill = [&](const AddMember& add) {
     add(kGraphFile, {as_bytes(spelled.graph)});

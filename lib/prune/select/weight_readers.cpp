@@ -7,6 +7,7 @@
 
 #include "lib/ir/node_kinds.h"
 #include "lib/ir/scope.h"
+#include "lib/ops/default_inputs.h"
 #include "lib/ops/operator.h"
 
 namespace espalier {
@@ -51,6 +52,7 @@ struct WalkedGraph : Scope {
       }
     }
     for (const auto& [value, weight] : graph.weights) uses[value] = kUnresolved;
+    for (const ValueId input : kept_default_inputs(graph)) uses[input] = kDynamic;
   }
 };
 
