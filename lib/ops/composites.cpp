@@ -14,6 +14,7 @@
 #include "lib/base/error.h"
 #include "lib/ops/expansion.h"
 #include "lib/ops/fold.h"
+#include "lib/ops/rotary_embedding.h"
 
 namespace espalier {
 
@@ -349,6 +350,7 @@ constexpr auto kComposites = std::to_array<Composite>({
     {"Gelu", kMicrosoft, expand_gelu},
     {"MultiHeadAttention", kMicrosoft, expand_multi_head_attention},
     {"QuickGelu", kMicrosoft, expand_quick_gelu},
+    {"RotaryEmbedding", "", expand_rotary_embedding, nullptr, is_plain_rotary_embedding},
     {"SimplifiedLayerNormalization", "", expand_simplified},
     {"SkipLayerNormalization", kMicrosoft, expand_skip_layer_normalization},
     {"SkipSimplifiedLayerNormalization", kMicrosoft, expand_skip_simplified},

@@ -20,6 +20,7 @@
 #include "apps/espalier/prune_options.h"
 #include "apps/espalier/prune_settings.h"
 #include "apps/espalier/read_uncovered.h"
+#include "formats/format.h"
 #include "lib/base/log.h"
 #include "lib/base/output_file.h"
 #include "lib/calibrate/statistics_file.h"
@@ -31,6 +32,7 @@
 #include "lib/prune/refit/apply_plan.h"
 #include "lib/prune/score/criterion.h"
 #include "lib/prune/score/statistics_fit.h"
+#include "lib/runtime/executor.h"
 #include "lib/search/advise.h"
 
 namespace espalier {
@@ -158,6 +160,7 @@ Calibration calibration_feeds(const PruneSettings& settings, const Model& model,
   const bool enough = feeds.size() >= 10;
   const bool shared = enough && evaluation.run && evaluation.path == settings.calib.path;
   const bool orders = settings.tries_orders && feeds.size() >= kLeastFeedsInOrder &&
+                      unsupported_operators(model).empty() &&
                       (settings.at_any_cost || cheap_in_order(layers));
   if (shared) evaluation.share = Share::kHeldOut;
   if (orders && enough) result.apart = share_of(feeds, Share::kHeldOut);
@@ -181,12 +184,16 @@ void check_fingerprints(const CalibrationSource& source, const Model& model,
   }
 }
 
-CalibrationStatistics statistics_of(const CalibrationSource& source, const Model& model,
-                                    const std::vector<Layer>& layers, const Calibration& calib) {
+CalibrationStatistics statistics_of(const CalibrationSource& source, const Model& given,
+                                    const std::vector<Layer>& given_layers,
+                                    const Calibration& calib, const SelectOptions& select) {
   if (source.kind == CalibrationSource::Kind::kNone) return {};
   if (source.kind == CalibrationSource::Kind::kStatistics && !calib.apart_joins)
     return {source.file->statistics, {}};
-  if (source.file != nullptr) check_fingerprints(source, model, layers);
+  if (source.file != nullptr) check_fingerprints(source, given, given_layers);
+  // Expanding functions leaves weights their names, and gives nodes new places.
+  const Model model = runnable(given);
+  const std::vector<Layer> layers = select_layers(model, select);
   const DataSet& data = calib.feeds.data;
   const std::vector<Feed>& feeds = calib.feeds.feeds;
   if (!calib.apart_joins) return {calibrate(model, layers, data, feeds, source.collect), {}};
@@ -306,6 +313,18 @@ CalibrationFeeds feeds_of(const Evaluation& evaluation, const PruneSettings& set
   return {evaluation.data, evaluation.feeds};
 }
 
+// A scan runs the model as it is written. Without one, losses that obs finds share a threshold.
+void without_scan(const Model& model, PruneOptions& options) {
+  if (options.scope != "sensitivity" || options.method != "obs") return;
+  const std::vector<std::string> lacking = unsupported_operators(model);
+  if (lacking.empty()) return;
+  options.scope = "global";
+  warn(
+      fmt::format("scope global instead of sensitivity: layers are not tried one by one, as the "
+                  "model runs only with its functions expanded: {}",
+                  lacking.front()));
+}
+
 // The order is that of docs/architecture.md: read, evaluate, calibrate, prune, pack; finish() does
 // the rest.
 int run(const PruneSettings& given) {
@@ -314,6 +333,7 @@ int run(const PruneSettings& given) {
   Inputs inputs = read_inputs(settings);
   check_selection(inputs.model, settings.request.options, settings.line, settings.input,
                   settings.request.given_masks);
+  without_scan(inputs.model, settings.request.options);
   EvaluationSource source = settings.evaluation;
   const std::vector<Layer> layers = select_layers(inputs.model, settings.request.options.select);
   const Calibration calib = calibration_feeds(settings, inputs.model, layers, source);
@@ -323,7 +343,7 @@ int run(const PruneSettings& given) {
   if (settings.block_auto)
     settings.request.options.block = measured_block(settings, inputs.written(), evaluation, pool);
   const CalibrationStatistics calibrated =
-      statistics_of(settings.calib, inputs.model, layers, calib);
+      statistics_of(settings.calib, inputs.model, layers, calib, settings.request.options.select);
   const std::optional<Statistics>& statistics = calibrated.all;
   const CalibrationFeeds others = feeds_of(evaluation, settings);
   PruneData data{layers, statistics ? &*statistics : nullptr, &calib.feeds, settings.calib.collect};

@@ -33,9 +33,10 @@ struct CalibrationStatistics {
 Calibration calibration_feeds(const PruneSettings& settings, const Model& model,
                               const std::vector<Layer>& layers, EvaluationSource& evaluation);
 
-/// Nothing without calibration.
+/// Nothing without calibration. Collected on the model with its functions expanded.
 CalibrationStatistics statistics_of(const CalibrationSource& source, const Model& model,
-                                    const std::vector<Layer>& layers, const Calibration& calib);
+                                    const std::vector<Layer>& layers, const Calibration& calib,
+                                    const SelectOptions& select);
 /// Refers to both.
 OrderData orders_of(const Calibration& calib, const CalibrationStatistics& statistics);
 

@@ -80,7 +80,8 @@ class Workshop {
       const double value = labelled_metric_of(model_, model_, evaluation_, executor());
       dense_ = MetricPair{evaluation_.labels->name, value, value};
     }
-    statistics_ = statistics_of(settings_.calib, model_, data_.layers, calib_);
+    statistics_ = statistics_of(settings_.calib, model_, data_.layers, calib_,
+                                settings_.request.options.select);
     data_.statistics = statistics_.all ? &*statistics_.all : nullptr;
     data_.calib = &calib_.feeds;
     data_.orders = orders_of(calib_, statistics_);
