@@ -60,6 +60,8 @@ Findings findings_of(const PackedModels& models, const Evaluation& evaluation,
                      const Judging& judging, const ExecutorOptions& options, bool timed) {
   Findings findings;
   findings.limit = judging.assert_drop;
+  constexpr double kWrite = 0.5, kTiming = 3;  // about so many seconds
+  Progress progress("check", ExpectedSeconds{{0, kWrite, timed ? kTiming : 0}});
   if (judging.verify) {
     const Stage stage("verify");
     findings.verified = true;
@@ -69,6 +71,7 @@ Findings findings_of(const PackedModels& models, const Evaluation& evaluation,
   } else {
     findings.run.not_run = "--no-verify";
   }
+  progress.step();
   if (!findings.run.not_run.empty() && evaluation.labels)
     warn(fmt::format("the metric is not measured: {}", findings.run.not_run));
   const bool commands = !judging.metric_command.empty() && !destination.dry_run;
@@ -81,6 +84,7 @@ Findings findings_of(const PackedModels& models, const Evaluation& evaluation,
   }
   if (!destination.dry_run && gap_of(findings) == Gap::kNone)
     write_and_check(models, evaluation, destination, judging.verify, options, findings);
+  progress.step();
   findings.metric = findings.run.metric;
   if (gap_of(findings) != Gap::kNone) return findings;
   if (commands) {

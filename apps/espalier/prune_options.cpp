@@ -122,6 +122,10 @@ void add_how(CLI::App& app, PruneArgs& a) {
       ->type_name("BYTES")
       ->transform(CLI::AsSizeValue(true))
       ->group("Data");
+  text("--cache", a.cache, "DIR",
+       "folder that keeps statistics, scores and the sensitivity scan: a run of the same model and "
+       "calibration inputs takes them from there",
+       "Data");
   app.add_flag(
          "--sequential", a.sequential,
          "choose and refit layer by layer, on the inputs that the layers pruned before produce")

@@ -286,6 +286,8 @@ PruneSettings prune_settings(const PruneArgs& given) {
   check_options(options);
   check_method(options, args.calib);
   check_inputs_given(options, args, settings.calib);
+  if (!args.cache.empty() && args.calib.empty())
+    refuse("--cache DIR keeps what calibration makes: --calib DATA is required");
   check_search(options, args);
   if (args.block == "auto" && (settings.request.given_masks || args.no_verify))
     refuse("--block auto measures runs to choose a block and excludes --mask-in and --no-verify");
@@ -309,6 +311,7 @@ PruneSettings prune_settings(const PruneArgs& given) {
   settings.block_auto = args.block == "auto";
   settings.mask_out = args.mask_out;
   settings.save_recipe = args.save_recipe;
+  settings.cache = args.cache;
   settings.recipe_text = [args](const PruneOptions& used) {
     return with_run_keys(recipe_json(used), args);
   };

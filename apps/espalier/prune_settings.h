@@ -35,7 +35,7 @@ struct PruneArgs {
   size_t calib_memory = CollectOptions().memory_bytes;
   bool no_refit = false, sequential = false, depthwise = false, keep_first_last = false,
        dry_run = false, no_verify = false, in_place = false, confident = false;
-  std::string mask_in, mask_out, rewind, recipe, save_recipe, machine;
+  std::string mask_in, mask_out, rewind, recipe, save_recipe, machine, cache;
   /// Of `calib`, where it is a file of statistics that was read already: a sweep makes many settings.
   std::shared_ptr<const StatisticsFile> statistics;
 };
@@ -65,7 +65,7 @@ struct PruneSettings {
   DataOptions data;
   Destination destination;
   bool verify = true;
-  std::string mask_in, mask_out, save_recipe;
+  std::string mask_in, mask_out, save_recipe, cache;
   /// The recipe of this run with the options that were used.
   std::function<std::string(const PruneOptions& used)> recipe_text;
   bool block_auto = false;               ///< the block is what advise measures to be the best

@@ -18,7 +18,7 @@ struct Key {
   T& (*of)(PruneArgs& args);
 };
 
-constexpr std::array<Key<std::string>, 14> kTexts{
+constexpr std::array<Key<std::string>, 15> kTexts{
     {{"calib", [](PruneArgs& a) -> std::string& { return a.calib; }},
      {"eval", [](PruneArgs& a) -> std::string& { return a.eval; }},
      {"inputs", [](PruneArgs& a) -> std::string& { return a.data.inputs; }},
@@ -32,6 +32,7 @@ constexpr std::array<Key<std::string>, 14> kTexts{
      {"machine", [](PruneArgs& a) -> std::string& { return a.machine; }},
      {"for", [](PruneArgs& a) -> std::string& { return a.write.reader; }},
      {"effort", [](PruneArgs& a) -> std::string& { return a.effort; }},
+     {"cache", [](PruneArgs& a) -> std::string& { return a.cache; }},
      {"mask-tokens", [](PruneArgs& a) -> std::string& { return a.data.mask_tokens; }}}};
 
 constexpr std::array<Key<std::vector<std::string>>, 3> kLists{

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "apps/espalier/run_info.h"
-#include "formats/format.h"
+#include "apps/espalier/keyed_files.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/output_file.h"
 
@@ -119,8 +118,6 @@ bool is_reference(const fs::path& file) {
 }
 
 }  // namespace
-
-std::string model_digest(const fs::path& model) { return digest_of(model_files(model)); }
 
 fs::path SweepStore::file(const std::string& name) const {
   return folder_ / "points" / (name + ".json");

@@ -55,7 +55,4 @@ class SweepStore {
   std::filesystem::path folder_;
 };
 
-/// The digest of a model's files.
-std::string model_digest(const std::filesystem::path& model);
-
 }  // namespace espalier

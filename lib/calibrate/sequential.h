@@ -30,7 +30,8 @@ struct SequentialOptions {
 /// multiplied with behind the layers that are pruned already, so that its outputs come near to the
 /// unchanged model's. `plan` gets the new masks (with as many zeros in each layer as before),
 /// `result` the weights; it holds what refit() made of the plan. Without `scored` masks stay.
-/// Layers in subgraphs and recurrent matrices stay as they are in `result`.
+/// Layers in subgraphs and recurrent matrices stay as they are in `result`. A layer that is too small
+/// to be pruned is refitted where it lies behind pruned ones and none behind it; its left_out says so.
 /// Cost    two runs up to each stage, over all inputs.
 /// Errors  as collect_paired.
 void prune_in_order(const Model& model, const ScoredPlan* scored, PrunePlan& plan, Refitted& result,

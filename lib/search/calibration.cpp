@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/calibrate/token_mask.h"
@@ -18,8 +20,25 @@ const Tensor& mask_of(const Feed& feed, const std::string& input) {
   return found->second;
 }
 
+void CalibrationGaps::add(const CalibrationGaps& other) {
+  for (const std::string& text : other.refused) {
+    if (std::ranges::count(refused, text) == 0) refused.push_back(text);
+  }
+  not_finite += other.not_finite;
+}
+
+void warn_of(const CalibrationGaps& gaps) {
+  for (const std::string& text : gaps.refused)
+    warn(fmt::format("not calibrated: {} (--calib-memory)", text));
+  if (gaps.not_finite != 0) {
+    warn(fmt::format("{} samples that contain infinities or NaN were left out of the statistics",
+                     gaps.not_finite));
+  }
+}
+
 Statistics calibrate(const Model& model, const std::vector<Layer>& layers, const DataSet& data,
-                     const std::vector<Feed>& feeds, const CollectOptions& options) {
+                     const std::vector<Feed>& feeds, const CollectOptions& options,
+                     CalibrationGaps* gaps) {
   const Stage stage("calibrate");
   const auto pass = [&](ProductObserver& observer) {
     TokenMask masked(observer, model);
@@ -36,11 +55,11 @@ Statistics calibrate(const Model& model, const std::vector<Layer>& layers, const
     });
   };
   Collected collected = collect_statistics(model, layers, pass, options);
-  for (const std::string& text : collected.refused)
-    warn(fmt::format("not calibrated: {} (--calib-memory)", text));
-  if (collected.not_finite != 0) {
-    warn(fmt::format("{} samples that contain infinities or NaN were left out of the statistics",
-                     collected.not_finite));
+  const CalibrationGaps found{std::move(collected.refused), collected.not_finite};
+  if (gaps != nullptr) {
+    gaps->add(found);
+  } else {
+    warn_of(found);
   }
   note(fmt::format("{} feeds, {} passes", feeds.size(), collected.passes));
   return std::move(collected.statistics);

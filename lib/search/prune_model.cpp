@@ -2,6 +2,7 @@
 
 #include "lib/base/log.h"
 #include "lib/prune/choose/masks.h"
+#include "lib/search/expected_times.h"
 #include "lib/search/pruner.h"
 #include "lib/search/value_types.h"
 
@@ -26,23 +27,28 @@ PruneResult prune_model(const Model& model, const PruneRequest& request, const P
   const bool in_order = options.sequential || !data.orders.apart.empty();
   const bool once =
       !needs_meter(request) && !options.schedule && !in_order && options.scope != "sensitivity";
+  const ExpectedTimes times(model, options, data, pool.threads());
+  Progress progress("prune", ExpectedSeconds{{times.score() + times.scan(), 0, times.weights()}});
   if (once) {
     PrunePlan plan;
     {
       const Stage stage("score");
-      plan = plan_at_once(model, data.layers, options, pool, data.statistics);
+      plan = plan_at_once(model, data.layers, options, pool, data.statistics, data.store);
     }
+    progress.step(2);
     result.weights = weights_of_plan(model, std::move(plan), nullptr, data, pool);
     return result;
   }
   std::optional<Pruner> pruner;
   if (!options.schedule) pruner.emplace(model, options, data, pool);
+  progress.step();
   const WeightsAt weights_at = [&](double sparsity) {
     return pruner ? pruner->at(sparsity) : prune_in_rounds(model, options, sparsity, data, pool);
   };
   if (!request.curve.empty()) {
     result.curve = curve(request.curve, weights_at, model, data.layers, options, meter, pool);
   }
+  progress.step();
   if (!options.target) {
     result.weights = weights_at(options.sparsity);
     return result;

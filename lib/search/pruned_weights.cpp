@@ -6,6 +6,7 @@
 #include "lib/calibrate/sequential.h"
 #include "lib/calibrate/token_mask.h"
 #include "lib/prune/refit/apply_plan.h"
+#include "lib/search/expected_times.h"
 #include "lib/search/sensitivity_scan.h"
 
 namespace espalier {
@@ -20,6 +21,7 @@ MakePairedPass paired_pass(const CalibrationFeeds& calib, size_t threads) {
       Executor first(unchanged, {.threads = threads, .observer = mask ? &masked_a : &a});
       Executor second(changed, {.threads = threads, .observer = mask ? &masked_b : &b});
       FeedRunner one(first, unchanged, calib.data.states), two(second, changed, calib.data.states);
+      Progress progress("inputs", calib.feeds.size());
       for (const Feed& feed : calib.feeds) {
         if (mask) {
           masked_a.set(mask_of(feed, calib.data.token_mask));
@@ -28,6 +30,7 @@ MakePairedPass paired_pass(const CalibrationFeeds& calib, size_t threads) {
         one.run(feed);
         two.run(feed);
         fed();
+        progress.step();
       }
     };
   };
@@ -44,11 +47,12 @@ constexpr double kClearly = 0.9;
 
 OrderChoice compare_orders(const Model& dense, const Model& at_once, const Model& in_turn,
                            const PruneData& data) {
-  const std::vector<Feed>& feeds = data.orders.apart;
+  std::vector<Feed> feeds = data.orders.apart;
   const auto outputs = [&](const Model& model) {
     return raw_outputs(model, data.calib->data, feeds, data.collect.threads);
   };
-  const std::vector<Feed> expected = outputs(dense);
+  std::vector<Feed> expected = outputs(dense);
+  drop_nan(feeds, expected);
   OrderChoice choice;
   choice.feeds = feeds.size();
   choice.at_once = std::sqrt(output_distance(expected, outputs(at_once)));
@@ -76,11 +80,28 @@ Tried tried_in_order(const Model& model, const ScoredPlan* scored, const PruneDa
   return tried;
 }
 
+// Whether what layers are multiplied with takes so few multiply-adds to sum up that going through the
+// layers once more costs next to nothing: a count, so that every machine does the same.
+bool few_sums(const Statistics& statistics) {
+  constexpr double kFew = 1e9;
+  double sums = 0;
+  for (const LayerStatistics& layer : statistics.layers) {
+    for (const InputMoments& input : layer.inputs)
+      sums += static_cast<double>(input.samples) * static_cast<double>(input.second.count());
+  }
+  return sums <= kFew;
+}
+
 // Prunes in order next to what was pruned at once, by the same feeds, and leaves in `plan` and
-// `refitted` what changes the outputs of the feeds apart less. What was pruned at once by all feeds
-// stays in `refitted` where it wins.
+// `refitted` what changes the outputs of the feeds apart less, made of all feeds where those apart
+// calibrate, too.
 OrderChoice choose_order(const Model& model, const ScoredPlan* scored, const PruneData& data,
                          PrunePlan& plan, Refitted& refitted, ThreadPool& pool) {
+  const ExpectedTimes times(model, plan.options, data, pool.threads());
+  const bool again = data.orders.again;
+  const bool joins = again || (data.orders.others != nullptr && few_sums(*data.statistics));
+  Progress progress("order", ExpectedSeconds{{times.refit(), times.in_order(), times.compare(),
+                                              joins ? times.in_order() : 0}});
   PruneData seen = data;
   CalibrationFeeds fewer;
   std::optional<Refitted> by_fewer;
@@ -91,16 +112,25 @@ OrderChoice choose_order(const Model& model, const ScoredPlan* scored, const Pru
     seen.statistics = data.orders.others;
     by_fewer = refit(model, plan, *data.orders.others, pool);
   }
+  progress.step();
   const Refitted& at_once = by_fewer ? *by_fewer : refitted;
   Tried in_turn = tried_in_order(model, scored, seen, plan, at_once, pool);
+  progress.step();
   const OrderChoice choice = compare_orders(model, at_once.model, in_turn.refitted.model, data);
+  progress.step();
   if (!choice.in_order) return choice;
-  if (data.orders.again) {
+  if (again) {
     refit_in_order(model, scored, data, plan, refitted, pool);
-  } else {
-    plan = std::move(in_turn.plan);
-    refitted = std::move(in_turn.refitted);
+    return choice;
   }
+  plan = std::move(in_turn.plan);
+  if (!joins) {
+    refitted = std::move(in_turn.refitted);
+    return choice;
+  }
+  // What was chosen is refitted by all feeds.
+  refitted = refit(model, plan, *data.statistics, pool);
+  refit_in_order(model, nullptr, data, plan, refitted, pool);
   return choice;
 }
 
@@ -113,7 +143,10 @@ PrunedWeights weights_of_plan(const Model& model, PrunePlan plan, const ScoredPl
     return {std::move(plan), std::move(masked), {}, 0, std::nullopt};
   }
   const Stage stage("refit");
+  const ExpectedTimes times(model, plan.options, data, pool.threads());
+  Progress progress("refit", ExpectedSeconds{{times.refit(), times.weights() - times.refit()}});
   Refitted refitted = refit(model, plan, *data.statistics, pool);
+  progress.step();
   std::optional<OrderChoice> order;
   if (plan.options.sequential) {
     refit_in_order(model, scored, data, plan, refitted, pool);

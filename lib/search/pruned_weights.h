@@ -30,10 +30,10 @@ struct PrunedWeights {
 struct OrderData {
   std::vector<Feed> apart;
   /// Of all feeds but those, if they are the last ones of PruneData::calib, too: then the two orders
-  /// are compared by what they make of the others, and if all at once wins, it is made of all. Null:
-  /// calibration does not see them.
+  /// are compared by what they make of the others, and what wins is refitted by all (in order:
+  /// where that is cheap). Null: calibration does not see them.
   const Statistics* others = nullptr;
-  bool again = false;  ///< feeds are few: pruning in order is made of all, too
+  bool again = false;  ///< feeds are few: in order, blocks are chosen by all, too
 };
 
 /// What pruning looks at besides the model and its options. All of it outlives the work.
@@ -43,6 +43,8 @@ struct PruneData {
   const CalibrationFeeds* calib = nullptr;  ///< may hold no feeds where a file of statistics serves
   CollectOptions collect;
   OrderData orders;
+  const ScoreStore* store = nullptr;  ///< of scores of the model by `statistics`
+  double pass_seconds = 0;            ///< that collecting the statistics took; 0: unknown
   /// What outputs are compared on where `calib` holds no feeds: by narrower values alone.
   const CalibrationFeeds* others = nullptr;
 };

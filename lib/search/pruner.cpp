@@ -2,6 +2,7 @@
 
 #include "lib/base/log.h"
 #include "lib/prune/options/layer_rule.h"
+#include "lib/search/expected_times.h"
 #include "lib/search/sensitivity_scan.h"
 
 namespace espalier {
@@ -9,10 +10,13 @@ namespace espalier {
 Pruner::Pruner(const Model& model, const PruneOptions& options, const PruneData& data,
                ThreadPool& pool)
     : model_(model), data_(data), pool_(pool) {
+  const ExpectedTimes times(model, options, data, pool.threads());
+  Progress progress("scores", ExpectedSeconds{{times.score(), times.scan()}});
   {
     const Stage stage("score");
-    scored_ = score_plan(model, data.layers, options, pool, data.statistics);
+    scored_ = score_plan(model, data.layers, options, pool, data.statistics, data.store);
   }
+  progress.step();
   if (options.scope == "sensitivity") scan_sensitivity(model, data, scored_, pool);
 }
 
@@ -26,23 +30,28 @@ PrunedWeights prune_in_rounds(const Model& model, const PruneOptions& options, d
                               const PruneData& data, ThreadPool& pool) {
   const Schedule& schedule = *options.schedule;
   PrunedWeights current;
-  Progress progress("rounds", schedule.steps);
+  CalibrationGaps told;  // of the dense model
+  Progress progress("rounds", schedule.steps + 1);
   for (uint32_t step = 1; step <= schedule.steps; ++step, progress.step()) {
     const double share = scheduled_sparsity(schedule, sparsity, step);
-    if (step == 1) {
-      current = Pruner(model, options, data, pool).at(share);
-      continue;
-    }
-    PruneData again = data;
+    const ExpectedTimes times(model, options, data, pool.threads());
+    const double calibration = step == 1 ? 0 : data.pass_seconds;
+    Progress parts("round",
+                   ExpectedSeconds{{calibration, times.score() + times.scan(), times.weights()}});
+    PruneData seen = data;
+    seen.store = nullptr;  // but of the first, rounds score another model
     std::optional<Statistics> statistics;
-    if (data.statistics != nullptr) {
+    if (step > 1 && data.statistics != nullptr) {
       // The same layers: a selection looks at names and shapes, never at values.
-      statistics =
-          calibrate(current.masked, data.layers, data.calib->data, data.calib->feeds, data.collect);
-      again.statistics = &*statistics;
+      statistics = calibrate(current.masked, data.layers, data.calib->data, data.calib->feeds,
+                             data.collect, &told);
+      seen.statistics = &*statistics;
     }
-    const Model left = std::move(current.masked);
-    current = Pruner(left, options, again, pool).at(share);
+    parts.step();
+    const Model left = step == 1 ? model : std::move(current.masked);
+    const Pruner pruner(left, options, seen, pool);
+    parts.step();
+    current = pruner.at(share);
   }
   // Rounds choose blocks; weights that came through all of them would have drifted off with each.
   return weights_of_plan(model, std::move(current.plan), nullptr, data, pool);

@@ -1,5 +1,7 @@
 #include "lib/search/sensitivity_scan.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -64,6 +66,7 @@ std::vector<ScanHalf> halves_of(const Model& model, const PruneData& data) {
     halves.push_back({*data.statistics, feeds, outputs(feeds)});
     return halves;
   }
+  CalibrationGaps told;  // of the whole
   for (size_t half = 0; half < 2; ++half) {
     std::vector<Feed> seen, apart;
     for (size_t i = 0; i < data.calib->feeds.size(); ++i) {
@@ -73,8 +76,9 @@ std::vector<ScanHalf> halves_of(const Model& model, const PruneData& data) {
     const size_t step = std::max<size_t>(1, data.calib->feeds.size() / kScanFeeds);
     for (size_t i = 1 - half; i < data.calib->feeds.size(); i += 2 * step)
       apart.push_back(data.calib->feeds[i]);
-    halves.push_back({calibrate(model, data.layers, data.calib->data, seen, data.collect), apart,
-                      outputs(apart)});
+    halves.push_back({calibrate(model, data.layers, data.calib->data, seen, data.collect, &told),
+                      apart, outputs(apart)});
+    drop_nan(halves.back().feeds, halves.back().outputs);
   }
   return halves;
 }
@@ -161,6 +165,24 @@ std::vector<Feed> raw_outputs(const Model& squashed, const DataSet& data,
   return outputs;
 }
 
+void drop_nan(std::vector<Feed>& feeds, std::vector<Feed>& outputs) {
+  const auto holds_nan = [](const Feed& feed) {
+    return std::ranges::any_of(feed, [](const auto& one) {
+      return is_float(one.second.dtype()) &&
+             std::ranges::any_of(to_f32(one.second), [](float v) { return std::isnan(v); });
+    });
+  };
+  std::vector<Feed> good_feeds, good_outputs;
+  for (size_t i = 0; i < feeds.size(); ++i) {
+    if (holds_nan(outputs[i])) continue;
+    good_feeds.push_back(feeds[i]);
+    good_outputs.push_back(outputs[i]);
+  }
+  if (good_feeds.empty()) return;
+  feeds = std::move(good_feeds);
+  outputs = std::move(good_outputs);
+}
+
 double output_distance(const std::vector<Feed>& a, const std::vector<Feed>& b) {
   Comparer comparer({});
   for (size_t i = 0; i < a.size(); ++i) comparer.add(a[i], b[i]);
@@ -170,9 +192,58 @@ double output_distance(const std::vector<Feed>& a, const std::vector<Feed>& b) {
   return sum;
 }
 
+namespace {
+
+// All that distances follow from besides what a ScoreStore is for; nothing where some scores are no
+// part of it.
+std::string scanned(const ScoredPlan& scored) {
+  std::string what = fmt::format("scan {}\n", scored.plan.options.refit);
+  for (size_t i = 0; i < scored.shared.size(); ++i) {
+    if (!scored.shared[i]) continue;
+    if (scored.made_of[i].empty()) return "";
+    what += scored.made_of[i] + "\n";
+  }
+  return what;
+}
+
+size_t shared_scores(const ScoredPlan& scored) {
+  size_t count = 0;
+  for (size_t i = 0; i < scored.shared.size(); ++i)
+    count += scored.shared[i] ? scored.scores[i].scores.size() : 0;
+  return count;
+}
+
+// The distances of an earlier scan take the place of the scores.
+bool find_distances(const PruneData& data, const std::string& what, ScoredPlan& scored) {
+  const auto found = data.store->find(what);
+  if (!found || found->size() != shared_scores(scored)) return false;
+  auto from = found->begin();
+  for (size_t i = 0; i < scored.shared.size(); ++i) {
+    if (!scored.shared[i]) continue;
+    std::vector<float>& to = scored.scores[i].scores;
+    std::copy_n(from, to.size(), to.begin());
+    from += static_cast<std::ptrdiff_t>(to.size());
+  }
+  scored.distances = true;
+  return true;
+}
+
+void keep_distances(const PruneData& data, const std::string& what, const ScoredPlan& scored) {
+  std::vector<float> all;
+  for (size_t i = 0; i < scored.shared.size(); ++i) {
+    const std::vector<float>& scores = scored.scores[i].scores;
+    if (scored.shared[i]) all.insert(all.end(), scores.begin(), scores.end());
+  }
+  data.store->keep(what, all);
+}
+
+}  // namespace
+
 void scan_sensitivity(const Model& model, const PruneData& data, ScoredPlan& scored,
                       ThreadPool& pool) {
   const Stage stage("sensitivity scan");
+  const std::string what = data.store == nullptr ? "" : scanned(scored);
+  if (!what.empty() && find_distances(data, what, scored)) return;
   const std::vector<ScanHalf> halves = halves_of(model, data);
   const std::vector<std::vector<size_t>> groups = groups_of(scored);
   Progress progress("sensitivity scan", groups.size());
@@ -193,6 +264,7 @@ void scan_sensitivity(const Model& model, const PruneData& data, ScoredPlan& sco
     progress.step();
   }
   scored.distances = true;
+  if (!what.empty()) keep_distances(data, what, scored);
 }
 
 }  // namespace espalier

@@ -20,6 +20,10 @@ std::vector<Feed> raw_outputs(const Model& model, const DataSet& data,
                               const std::vector<Feed>& feeds, size_t threads,
                               bool always_packed = false);
 
+/// Takes away feeds, and with them their outputs, that hold NaN: nothing can be told by these. All stay
+/// where all do.
+void drop_nan(std::vector<Feed>& feeds, std::vector<Feed>& outputs);
+
 /// Sum over the outputs of their relative squared error.
 double output_distance(const std::vector<Feed>& a, const std::vector<Feed>& b);
 

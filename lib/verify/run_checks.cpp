@@ -113,9 +113,17 @@ RunChecks run_checks(const PackedModels& models, const Evaluation& evaluation,
   const size_t count = labels ? feeds : std::min(feeds, kMostFeeds);
   std::vector<Feed> dense_outputs, packed_outputs;
   unless_random(evaluation.random, checks.not_run, [&] {
+    // Output errors take some of the feeds; their products are run twice.
+    const auto few = static_cast<double>(std::min(feeds, kErrorFeeds));
+    Progress parts(
+        "checks", std::vector<double>{3.0 * static_cast<double>(count), models.pruned ? 2 * few : 0,
+                                      models.magnitude ? 2 * few : 0});
     SideBySide runs(models, evaluation, options);
-    Progress progress("verify", count);
-    for (size_t i = 0; i < count; ++i, progress.step()) runs.run(evaluation.feeds[i]);
+    {
+      Progress progress("verify", count);
+      for (size_t i = 0; i < count; ++i, progress.step()) runs.run(evaluation.feeds[i]);
+    }
+    parts.step();
     checks.samples = count;
     checks.packed = runs.agreement.result();
     dense_outputs = std::move(runs.dense_outputs);
@@ -125,6 +133,7 @@ RunChecks run_checks(const PackedModels& models, const Evaluation& evaluation,
       checks.output_errors =
           measure_output_errors(models, models.packed, true, evaluation, options);
     }
+    parts.step();
     if (models.magnitude) {
       checks.magnitude_errors =
           measure_output_errors(models, *models.magnitude, false, evaluation, options);

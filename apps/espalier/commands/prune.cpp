@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -24,6 +25,7 @@
 #include "lib/base/log.h"
 #include "lib/base/output_file.h"
 #include "lib/calibrate/statistics_file.h"
+#include "lib/kernels/simd_target.h"
 #include "lib/prune/choose/default_method.h"
 #include "lib/prune/choose/masks.h"
 #include "lib/prune/options/layer_rule.h"
@@ -34,6 +36,7 @@
 #include "lib/prune/score/statistics_fit.h"
 #include "lib/runtime/executor.h"
 #include "lib/search/advise.h"
+#include "lib/search/expected_times.h"
 
 namespace espalier {
 namespace {
@@ -162,6 +165,7 @@ Calibration calibration_feeds(const PruneSettings& settings, const Model& model,
   const bool orders = settings.tries_orders && feeds.size() >= kLeastFeedsInOrder &&
                       unsupported_operators(model).empty() &&
                       (settings.at_any_cost || cheap_in_order(layers));
+  result.shared = shared;
   if (shared) evaluation.share = Share::kHeldOut;
   if (orders && enough) result.apart = share_of(feeds, Share::kHeldOut);
   if (orders && !enough) result.apart = {feeds.back()};
@@ -174,6 +178,23 @@ Calibration calibration_feeds(const PruneSettings& settings, const Model& model,
   return result;
 }
 
+// All that statistics follow from.
+std::string made_of(const PruneSettings& settings, const std::vector<Layer>& layers,
+                    const Calibration& calib) {
+  const CalibrationSource& source = settings.calib;
+  const DataOptions& data = settings.data;
+  std::string text = fmt::format(
+      "{}\n{}\n{}\n{} {} {} {}\n{} {} {} {}\n{} {} {} {} {}\n", ESPALIER_VERSION,
+      model_digest(settings.input), data_digest(source.path), data.batch,
+      fmt::join(data.states, ","), fmt::join(data.fills, ","), data.mask_tokens,
+      source.collect.positions, source.collect.memory_bytes, source.collect.threads, simd_target(),
+      calib.feeds.feeds.size(), calib.apart.size(), calib.apart_joins, calib.again, calib.shared);
+  for (const Layer& layer : layers) {
+    if (layer.left_out.empty()) text += layer.weight + "\n";
+  }
+  return text;
+}
+
 // The inputs of statistics serve the model that these were made with.
 void check_fingerprints(const CalibrationSource& source, const Model& model,
                         const std::vector<Layer>& layers) {
@@ -184,23 +205,47 @@ void check_fingerprints(const CalibrationSource& source, const Model& model,
   }
 }
 
-CalibrationStatistics statistics_of(const CalibrationSource& source, const Model& given,
+CalibrationStatistics statistics_of(const PruneSettings& settings, const Model& given,
                                     const std::vector<Layer>& given_layers,
-                                    const Calibration& calib, const SelectOptions& select) {
+                                    const Calibration& calib) {
+  const CalibrationSource& source = settings.calib;
   if (source.kind == CalibrationSource::Kind::kNone) return {};
-  if (source.kind == CalibrationSource::Kind::kStatistics && !calib.apart_joins)
-    return {source.file->statistics, {}};
+  CalibrationStatistics result;
+  if (!settings.cache.empty()) {
+    result.cache = std::make_shared<const CalibrationCache>(settings.cache,
+                                                            made_of(settings, given_layers, calib));
+    result.store = result.cache->scores();
+  }
+  if (source.kind == CalibrationSource::Kind::kStatistics && !calib.apart_joins) {
+    result.all = source.file->statistics;
+    return result;
+  }
   if (source.file != nullptr) check_fingerprints(source, given, given_layers);
   // Expanding functions leaves weights their names, and gives nodes new places.
   const Model model = runnable(given);
-  const std::vector<Layer> layers = select_layers(model, select);
+  const std::vector<Layer> layers = select_layers(model, settings.request.options.select);
   const DataSet& data = calib.feeds.data;
   const std::vector<Feed>& feeds = calib.feeds.feeds;
-  if (!calib.apart_joins) return {calibrate(model, layers, data, feeds, source.collect), {}};
-  CalibrationStatistics result;
-  const auto end = feeds.end() - static_cast<std::ptrdiff_t>(calib.apart.size());
-  result.others = calibrate(model, layers, data, {feeds.begin(), end}, source.collect);
-  result.all = merged(*result.others, calibrate(model, layers, data, calib.apart, source.collect));
+  const auto start = std::chrono::steady_clock::now();
+  const size_t apart = calib.apart_joins ? calib.apart.size() : 0;
+  const auto end = feeds.end() - static_cast<std::ptrdiff_t>(apart);
+  Progress progress("calibrate", std::vector<double>{static_cast<double>(feeds.size() - apart),
+                                                     static_cast<double>(apart)});
+  CalibrationGaps gaps;
+  const auto collected = [&](const char* part, const std::vector<Feed>& of) {
+    const auto collect = [&](CalibrationGaps& found) {
+      return calibrate(model, layers, data, of, source.collect, &found);
+    };
+    return result.cache ? result.cache->statistics(part, collect, gaps) : collect(gaps);
+  };
+  result.all = collected(apart == 0 ? "all" : "other", {feeds.begin(), end});
+  progress.step();
+  if (apart != 0) {
+    result.others = std::move(result.all);
+    result.all = merged(*result.others, collected("apart", calib.apart));
+  }
+  warn_of(gaps);
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 
@@ -325,6 +370,21 @@ void without_scan(const Model& model, PruneOptions& options) {
                   lacking.front()));
 }
 
+// How long stages will take, as far as that can be told before them: for the time left that is shown.
+double prune_seconds(const PruneSettings& settings, const Model& model, const PruneData& data,
+                     size_t threads) {
+  if (settings.request.given_masks) return 0;
+  const ExpectedTimes times(model, settings.request.options, data, threads);
+  return times.score();
+}
+
+double check_seconds(const PruneData& data, const Evaluation& evaluation) {
+  constexpr double kModels = 3, kTiming = 3;  // dense, decoded and packed
+  const double feeds = std::max(1.0, static_cast<double>(data.calib->feeds.size()));
+  return kModels * data.pass_seconds * static_cast<double>(evaluation.feeds.size()) / feeds +
+         kTiming;
+}
+
 // The order is that of docs/architecture.md: read, evaluate, calibrate, prune, pack; finish() does
 // the rest.
 int run(const PruneSettings& given) {
@@ -342,14 +402,22 @@ int run(const PruneSettings& given) {
   const std::optional<MetricPair> dense = try_metric(settings, inputs.written(), evaluation);
   if (settings.block_auto)
     settings.request.options.block = measured_block(settings, inputs.written(), evaluation, pool);
-  const CalibrationStatistics calibrated =
-      statistics_of(settings.calib, inputs.model, layers, calib, settings.request.options.select);
+  PruneData data{layers, nullptr, &calib.feeds, settings.calib.collect};
+  Progress progress(
+      "prune",
+      ExpectedSeconds{{0, prune_seconds(settings, inputs.model, data, pool.threads()), 0}});
+  const CalibrationStatistics calibrated = statistics_of(settings, inputs.model, layers, calib);
   const std::optional<Statistics>& statistics = calibrated.all;
   const CalibrationFeeds others = feeds_of(evaluation, settings);
-  PruneData data{layers, statistics ? &*statistics : nullptr, &calib.feeds, settings.calib.collect};
+  data.statistics = statistics ? &*statistics : nullptr;
+  data.store = calibrated.store ? &*calibrated.store : nullptr;
   data.orders = orders_of(calib, calibrated);
   data.others = &others;
+  data.pass_seconds = calibrated.seconds;
+  progress.step();
+  progress.expect(2, check_seconds(data, evaluation));
   PruneResult result = pruned(settings, inputs.model, data, evaluation, dense, pool);
+  progress.step();
   if (settings.request.given_masks) check_plan_selects(result.weights.plan, settings.mask_in);
   warn_of_noise(settings, result);
   const PruneOptions& options = result.options;

@@ -4,12 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <set>
 
 #include "apps/espalier/command.h"
 #include "apps/espalier/commands/prune.h"
 #include "apps/espalier/finish.h"
-#include "apps/espalier/load_data.h"
+#include "apps/espalier/keyed_files.h"
 #include "apps/espalier/prune_options.h"
 #include "apps/espalier/read_uncovered.h"
 #include "apps/espalier/sweep_grid.h"
@@ -19,6 +18,7 @@
 #include "lib/prune/choose/masks.h"
 #include "lib/prune/options/recipe_json.h"
 #include "lib/prune/pack/pack_weights.h"
+#include "lib/prune/score/criterion.h"
 #include "lib/search/pruner.h"
 #include "lib/verify/model_runner.h"
 #include "lib/verify/timing.h"
@@ -37,10 +37,6 @@ struct Digests {
     return sha256(as_bytes(common + recipe_json(task.settings.request.options) + task.name));
   }
 };
-
-std::string data_digest(const std::string& path) {
-  return path.empty() ? "" : digest_of(data_files(path));
-}
 
 Digests digests_of(const SweepArgs& args, const std::vector<SweepTask>& tasks) {
   const PruneArgs& prune = args.prune;
@@ -80,12 +76,13 @@ class Workshop {
       const double value = labelled_metric_of(model_, model_, evaluation_, executor());
       dense_ = MetricPair{evaluation_.labels->name, value, value};
     }
-    statistics_ = statistics_of(settings_.calib, model_, data_.layers, calib_,
-                                settings_.request.options.select);
+    statistics_ = statistics_of(settings_, model_, data_.layers, calib_);
+    data_.store = statistics_.store ? &*statistics_.store : nullptr;
     data_.statistics = statistics_.all ? &*statistics_.all : nullptr;
     data_.calib = &calib_.feeds;
     data_.orders = orders_of(calib_, statistics_);
     data_.collect = settings_.calib.collect;
+    data_.pass_seconds = statistics_.seconds;
   }
   Workshop(const Workshop&) = delete;
   Workshop& operator=(const Workshop&) = delete;
@@ -130,9 +127,8 @@ class Workshop {
 // Whether scores of these layers do not depend on the sparsity that they were made for. Other methods
 // (sparsegpt) choose blocks of one sparsity: prune makes their scores anew, and so must a point.
 bool serve_every_sparsity(const PrunePlan& plan) {
-  static const std::set<std::string> kMethods{"l1", "l2", "max", "random", "wanda", "obs"};
   return std::ranges::all_of(plan.layers, [](const LayerPlan& layer) {
-    return !layer.layer.left_out.empty() || kMethods.contains(layer.method);
+    return !layer.layer.left_out.empty() || !find_criterion(layer.method)->one_sparsity;
   });
 }
 

@@ -212,6 +212,7 @@ def prune(
     calib: Data | None = None,
     curve: Words | None = None,
     calib_memory: int | str | None = None,
+    cache: Path | None = None,
     mask_tokens: str | None = None,
     inputs: Data | None = None,
     batch: int | None = None,
@@ -287,6 +288,8 @@ def prune(
             weights.
         curve: also measure the metric at these sparsities, and with magnitude pruning.
         calib_memory: memory for the sums of calibration; larger sums are collected in several passes (2 GiB).
+        cache: folder that keeps statistics, scores and the sensitivity scan: a run of the same model and calibration inputs takes them
+            from there.
         mask_tokens: input that is 0 where a token is padding: statistics leave these tokens out.
         inputs: inputs on which the result is verified (those of --eval, --calib, or random ones).
         batch: samples per feed if the first axis is free (1).
@@ -536,6 +539,7 @@ def sweep(
     eval: Data | None = None,
     calib: Data | None = None,
     calib_memory: int | str | None = None,
+    cache: Path | None = None,
     mask_tokens: str | None = None,
     inputs: Data | None = None,
     batch: int | None = None,
@@ -601,6 +605,8 @@ def sweep(
         calib: calibration inputs without labels, or a file written by calibrate: used by wanda, sparsegpt and obs and to refit the kept
             weights.
         calib_memory: memory for the sums of calibration; larger sums are collected in several passes (2 GiB).
+        cache: folder that keeps statistics, scores and the sensitivity scan: a run of the same model and calibration inputs takes them
+            from there.
         mask_tokens: input that is 0 where a token is padding: statistics leave these tokens out.
         inputs: inputs on which the result is verified (those of --eval, --calib, or random ones).
         batch: samples per feed if the first axis is free (1).

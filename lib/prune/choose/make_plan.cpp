@@ -13,6 +13,7 @@
 #include "lib/prune/choose/choose_blocks.h"
 #include "lib/prune/choose/default_method.h"
 #include "lib/prune/choose/scored_plan.h"
+#include "lib/prune/options/layer_rule.h"
 #include "lib/prune/score/criterion.h"
 #include "lib/prune/score/layer_moments.h"
 #include "lib/prune/select/layer_bias.h"
@@ -71,6 +72,8 @@ class Moments {
     }
     return moments;
   }
+
+  bool centred(size_t index) const { return centred_[index]; }
 
  private:
   void look_at_samples(const LayerPlan& plan, const LayerMoments& moments) {
@@ -223,26 +226,58 @@ void choose_globally(const std::vector<const BlockScores*>& scores,
   drop_lowest(ranges, sparsity, pool);
 }
 
+double scoring_cost(const LayerPlan& plan) {
+  if (!plan.layer.left_out.empty()) return 0;
+  const auto cost = find_criterion(plan.method)->multiply_adds;
+  return static_cast<double>(plan.layer.fold.count()) +
+         (cost == nullptr ? 0 : cost(plan.layer.fold, plan.block));
+}
+
+// All that the scores of a layer follow from besides the model and its statistics.
+std::string made_of(const LayerPlan& plan, const PruneOptions& options, bool centred) {
+  const Criterion& criterion = *find_criterion(plan.method);
+  if (!criterion.needs_moments) return "";
+  return fmt::format("{} {} {} {} {} {} {}\n{}", plan.method, to_string(plan.block),
+                     plan.nm ? to_string(*plan.nm) : "-", plan.diagonal, centred,
+                     criterion.one_sparsity ? plan.sparsity : -1, options.seed, plan.layer.weight);
+}
+
+BlockScores score_or_find(const Model& model, const LayerPlan& plan, const LayerMoments* moments,
+                          const std::string& what, uint64_t seed, ThreadPool& pool,
+                          const ScoreStore* store) {
+  if (store == nullptr || what.empty()) return score_layer(model, plan, moments, seed, pool);
+  const BlockMask grid(plan.block, plan.layer.fold, true);
+  if (auto found = store->find(what); found && found->size() == grid.blocks())
+    return {plan.layer.fold, plan.block, plan.diagonal, std::move(*found)};
+  BlockScores scores = score_layer(model, plan, moments, seed, pool);
+  store->keep(what, scores.scores);
+  return scores;
+}
+
 // Scores layer after layer; done(scored, i) follows each.
 template <typename Done>
 ScoredPlan score_layers(const Model& model, const std::vector<Layer>& layers,
                         const PruneOptions& options, ThreadPool& pool, const Statistics* statistics,
-                        const Done& done) {
+                        const ScoreStore* store, const Done& done) {
   ScoredPlan scored;
   scored.plan.options = options;
   scored.settings = layer_settings(layers, options);
   scored.scores.resize(layers.size());
+  scored.made_of.resize(layers.size());
   scored.shared.resize(layers.size());
   scored.plan.layers.reserve(layers.size());
   NanWarning nan;
   Moments all_moments(model, options, layers, statistics);
-  for (size_t i = 0; i < layers.size(); ++i) {
+  Progress progress("score", scoring_costs(layers, options));
+  for (size_t i = 0; i < layers.size(); ++i, progress.step()) {
     const LayerSettings& settings = scored.settings[i];
     LayerPlan& layer =
         scored.plan.layers.emplace_back(planned(layers[i], settings, options.keep_diagonal));
     if (!layer.layer.left_out.empty()) continue;
     const std::optional<LayerMoments> moments = all_moments.of(layer, i);
-    scored.scores[i] = score_layer(model, layer, moments ? &*moments : nullptr, options.seed, pool);
+    scored.made_of[i] = made_of(layer, options, all_moments.centred(i));
+    scored.scores[i] = score_or_find(model, layer, moments ? &*moments : nullptr, scored.made_of[i],
+                                     options.seed, pool, store);
     nan.look_at(model, layer, scored.scores[i]);
     weight_of(model, layer.layer).give_back();
     // A layer that lacks statistics, or is too wide for obs, has scores of another kind: it reaches
@@ -257,9 +292,19 @@ ScoredPlan score_layers(const Model& model, const std::vector<Layer>& layers,
 
 }  // namespace
 
+std::vector<double> scoring_costs(const std::vector<Layer>& layers, const PruneOptions& options) {
+  const std::vector<LayerSettings> settings = layer_settings(layers, options);
+  std::vector<double> costs;
+  for (size_t i = 0; i < layers.size(); ++i)
+    costs.push_back(scoring_cost(planned(layers[i], settings[i], options.keep_diagonal)));
+  return costs;
+}
+
 ScoredPlan score_plan(const Model& model, const std::vector<Layer>& layers,
-                      const PruneOptions& options, ThreadPool& pool, const Statistics* statistics) {
-  return score_layers(model, layers, options, pool, statistics, [](const ScoredPlan&, size_t) {});
+                      const PruneOptions& options, ThreadPool& pool, const Statistics* statistics,
+                      const ScoreStore* store) {
+  return score_layers(model, layers, options, pool, statistics, store,
+                      [](const ScoredPlan&, size_t) {});
 }
 
 PrunePlan choose_plan(const ScoredPlan& scored, double sparsity, ThreadPool& pool) {
@@ -319,8 +364,8 @@ PrunePlan make_plan(const Model& model, const PruneOptions& options, ThreadPool&
 }
 
 PrunePlan plan_at_once(const Model& model, const std::vector<Layer>& layers,
-                       const PruneOptions& options, ThreadPool& pool,
-                       const Statistics* statistics) {
+                       const PruneOptions& options, ThreadPool& pool, const Statistics* statistics,
+                       const ScoreStore* store) {
   // Scores that no other layer's are compared with need not be kept.
   const auto choose = [&](ScoredPlan& scored, size_t i) {
     if (scored.shared[i]) return;
@@ -329,7 +374,7 @@ PrunePlan plan_at_once(const Model& model, const std::vector<Layer>& layers,
     choose_layer(scored.scores[i], scored.settings[i], layer, pool);
     scored.scores[i] = {};
   };
-  ScoredPlan scored = score_layers(model, layers, options, pool, statistics, choose);
+  ScoredPlan scored = score_layers(model, layers, options, pool, statistics, store, choose);
   scored.plan.options.sparsity = options.sparsity;
   if (std::ranges::none_of(scored.shared, [](bool shared) { return shared; }))
     return std::move(scored.plan);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "lib/base/log.h"
 #include "lib/prune/refit/apply_plan.h"
 #include "lib/prune/refit/refit_rows.h"
 #include "lib/prune/score/layer_moments.h"
@@ -150,7 +151,13 @@ void refit_layer(const Model& model, const LayerPlan& plan, size_t index,
   const Tensor dense = dense_of(weight);
   const std::vector<float> values = to_f32(dense);
   LayerRefit work(plan, *moments, values, bias, pool);
-  pool.for_each(work.groups(), [&](size_t group) { work.group(group); });
+  {
+    Progress progress("refit", work.groups());
+    pool.for_each(work.groups(), [&](size_t group) {
+      work.group(group);
+      progress.step();
+    });
+  }
   result.rows_kept += work.rows_kept;
   result.refitted[index] = true;
   std::vector<std::optional<std::variant<Tensor, SparseMatrix>>> one(1);
@@ -168,6 +175,22 @@ void refit_layer(const Model& model, const LayerPlan& plan, size_t index,
       RefittedBias{*bias, shifted(unchanged, unchanged, *bias, rows, work.shifts)};
 }
 
+// Factorisations of what a row group keeps, or of what it drops beside one inverse for all.
+std::vector<double> refit_costs(const std::vector<Layer>& layers, double sparsity) {
+  constexpr double kRows = 16;  // of a group
+  std::vector<double> costs;
+  for (const Layer& layer : layers) {
+    const double cols = static_cast<double>(layer.fold.cols);
+    const double groups = std::ceil(static_cast<double>(layer.fold.rows) / kRows) *
+                          static_cast<double>(layer.fold.parts);
+    const double keeping = groups * std::pow((1 - sparsity) * cols, 3) / 3;
+    const double dropping = groups * std::pow(sparsity * cols, 3) / 3 + std::pow(cols, 3);
+    const double changing = groups * sparsity * (1 - sparsity) * cols * cols * kRows;
+    costs.push_back(layer.left_out.empty() ? std::min(keeping, dropping) + changing : 0);
+  }
+  return costs;
+}
+
 Refitted refit(const Model& model, const PrunePlan& plan, const Statistics& statistics,
                ThreadPool& pool) {
   Refitted result{apply_plan(model, plan, pool), {}, {}};
@@ -176,7 +199,8 @@ Refitted refit(const Model& model, const PrunePlan& plan, const Statistics& stat
   const auto biases = layer_biases(model, layers);
   result.biases.resize(layers.size());
   result.refitted.resize(layers.size());
-  for (size_t i = 0; i < layers.size(); ++i) {
+  Progress progress("refit", refit_costs(layers, plan.options.sparsity));
+  for (size_t i = 0; i < layers.size(); ++i, progress.step()) {
     if (layers[i].left_out.empty())
       refit_layer(model, plan.layers[i], i, statistics, biases[i], result, pool);
   }

@@ -37,6 +37,9 @@ struct Refitted {
 Refitted refit(const Model& model, const PrunePlan& plan, const Statistics& statistics,
                ThreadPool& pool);
 
+/// About how many multiply-adds that takes each layer, in blocks of 16 rows.
+std::vector<double> refit_costs(const std::vector<Layer>& layers, double sparsity);
+
 /// The same for layer `index` of `result` alone, which was refitted before or not: what `plan`
 /// keeps of `model`'s weight. Samples of a changed model beside the unchanged one's
 /// (InputMoments::cross) make the outputs come near to those of the unchanged one.

@@ -37,6 +37,7 @@ struct Criterion {
   /// divides by it, so that layers of different block shapes compare.
   double area_power = 0;
   bool needs_moments = false;  ///< of calibration inputs
+  bool one_sparsity = false;   ///< scores serve the sparsity alone that they were made for
   /// In place of `score` where blocks depend on each other: the whole layer, on the pool's threads.
   void (*score_layer)(const ScoreContext& context, ThreadPool& pool,
                       std::span<float> scores) = nullptr;

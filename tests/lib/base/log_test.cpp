@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
+#include <thread>
 
 #include "tests/support/temporary_folder.h"
 
@@ -90,6 +92,63 @@ TEST_CASE("a progress bar shows on a terminal, and is gone afterwards") {
   CHECK(shown.find("packing [###############...............] 2/4") != std::string::npos);
   CHECK(shown.find("\r\033[Kwarning: in between") != std::string::npos);
   CHECK(shown.ends_with("\r\033[K"));
+}
+
+TEST_CASE("work inside work moves the same bar") {
+  if (!has_terminals()) return;
+  const std::string shown = terminal_of([] {
+    Progress outer("prune", std::vector<double>{1, 3});
+    {
+      Progress inner("score", 2);
+      usleep(150'000);
+      inner.step();
+    }
+    usleep(150'000);
+    outer.step();
+    Progress inner("refit", 4);
+    usleep(150'000);
+    inner.step(2);
+  });
+  CHECK(shown.find("prune: score [###...........................] 1/2") != std::string::npos);
+  CHECK(shown.find("prune: refit [##################............] 2/4") != std::string::npos);
+  CHECK(shown.find("prune [#######.......................] 1/2") != std::string::npos);
+}
+
+TEST_CASE("the time left is what is expected until the work itself tells") {
+  Progress outer("prune", ExpectedSeconds{{100, 50, 0}});
+  CHECK(*outer.left() == doctest::Approx(150).epsilon(0.01));
+  outer.step();
+  outer.expect(2, 20);
+  CHECK(*outer.left() == doctest::Approx(70).epsilon(0.01));
+  {
+    const Progress unknown("score", 4);
+    CHECK(*outer.left() == doctest::Approx(70).epsilon(0.01));
+  }
+  Progress inner("score", 4);
+  usleep(200'000);
+  inner.step();  // a quarter in a fifth of a second
+  CHECK(*outer.left() > 20 + 0.5);
+  CHECK(*outer.left() < 20 + 3);
+}
+
+TEST_CASE("with -v a line says how far long work is where there is no bar") {
+  set_log_level(LogLevel::kVerbose);
+  const std::string said = stderr_of([] {
+    Progress outer("prune", ExpectedSeconds{{5, 60}});
+    const Stage stage("score");
+    Progress inner("traces", 10);
+    inner.step();
+    usleep(5'100'000);
+    std::thread other([&] { inner.step(3); });
+    other.join();
+    inner.step();
+    inner.step();
+  });
+  set_log_level(LogLevel::kNormal);
+  CAPTURE(said);
+  CHECK(said.starts_with("prune: traces 5/10, "));
+  CHECK(said.find("s left\nscore: 5.") != std::string::npos);
+  CHECK(std::ranges::count(said, '\n') == 2);
 }
 
 TEST_CASE("a progress bar writes nothing into a pipe or a file, nor with -q") {

@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <random>
+#include <set>
 
 #include "lib/prune/options/prune_options.h"
 #include "lib/prune/refit/apply_plan.h"
@@ -157,6 +159,37 @@ TEST_CASE("layers refitted in order come nearer to the unchanged outputs than ea
     const Model masked = apply_plan(in_order.model, chosen, pool);
     CHECK(distance(in_order.model, masked, x) == 0);
   }
+}
+
+TEST_CASE("a layer that is too small makes up for pruned ones before it, others stay") {
+  const Model model = three_products(random_tensor({16, 24}, 1));
+  const Tensor x = random_tensor({400, 16}, 4);
+  PruneOptions options;
+  options.method = "obs";
+  options.block = {4, 1};
+  options.sparsity = 0.6;
+  options.select.min_weights = 300;  // b holds 192, c 128
+  const std::vector<Layer> layers = select_layers(model, options.select);
+  const auto calibrate = [&](ProductObserver& observer) {
+    Executor(model, {.observer = &observer}).run({{"x", x}});
+  };
+  const Statistics statistics = collect_statistics(model, layers, calibrate, {}).statistics;
+  ThreadPool pool(2);
+  PrunePlan plan = plan_at_once(model, layers, options, pool, &statistics);
+  const Refitted alone = refit(model, plan, statistics, pool);
+  Refitted in_order = alone;
+  prune_in_order(model, nullptr, plan, in_order, pass_over(x), {}, pool);
+  CHECK(distance(model, in_order.model, x) < 0.9 * distance(model, alone.model, x));
+  std::set<std::string> refitted;
+  for (const LayerPlan& layer : plan.layers) {
+    const std::span<const float> before = weight_of(model, layer.layer).dense().data<float>();
+    const std::span<const float> after =
+        weight_of(in_order.model, layer.layer).dense().data<float>();
+    const bool changed = !std::ranges::equal(before, after);
+    CHECK(changed == (layer.layer.weight != "c"));
+    if (layer.layer.left_out.ends_with("; refitted")) refitted.insert(layer.layer.weight);
+  }
+  CHECK(refitted == std::set<std::string>{"b"});
 }
 
 }  // namespace espalier

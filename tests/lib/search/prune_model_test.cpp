@@ -7,6 +7,7 @@
 
 #include "lib/base/log.h"
 #include "lib/prune/pack/pack_weights.h"
+#include "lib/search/sensitivity_scan.h"
 #include "tests/lib/prune/prune_models.h"
 
 namespace espalier {
@@ -125,7 +126,7 @@ TEST_CASE("a caller gets progress, and can end the work from there") {
   size_t steps = 0;
   const LogSink sink{
       .warn = {}, .note = {}, .progress = [&](std::string_view what, size_t done, size_t) {
-        CHECK(what == "search");
+        if (what != "search") return;
         steps = done;
         if (done == 3) throw Stop();
       }};
@@ -218,6 +219,39 @@ TEST_CASE("of few feeds the one that decides on the order is calibrated with in 
   data.orders = {};
   request.options.sequential = true;
   check_same(judged.weights.masked, prune_model(model, request, data, {}, pool).weights.masked);
+}
+
+TEST_CASE("of many feeds those that decide on the order refit what won, with its blocks") {
+  const Model model = two_products();
+  PruneRequest request = request_of("obs");
+  request.options.sparsity = 0.9;
+  CalibrationFeeds calib;
+  calib.data.arrays["x"] = correlated(300, 7);
+  calib.data.batch = 10;
+  calib.feeds = make_feeds(model, calib.data);
+  const std::vector<Feed> last{calib.feeds.end() - 10, calib.feeds.end()};
+  CalibrationFeeds fewer = calib;
+  fewer.feeds.resize(20);
+  PruneData data{select_layers(model, request.options.select), nullptr, &calib, {}};
+  const Statistics all = calibrate(model, data.layers, calib.data, calib.feeds, data.collect);
+  const Statistics others = calibrate(model, data.layers, calib.data, fewer.feeds, data.collect);
+  ThreadPool pool(2);
+  data.statistics = &all;
+  data.orders = {last, &others, false};
+  const PruneResult judged = prune_model(model, request, data, {}, pool);
+  REQUIRE(judged.weights.order);
+  REQUIRE(judged.weights.order->in_order);
+  const auto change = [&](const PruneResult& result) {
+    return output_distance(raw_outputs(model, calib.data, last, 2),
+                           raw_outputs(result.weights.masked, calib.data, last, 2));
+  };
+  CHECK(std::sqrt(change(judged)) < judged.weights.order->in_turn);
+  data.orders = {};
+  data.calib = &fewer;
+  data.statistics = &others;
+  request.options.sequential = true;
+  const PruneResult by_fewer = prune_model(model, request, data, {}, pool);
+  CHECK(change(judged) < change(by_fewer));
 }
 
 TEST_CASE("where both orders are the same, layers are pruned at once") {

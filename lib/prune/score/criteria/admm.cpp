@@ -206,6 +206,7 @@ constinit const Criterion admm_criterion{
     .summary = "squares of what free weights settle at, drawn to a support of blocks",
     .area_power = 0,
     .needs_moments = true,
+    .one_sparsity = true,
     .score_layer = score_layer,
     .multiply_adds = multiply_adds};
 

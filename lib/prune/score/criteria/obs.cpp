@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "lib/base/checked_math.h"
+#include "lib/base/log.h"
 #include "lib/prune/score/criterion.h"
 #include "lib/prune/score/layer_moments.h"
 #include "lib/prune/score/row_group.h"
@@ -30,6 +31,7 @@ void score_layer(const ScoreContext& context, ThreadPool& pool, std::span<float>
   std::vector<double> energies(fold.parts * grid_rows, 0.0);
   std::vector<double> losses(scores.size(), std::numeric_limits<double>::infinity());
   std::vector<std::vector<uint32_t>> orders(energies.size());
+  Progress progress("traces", energies.size());
   for (const MomentGroup& moments : context.moments->groups) {
     const ObsStart start =
         obs_start(inverse_of(moments, pool), moments.h.diagonal(), context.block.cols);
@@ -42,6 +44,7 @@ void score_layer(const ScoreContext& context, ThreadPool& pool, std::span<float>
         energies[row] += removal.loss;
       }
       if (orders[row].size() < grid_cols) energies[row] = energy(group.weights, moments);
+      progress.step();
     });
   }
   double sum = 0;

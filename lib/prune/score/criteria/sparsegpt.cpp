@@ -160,6 +160,7 @@ constinit const Criterion sparsegpt_criterion{
     .summary = "loss of the outputs when the columns to the right compensate",
     .area_power = 0,
     .needs_moments = true,
+    .one_sparsity = true,
     .score_layer = score_layer,
     .multiply_adds = multiply_adds};
 
