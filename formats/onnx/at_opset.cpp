@@ -9,17 +9,25 @@
 
 #include "formats/onnx/onnx_model.h"
 #include "formats/onnx/proto.h"
+#include "lib/ir/node_kinds.h"
 
 namespace espalier {
 namespace {
 
+// From opset 13 on along one axis, before over all from it on: onnx 1.23.2 leaves it as it is.
+bool means_other_axes(const Node& node, const Model& model, int64_t opset) {
+  constexpr int64_t kAlongOneAxis = 13;
+  return is_op(node, "Hardmax") && model.origin.opset < kAlongOneAxis && opset >= kAlongOneAxis;
+}
+
 // What onnx's converter loses or leaves as it was, silently.
-std::string obstacle(const Model& model) {
+std::string obstacle(const Model& model, int64_t opset) {
   pb::ModelProto frame;
   frame.ParseFromString(model.origin.extra);
   if (frame.functions_size() != 0) return "it has its own functions";
   std::string result;
   for (const Node& node : model.graph.nodes) {
+    if (means_other_axes(node, model, opset)) result = "onnx's converter changes its Hardmax";
     for (const Attribute& attribute : node.attributes) {
       if (subgraph_of(attribute) != nullptr) result = "it has subgraphs";
     }
@@ -50,12 +58,24 @@ bool is_newer(const Node& node, const Attribute& attribute) {
   return std::ranges::any_of(dilations, [](int64_t dilation) { return dilation != 1; });
 }
 
+// Linear Upsample and Resize before opset 11 place results as asymmetric does; onnx 1.23.2 adds no
+// attribute that says so (findings/version-converter-linear-upsample.sh).
+bool is_asymmetric(const Node& node, const Model& model, int64_t opset) {
+  constexpr int64_t kPlacesByAttribute = 11;
+  return (is_op(node, "Upsample") || is_op(node, "Resize")) &&
+         model.origin.opset < kPlacesByAttribute && opset >= kPlacesByAttribute &&
+         string_attribute(node, "mode", "nearest") != "nearest";
+}
+
 // By the names of their nodes' first outputs.
 using NewerAttributes = std::map<std::string, Attribute>;
 
 // The converter is given the model without what its opset does not have.
-Model without_newer(Model model, NewerAttributes& newer) {
+Model without_newer(Model model, int64_t opset, NewerAttributes& newer) {
   for (Node& node : model.graph.nodes) {
+    if (is_asymmetric(node, model, opset))
+      newer.emplace(model.graph.values[node.outputs.front()].name,
+                    Attribute{"coordinate_transformation_mode", std::string("asymmetric"), {}});
     std::erase_if(node.attributes, [&](const Attribute& attribute) {
       if (!is_newer(node, attribute)) return false;
       newer.emplace(model.graph.values[node.outputs.front()].name, attribute);
@@ -103,10 +123,10 @@ int64_t opset_of_attributes(const Graph& graph) {
 }
 
 std::optional<Model> at_opset(const Model& model, int64_t opset, std::string& why) {
-  why = obstacle(model);
+  why = obstacle(model, opset);
   if (!why.empty()) return std::nullopt;
   NewerAttributes newer;
-  const Model older = without_newer(model, newer);
+  const Model older = without_newer(model, opset, newer);
   try {
     const auto bytes =
         std::make_shared<const std::string>(converted(older, opset).SerializeAsString());
