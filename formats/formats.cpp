@@ -6,6 +6,8 @@
 #include "formats/format.h"
 #include "formats/output_ending.h"
 #include "lib/base/mapped_file.h"
+#include "lib/ops/composites.h"
+#include "lib/ops/default_inputs.h"
 #include "lib/sparse/pack.h"
 
 namespace espalier {
@@ -40,6 +42,14 @@ const Format& format_of(const fs::path& path) {
   throw Error(Fault::kFormat,
               fmt::format("is neither an ONNX nor an NNEF model: {}",
                           folder ? "a folder without graph.nnef" : first_bytes(file->bytes())));
+}
+
+// Without defaults of inputs, where what may be fed stays an input, composite operators and functions.
+Model without_functions(Model model) {
+  model.graph = without_defaults(std::move(model.graph), kept_default_inputs(model.graph));
+  model.graph =
+      with_composites_expanded(std::move(model.graph), model.origin.opset, Expand::kForFormat);
+  return runnable(model);
 }
 
 void check_packed_values(const Format& format, const Model& model) {
@@ -130,7 +140,9 @@ bool write_model(const Model& model, const fs::path& path, const WriteOptions& o
   try {
     const Format& format = format_for_output(path);
     if (options.profile != "dense") check_packed_values(format, model);
-    return format.write(model, path, options, accept);
+    // A format whose models run as they are has nothing else that is ONNX's alone either.
+    const bool has_functions = format.runnable != nullptr;
+    return format.write(has_functions ? model : without_functions(model), path, options, accept);
   } catch (Error& error) {
     const std::string name = printable(path.string());
     if (!std::string_view(error.what()).starts_with(name)) error.add_context(name);

@@ -15,8 +15,6 @@
 #include "lib/base/error.h"
 #include "lib/base/made_ahead.h"
 #include "lib/ir/free_dimensions.h"
-#include "lib/ops/composites.h"
-#include "lib/ops/default_inputs.h"
 #include "lib/tensor/made_once.h"
 
 namespace espalier::nnef {
@@ -405,14 +403,8 @@ Spelled spell(const Model& model, const WriteOptions& given) {
   return result;
 }
 
-bool write_nnef(const Model& given, const std::filesystem::path& path, const WriteOptions& options,
+bool write_nnef(const Model& model, const std::filesystem::path& path, const WriteOptions& options,
                 const AcceptOutput& accept) {
-  Model model = given;
-  // NNEF has no defaults; what may be fed stays an input.
-  model.graph = without_defaults(std::move(model.graph), kept_default_inputs(model.graph));
-  model.graph =
-      with_composites_expanded(std::move(model.graph), model.origin.opset, Expand::kForFormat);
-  model = runnable(model);  // NNEF has none of ONNX's functions
   const Spelled spelled = spell(model, options);
   const auto fill = [&](const AddMember& add) {
     add(kGraphFile, {as_bytes(spelled.graph)});
