@@ -137,6 +137,12 @@ std::vector<std::string> accuracy_parts(const Judged& judged) {
   parts.push_back(
       fmt::format("packed and decoded agree {}{}", worst(findings.run.packed),
                   findings.run.cost ? "" : fmt::format(" ({})", samples_text(findings.run))));
+  if (findings.run.rounding) {
+    parts.back() += fmt::format(
+        ", which is rounding: decoded weights agree with themselves {} "
+        "where sums have another order",
+        worst(*findings.run.rounding));
+  }
   return parts;
 }
 

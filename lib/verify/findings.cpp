@@ -7,7 +7,7 @@ Gap gap_of(const Findings& findings) {
   if (findings.read_back && !findings.read_back->wrong.empty()) return Gap::kReadBack;
   if (findings.read_back_run && !equal_to_rounding(*findings.read_back_run))
     return Gap::kReadBackOutputs;
-  if (findings.run.not_run.empty() && !equal_to_rounding(findings.run.packed)) return Gap::kOutputs;
+  if (findings.run.not_run.empty() && !equal_to_rounding(findings.run)) return Gap::kOutputs;
   return Gap::kNone;
 }
 

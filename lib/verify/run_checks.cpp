@@ -76,6 +76,16 @@ class SideBySide {
         only_first_output(as_used_ ? as_used_->run(feed) : from_packed, models_.before));
   }
 
+  // What the model makes of rounding: decoded weights with sums in another order, against themselves.
+  Comparison rounding(const Evaluation& evaluation, size_t count, ExecutorOptions options) {
+    options.passes = PassOptions::none();
+    ModelRunner other(models_.packed, models_.before, evaluation.data, decoding(options));
+    Comparer apart(kRounding);
+    for (size_t i = 0; i < count; ++i)
+      apart.add(decoded_.run(evaluation.feeds[i]), other.run(evaluation.feeds[i]));
+    return apart.result();
+  }
+
   Comparer agreement{kRounding}, cost{kRounding};
   std::vector<Feed> dense_outputs, packed_outputs;  // for a labelled metric
 
@@ -98,6 +108,12 @@ class SideBySide {
 };
 
 }  // namespace
+
+bool equal_to_rounding(const RunChecks& checks) {
+  constexpr double kMargin = 4;
+  return equal_to_rounding(checks.packed) ||
+         (checks.rounding && checks.packed.max_rel() <= kMargin * checks.rounding->max_rel());
+}
 
 // Runs the dense, the decoded and the packed model on the same feeds and compares their outputs and
 // metrics.
@@ -126,6 +142,8 @@ RunChecks run_checks(const PackedModels& models, const Evaluation& evaluation,
     parts.step();
     checks.samples = count;
     checks.packed = runs.agreement.result();
+    if (!equal_to_rounding(checks.packed))
+      checks.rounding = runs.rounding(evaluation, count, options);
     dense_outputs = std::move(runs.dense_outputs);
     packed_outputs = std::move(runs.packed_outputs);
     if (models.pruned) {

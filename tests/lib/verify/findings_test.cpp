@@ -53,6 +53,18 @@ TEST_CASE("rounding is no gap, nor are outputs of models that were not run") {
   CHECK(gap_of(findings) == Gap::kNone);
 }
 
+TEST_CASE("a model that makes more of rounding may make as much of packed weights") {
+  Findings findings = sound();
+  findings.run.packed = off_by(8e-4, false);
+  findings.run.rounding = off_by(3e-4, false);
+  CHECK(gap_of(findings) == Gap::kNone);
+  findings.run.rounding = off_by(1e-4, true);
+  CHECK(gap_of(findings) == Gap::kOutputs);
+  findings.run.packed = off_by(std::nan(""), false);
+  findings.run.rounding = off_by(std::nan(""), false);
+  CHECK(gap_of(findings) == Gap::kOutputs);
+}
+
 TEST_CASE("the size verdict needs a file and a size to compare with") {
   CHECK(smaller(sound(), 101) == true);
   CHECK(smaller(sound(), 100) == false);
