@@ -59,6 +59,34 @@ def in_tract(dense, name, held, folder):
         return outputs["0_0"]
 
 
+def check_export(model, prune, held, labels, top1):
+    """Keras' own exporter, then convert: packed without losing a bit, the same predictions from espalier and stock tract, the same masks in the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        dense, packed = os.path.join(folder, "dense.onnx"), os.path.join(folder, "packed.onnx")
+        model.export(dense, format="onnx", verbose=False)
+        report = espalier.convert(dense, packed, warning=print)
+        rows = [layer for layer in report["layers"] if layer["bytes_after"] < layer["bytes_before"]]
+        print("packed:", [(layer["weight"], layer["operator"], layer["block"], layer["bytes_before"], layer["bytes_after"]) for layer in rows])
+        assert rows, "nothing was packed"
+        # A Loop has constants that the GRU of the packed file does without: verify finds no counterparts for these.
+        assert rows[0]["operator"] == "GRU" or espalier.verify(dense, packed)["ok"]
+        found = [espalier.Session(path) for path in (dense, packed)]
+        given = found[0].get_inputs()[0].name
+        scores = [float((session.run(None, {given: held})[0].argmax(1) == labels).mean()) for session in found]
+        print(f"top-1 of the exported file {scores[0]:.4f}, packed {scores[1]:.4f}")
+        assert scores[0] == scores[1] == top1
+        scores = in_tract(dense, given, held, folder)
+        if scores is not None:
+            reached = float((scores.argmax(1) == labels).mean())
+            print(f"top-1 of the packed NNEF file in tract {reached:.4f}")
+            assert reached == top1
+        kernels = {name: np.asarray(variable.value) for name, (variable, _) in weights_of(model).items()}
+        in_file = layouts.masks_for(dense, kernels, prune.masks, framework="keras")
+        print(f"mask gru/recurrent_kernel is {', '.join(in_file)} of the file")
+        espalier.apply_masks(dense, in_file, os.path.join(folder, "masked.onnx"))
+        assert espalier.verify(packed, os.path.join(folder, "masked.onnx"))["ok"]
+
+
 def main():
     digits = load_digits()
     x, held, y, labels = train_test_split((digits.images / 16).astype(np.float32), digits.target, test_size=360, random_state=0, stratify=digits.target)
@@ -74,32 +102,11 @@ def main():
     assert masks.sparsity(mask) > 0.88
     assert (kernel(model)[~mask].view(np.uint32) == 0).all()
 
-    unrolled = network(unroll=True)
+    check_export(model, prune, held, labels, top1)  # a Loop
+    unrolled = network(unroll=True)  # MatMul nodes that read one kernel
     unrolled.set_weights(model.get_weights())
     unrolled(held[:1])
-    with tempfile.TemporaryDirectory() as folder:
-        dense, packed = os.path.join(folder, "dense.onnx"), os.path.join(folder, "packed.onnx")
-        unrolled.export(dense, format="onnx", verbose=False)
-        report = espalier.convert(dense, packed, warning=print)
-        rows = [layer for layer in report["layers"] if layer["bytes_after"] < layer["bytes_before"]]
-        print("packed:", [(layer["weight"], layer["block"], layer["bytes_before"], layer["bytes_after"]) for layer in rows])
-        assert rows, "nothing was packed"
-        assert espalier.verify(dense, packed)["ok"]
-        found = [espalier.Session(path) for path in (dense, packed)]
-        given = found[0].get_inputs()[0].name
-        scores = [float((session.run(None, {given: held})[0].argmax(1) == labels).mean()) for session in found]
-        print(f"top-1 of the exported file {scores[0]:.4f}, packed {scores[1]:.4f}")
-        assert scores[0] == scores[1] == top1
-        scores = in_tract(dense, given, held, folder)
-        if scores is not None:
-            reached = float((scores.argmax(1) == labels).mean())
-            print(f"top-1 of the packed NNEF file in tract {reached:.4f}")
-            assert reached == top1
-        kernels = {name: np.asarray(variable.value) for name, (variable, _) in weights_of(unrolled).items()}
-        in_file = layouts.masks_for(dense, kernels, prune.masks, framework="keras")
-        print(f"mask gru/recurrent_kernel is {', '.join(in_file)} of the file")
-        espalier.apply_masks(dense, in_file, os.path.join(folder, "masked.onnx"))
-        assert espalier.verify(packed, os.path.join(folder, "masked.onnx"))["ok"]
+    check_export(unrolled, prune, held, labels, top1)
 
     ticket = network()
     rewound(ticket, dict(zip([v.path for v in ticket.variables], initial.values(), strict=True)), prune.masks)
