@@ -78,7 +78,7 @@ constexpr auto kSpellings = std::to_array<Spelling>({
     {"MaxPool", spell_pool, "max_pool"},
     {"Mean", spell_mean, "add mul"},
     {"MeanVarianceNormalization", spell_mean_variance_normalization,
-     "mean_reduce sub mul add sqrt div"},
+     "mean_reduce sub mul add sqrt div pow"},
     {"Min", spell_binary, "min"},
     {"Mish", spell_mish, "mul tanh softplus"},
     {"Mul", spell_binary, "mul"},
