@@ -11,6 +11,7 @@
 #include "lib/prune/options/layer_rule.h"
 #include "lib/search/pareto.h"
 #include "lib/verify/drop_limit.h"
+#include "lib/verify/quantile.h"
 
 namespace espalier {
 namespace {
@@ -35,12 +36,6 @@ void copy_model(const fs::path& from, const fs::path& to) {
         file == from ? to : to.parent_path() / file.lexically_relative(from.parent_path());
     write_file(target, MappedFile::open(file)->bytes());
   }
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
-  std::ranges::nth_element(values, middle);
-  return *middle;
 }
 
 }  // namespace

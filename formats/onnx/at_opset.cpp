@@ -42,12 +42,9 @@ void raise_ir_version(pb::ModelProto& proto) {
   if (proto.ir_version() >= kInitializersAlone) return;
   proto.set_ir_version(kInitializersAlone);
   pb::GraphProto& graph = *proto.mutable_graph();
-  std::set<std::string> constant;
-  for (const auto& initializer : graph.initializer()) constant.insert(initializer.name());
-  auto* inputs = graph.mutable_input();
-  inputs->erase(std::remove_if(inputs->begin(), inputs->end(),
-                               [&](const auto& input) { return constant.contains(input.name()); }),
-                inputs->end());
+  std::set<std::string_view> constants;
+  for (const auto& initializer : graph.initializer()) constants.insert(initializer.name());
+  erase_inputs(graph, constants);
 }
 
 // dilations of AveragePool, unless all are 1.

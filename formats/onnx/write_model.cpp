@@ -194,10 +194,7 @@ void drop_listed_constants(pb::GraphProto& proto, const Graph& graph) {
   std::set<std::string_view> constants;
   for (const auto& [id, weight] : graph.weights) constants.insert(graph.values[id].name);
   for (const ValueId id : graph.inputs) constants.erase(graph.values[id].name);
-  auto* inputs = proto.mutable_input();
-  inputs->erase(std::remove_if(inputs->begin(), inputs->end(),
-                               [&](const auto& input) { return constants.contains(input.name()); }),
-                inputs->end());
+  erase_inputs(proto, constants);
 }
 
 // Writes the message piece by piece, so that no second copy of the weights is made: the head of the

@@ -61,8 +61,7 @@ std::vector<size_t> heads_of(const Graph& graph, const std::vector<Layer>& layer
     const Layer& layer = layers[i];
     if (!layer.prefix.empty()) continue;
     if (layer.left_out.empty()) pruned[layer.value] = i;
-    if (layer.left_out.starts_with("too small") && layer.fold.parts == 1 && !layer.square)
-      small[layer.value] = i;
+    if (is_too_small(layer) && layer.fold.parts == 1 && !layer.square) small[layer.value] = i;
   }
   const Around marks = around(graph, pruned);
   const auto is_marked = [](const std::vector<bool>& of) {

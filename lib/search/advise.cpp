@@ -6,6 +6,7 @@
 #include "lib/prune/choose/make_plan.h"
 #include "lib/prune/pack/pack_weights.h"
 #include "lib/prune/refit/apply_plan.h"
+#include "lib/verify/quantile.h"
 #include "lib/verify/speed.h"
 
 namespace espalier {
@@ -67,9 +68,7 @@ struct Measured {
   }
 
   TimeLine line() const {
-    std::vector<double> rising = dense;
-    std::ranges::sort(rising);
-    const double middle = rising[rising.size() / 2];
+    const double middle = median(dense);
     std::vector<TimePoint> points;
     for (size_t i = 0; i < at.size(); ++i) points.push_back({at[i], ratio[i] * middle});
     return line_through(middle, points);

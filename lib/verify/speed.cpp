@@ -7,6 +7,7 @@
 
 #include "lib/verify/model_runner.h"
 #include "lib/verify/output_errors.h"
+#include "lib/verify/quantile.h"
 #include "lib/verify/timing.h"
 
 namespace espalier {
@@ -36,10 +37,7 @@ class NodeTimes {
   std::optional<double> median_ms(size_t node) {
     const auto entry = std::ranges::find(nodes_, node, &Entry::node);
     if (entry == nodes_.end() || entry->samples.empty()) return std::nullopt;
-    auto& samples = entry->samples;
-    const auto middle = samples.begin() + static_cast<ptrdiff_t>(samples.size() / 2);
-    std::ranges::nth_element(samples, middle);
-    return 1000 * *middle;
+    return 1000 * median(entry->samples);
   }
 
  private:
@@ -65,12 +63,6 @@ std::vector<std::optional<size_t>> timed_nodes(const PackedModels& models) {
   return result;
 }
 
-// Of a few values, by their order: share 0.5 is the median.
-double quantile(std::vector<double> values, double share) {
-  std::ranges::sort(values);
-  return values[static_cast<size_t>(share * static_cast<double>(values.size() - 1) + 0.5)];
-}
-
 // Times of both models, round after round: what else the machine does comes and goes in tenths of
 // seconds, so many short rounds tell more than a long one.
 SpeedChecks steady_times(std::span<const std::function<void()>> bodies) {
@@ -85,11 +77,10 @@ SpeedChecks steady_times(std::span<const std::function<void()>> bodies) {
     packed.push_back(times[1].median_ms);
     speedups.push_back(times[0].median_ms / times[1].median_ms);
     result.runs += std::min(times[0].runs, times[1].runs);
-    result.spread =
-        (quantile(speedups, 0.75) - quantile(speedups, 0.25)) / (2 * quantile(speedups, 0.5));
+    result.spread = (quantile(speedups, 0.75) - quantile(speedups, 0.25)) / (2 * median(speedups));
   }
-  result.ms_dense = quantile(dense, 0.5);
-  result.ms_packed = result.ms_dense / quantile(speedups, 0.5);
+  result.ms_dense = median(dense);
+  result.ms_packed = result.ms_dense / median(speedups);
   return result;
 }
 

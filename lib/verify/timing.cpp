@@ -5,6 +5,8 @@
 #include <cmath>
 #include <thread>
 
+#include "lib/verify/quantile.h"
+
 namespace espalier {
 namespace {
 
@@ -49,10 +51,7 @@ class Pacer {
 
 Timing summary(std::vector<double> seconds) {
   std::ranges::sort(seconds);
-  const auto at = [&](double share) {
-    const auto last = static_cast<double>(seconds.size() - 1);
-    return 1000 * seconds[static_cast<size_t>(std::lround(share * last))];
-  };
+  const auto at = [&](double share) { return 1000 * quantile_of_rising(seconds, share); };
   return {.runs = seconds.size(), .median_ms = at(0.5), .p95_ms = at(0.95), .min_ms = at(0)};
 }
 

@@ -92,13 +92,14 @@ def curves_show_magnitude(case):
 
 def scopes_and_order(case):
     scores = {}
+    # What is tried in order refits the head, which leaves less between the scopes.
     for way in (("--scope", "layer"), ("--scope", "sensitivity"), ("--scope", "sensitivity", "--sequential"),
                 ("--scope", "sensitivity", "--schedule", "cubic:start=0.2,steps=3")):
-        report = case.prune("way.onnx", "--sparsity", "0.7", *way, *case.labelled())
+        report = case.prune("way.onnx", "--sparsity", "0.7", "--effort", "fast", *way, *case.labelled())
         scores[way] = case.top1(os.path.join(case.folder, "way.onnx"))
         assert abs(report["total"]["zeros"] - 0.7) < 0.02, (way, report["total"])
     layer, *others = scores.values()
-    assert all(other > layer + 0.01 for other in others), scores
+    assert all(other > layer + 0.2 for other in others), scores
     print("ok   " + ", ".join(f"{' '.join(way[1:])} {score:.3f}" for way, score in scores.items()))
 
 

@@ -16,6 +16,8 @@
 namespace espalier {
 namespace {
 
+constexpr std::string_view kTooSmall = "too small";
+
 bool can_be_pruned(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
 }
@@ -183,7 +185,7 @@ class Filter {
     if (!options_.depthwise && is_depthwise(*found.node, layer.shape))
       return "a depthwise convolution";
     if (layer.weights() < options_.min_weights) {
-      return fmt::format("too small: {} weights, expected at least {}", layer.weights(),
+      return fmt::format("{}: {} weights, expected at least {}", kTooSmall, layer.weights(),
                          options_.min_weights);
     }
     return {};
@@ -232,6 +234,8 @@ void leave_out_ambiguous(const Graph& graph, std::vector<Found>& found) {
 }
 
 }  // namespace
+
+bool is_too_small(const Layer& layer) { return layer.left_out.starts_with(kTooSmall); }
 
 std::vector<Layer> select_layers(const Model& model, const SelectOptions& options) {
   const Filter filter(options);

@@ -34,6 +34,9 @@ struct Layer {
   size_t weights() const { return fold.count(); }
 };
 
+/// Whether it is left out because it has fewer weights than SelectOptions::min_weights.
+bool is_too_small(const Layer& layer);
+
 /// Gates of a GRU, LSTM or RNN, 1 for any other operator.
 size_t gates_of(const Layer& layer);
 
