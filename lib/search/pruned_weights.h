@@ -42,11 +42,24 @@ struct PruneData {
   const Statistics* statistics = nullptr;   ///< null: without calibration
   const CalibrationFeeds* calib = nullptr;  ///< may hold no feeds where a file of statistics serves
   CollectOptions collect;
-  OrderData orders;
-  const ScoreStore* store = nullptr;  ///< of scores of the model by `statistics`
+  OrderData orders = {};
+  const ScoreStore* store = nullptr;  ///< of scores of the model by what they are chosen by
   double pass_seconds = 0;            ///< that collecting the statistics took; 0: unknown
   /// What outputs are compared on where `calib` holds no feeds: by narrower values alone.
   const CalibrationFeeds* others = nullptr;
+};
+
+/// The same data with the feeds and statistics of calibration without OrderData::apart, where these
+/// are among them.
+class WithoutApart {
+ public:
+  explicit WithoutApart(const PruneData& data);
+  WithoutApart(const WithoutApart&) = delete;
+  const PruneData& data() const { return data_; }
+
+ private:
+  PruneData data_;
+  CalibrationFeeds fewer_;
 };
 
 /// What a plan leaves of the weights, refitted where there are statistics; layer after layer with

@@ -12,12 +12,15 @@ Pruner::Pruner(const Model& model, const PruneOptions& options, const PruneData&
     : model_(model), data_(data), pool_(pool) {
   const ExpectedTimes times(model, options, data, pool.threads());
   Progress progress("scores", ExpectedSeconds{{times.score(), times.scan()}});
+  // Blocks that were chosen by the feeds apart, too, would look better on these than they are.
+  const WithoutApart others(data);
+  const PruneData& seen = data.orders.again ? data : others.data();
   {
     const Stage stage("score");
-    scored_ = score_plan(model, data.layers, options, pool, data.statistics, data.store);
+    scored_ = score_plan(model, seen.layers, options, pool, seen.statistics, seen.store);
   }
   progress.step();
-  if (options.scope == "sensitivity") scan_sensitivity(model, data, scored_, pool);
+  if (options.scope == "sensitivity") scan_sensitivity(model, seen, scored_, pool);
 }
 
 PrunedWeights Pruner::at(double sparsity) const {

@@ -3,10 +3,11 @@
 prune --max-drop with calibration inputs, in f32 and with --values auto, next to what l2 alone reaches within the same drop and to the file that
 onnxruntime's quantize_dynamic makes (whatever that loses).
 
-    headline.py ESPALIER [--models A,B] [--block 16x1] [--rounds N] [--seconds S] [prune options]
+    headline.py ESPALIER [--models A,B] [--block 16x1] [--rounds N] [--seconds S] [--files DIR] [--no-times] [prune options]
 
 Metrics are those of each model's evaluate.py, by onnxruntime on the written file. Times: one thread, espalier's packed and dense model and
-onnxruntime's dense one in turns, minima over the rounds. bandgru_trained_16x1_90 and bandgru384_trained_lpcnet, pruned in training, are packed.
+onnxruntime's dense one in turns, minima over the rounds. With --files the files stay in DIR and are used again: make them with --no-times beside
+other work, and time them alone afterwards. bandgru_trained_16x1_90 and bandgru384_trained_lpcnet, pruned in training, are packed.
 """
 import argparse
 import json
@@ -32,23 +33,27 @@ def drop_of(folder):
         return "0.3" if json.load(file)["metric"].endswith("_db") else "1%"
 
 
-def pack(program, folder, out, report, way, options):
+def pack(program, folder, out, way, options):
+    """Writes the file `out`, with its report beside it, and returns the report."""
     model, score = str(folder / "model.onnx"), f"{sys.executable} {folder.parent / 'evaluate.py'} {folder} --model {{model}} --value-only"
-    if way == "convert":
-        command = ["convert", model, out]
-    else:
-        command = ["prune", model, out, "--max-drop", drop_of(folder), *options]
-        command += ["--method", "l2"] if way == "l2" else ["--calib", str(folder / "calib")]
-        command += ["--values", "auto"] if way == "auto" else []
-    subprocess.run([program, *command, "--metric-cmd", score, "--json", report, "-q"], check=True, stderr=subprocess.DEVNULL)
+    report = out.with_suffix(".json")
+    if not report.exists():
+        if way == "convert":
+            command = ["convert", model, out]
+        else:
+            command = ["prune", model, out, "--max-drop", drop_of(folder), *options]
+            command += ["--method", "l2"] if way == "l2" else ["--calib", str(folder / "calib")]
+            command += ["--values", "auto"] if way == "auto" else []
+        subprocess.run([program, *command, "--metric-cmd", score, "--json", report, "-q"], check=True, stderr=subprocess.DEVNULL)
     with open(report, encoding="utf-8") as file:
         return json.load(file)
 
 
 def quantized(folder, out):
-    """What onnxruntime's dynamic int8 makes of the model, scored as the others are, and its own milliseconds."""
+    """Writes what onnxruntime's dynamic int8 makes of the model, and returns its metric, scored as the others are."""
     from onnxruntime.quantization import quantize_dynamic
-    quantize_dynamic(str(folder / "model.onnx"), out)
+    if not out.exists():
+        quantize_dynamic(str(folder / "model.onnx"), out)
     scored = subprocess.run([sys.executable, str(folder.parent / "evaluate.py"), str(folder), "--model", out, "--value-only"],
                             capture_output=True, text=True, check=True)
     return float(scored.stdout)
@@ -77,34 +82,50 @@ def times(program, folder, packed, rounds, seconds):
     return [min(one) for one in found]
 
 
+def row_of(name, dense, what, metric, sparsity, path, before, speedups):
+    size = os.path.getsize(path)
+    print(f"| {name} | {dense:.4g} | {what} | {metric:.4g} | {sparsity} | {size} | {100 * size / before:.0f} % | {' | '.join(speedups)} |", flush=True)
+
+
+def rows_of(args, options, name, files):
+    """Makes the model's files in the folder `files`, times them and prints their rows."""
+    folder = Path(peer.need_shared("models", name, "model.onnx")).resolve().parent
+    program, model = os.path.abspath(args.program), folder / "model.onnx"
+    before = os.path.getsize(model)
+    for way in ("convert",) if name in TRAINED else ("obs", "auto", "l2"):
+        out = files / f"{name}_{way}.onnx"
+        found = pack(program, folder, out, way, options)
+        speedups = ["-", "-"]
+        if not args.no_times:
+            ours, dense, theirs = times(program, folder, str(out), args.rounds, args.seconds)
+            speedups = [f"{dense / ours:.2f}x", f"{theirs / ours:.2f}x"]
+        metric = found["metric"]
+        row_of(name, metric["a"], "pruned in training" if way == "convert" else way, metric["b"], f"{found['total']['zeros']:.3f}", out, before, speedups)
+    if name in TRAINED:
+        return
+    out = files / f"{name}_int8.onnx"
+    score, speedup = quantized(folder, out), "-"
+    if not args.no_times:
+        theirs, int8 = least_times_of_peers(folder, [model, out], args.rounds, args.seconds)
+        speedup = f"{theirs / int8:.2f}x"
+    row_of(name, found["metric"]["a"], "quantize_dynamic", score, "0", out, before, ["-", speedup])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--files", type=Path)
+    parser.add_argument("--no-times", action="store_true")
     args, options = parser.parse_known_args()
-    program = os.path.abspath(args.program)
     print("| model | metric, dense | what | metric | sparsity | file | of dense | times dense | times onnxruntime |\n|---|---|---|---|---|---|---|---|---|")
     for name in args.models.split(","):
-        folder = Path(peer.need_shared("models", name, "model.onnx")).resolve().parent
-        for way in ("convert",) if name in TRAINED else ("obs", "auto", "l2"):
-            with tempfile.TemporaryDirectory() as temporary:
-                out, report = os.path.join(temporary, "p.onnx"), os.path.join(temporary, "p.json")
-                found = pack(program, folder, out, report, way, options)
-                ours, dense, theirs = times(program, folder, out, args.rounds, args.seconds)
-                size, before = os.path.getsize(out), os.path.getsize(folder / "model.onnx")
-                metric = found["metric"]
-                print(f"| {name} | {metric['a']:.4g} | {'pruned in training' if way == 'convert' else way} | {metric['b']:.4g} | {found['total']['zeros']:.3f} | "
-                      f"{size} | {100 * size / before:.0f} % | {dense / ours:.2f}x | {theirs / ours:.2f}x |", flush=True)
-        if name not in TRAINED:
-            with tempfile.TemporaryDirectory() as temporary:
-                out = os.path.join(temporary, "q.onnx")
-                score = quantized(folder, out)
-                theirs, int8 = least_times_of_peers(folder, [folder / "model.onnx", out], args.rounds, args.seconds)
-                size, before = os.path.getsize(out), os.path.getsize(folder / "model.onnx")
-                print(f"| {name} | {found['metric']['a']:.4g} | quantize_dynamic | {score:.4g} | 0 | {size} | {100 * size / before:.0f} % | - | "
-                      f"{theirs / int8:.2f}x |", flush=True)
+        with tempfile.TemporaryDirectory() as temporary:
+            files = args.files or Path(temporary)
+            files.mkdir(exist_ok=True)
+            rows_of(args, options, name, files)
 
 
 if __name__ == "__main__":

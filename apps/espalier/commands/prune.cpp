@@ -189,6 +189,7 @@ std::string made_of(const PruneSettings& settings, const std::vector<Layer>& lay
       fmt::join(data.states, ","), fmt::join(data.fills, ","), data.mask_tokens,
       source.collect.positions, source.collect.memory_bytes, source.collect.threads, simd_target(),
       calib.feeds.feeds.size(), calib.apart.size(), calib.apart_joins, calib.again, calib.shared);
+  if (calib.apart_joins && !calib.again) text += "scores without the feeds apart\n";
   for (const Layer& layer : layers) {
     if (layer.left_out.empty()) text += layer.weight + "\n";
   }
