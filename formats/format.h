@@ -30,7 +30,7 @@ inline void check_packed_version(int64_t version) {
 /// How a packed weight and its index are spelled in a file (docs/formats).
 struct WriteOptions {
   std::string profile;         ///< "" = the format's default: tract (NNEF), inline (ONNX)
-  std::string index = "grid";  ///< or "first-element", or "mask"
+  std::string index = "grid";  ///< or "bitmap", "first-element", "mask"; "": what is smaller
   bool keep_io_names = false;  ///< an input or output that cannot keep its name is an error
   /// Input name -> shape that binds its free dimensions (-1: stays free).
   std::map<std::string, Shape> shapes;

@@ -97,7 +97,7 @@ Destination destination_of(const std::string& output, bool dry_run, const WriteA
   Destination result{output, dry_run, {}};
   result.write.profile = resolved_profile(output, args);
   check_values_of(output, result.write.profile, values);
-  if (!args.index.empty()) result.write.index = args.index;
+  result.write.index = args.index;
   result.write.keep_io_names = args.keep_io_names;
   result.write.shapes = input_shapes(args.shapes);
   return result;

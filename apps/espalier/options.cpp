@@ -56,9 +56,11 @@ void add_write_options(CLI::App& app, WriteArgs& args) {
                  "(ONNX), tract (NNEF) or espalier (the fewest bytes)")
       ->type_name("READER")
       ->group("What is written");
-  app.add_option("--index", args.index,
-                 "how the positions of blocks are written: grid, first-element, mask, a dense 0/1 "
-                 "mask (NNEF), or bitmap, one bit for each block of the grid (ONNX) (grid)")
+  app.add_option(
+         "--index", args.index,
+         "how the positions of blocks are written: grid, pairs of numbers; bitmap, one bit "
+         "for each block of the grid; first-element; or mask, a dense 0/1 mask (NNEF) (grid "
+         "or bitmap, whichever takes fewer bytes)")
       ->type_name("I")
       ->check(CLI::IsMember({"grid", "first-element", "mask", "bitmap"}))
       ->group("What is written");

@@ -61,6 +61,32 @@ constexpr std::string_view kFirst = R"(fragment block_sparse_decode_first(
 }
 )";
 
+// Places are counted in f32, which is exact below 2^24: inside a row of a page, then whole rows,
+// then whole pages. `set` alone has several readers, since constants of logicals may have one.
+constexpr std::string_view kBitmap = R"(fragment block_sparse_decode_bitmap(
+    values: tensor<scalar>, mask: tensor<logical>, ids: tensor<scalar>, pages: integer[],
+    flat: integer[], cells: integer[], count: integer[], grid: integer[], padded: integer[],
+    keep: integer[], shape: integer[] )
+    -> ( output: tensor<scalar> )
+{
+    set = tract_core_cast(mask, to = 'f32');
+    ahead = unsqueeze(select(lt(ids, transpose(ids, axes = [1, 0])), 1.0, 0.0), axes = [0]);
+    row_sums = transpose(sum_reduce(set, axes = [2]), axes = [0, 2, 1]);
+    rows_before = transpose(matmul(row_sums, ahead), axes = [0, 2, 1]);
+    page_sums = transpose(sum_reduce(row_sums, axes = [2]), axes = [2, 1, 0]);
+    pages_ahead = slice(ahead, axes = [1, 2], begin = [0, 0], end = pages);
+    pages_before = transpose(matmul(page_sums, pages_ahead), axes = [2, 1, 0]);
+    before = add(add(matmul(set, ahead), rows_before), pages_before);
+    place = tract_core_cast(reshape(mul(set, before), shape = flat), to = 'i64');
+    blocks = tract_core_gather(tract_core_cast(values, to = 'f32'), place, axis = 0);
+    kept = reshape(ne(set, 0.0), shape = cells);
+    tiles = slice(select(kept, blocks, 0.0), axes = [0], begin = [0], end = count);
+    lines = transpose(reshape(tiles, shape = grid), axes = [0, 2, 1, 3]);
+    whole = slice(reshape(lines, shape = padded), axes = [1, 2], begin = [0, 0], end = keep);
+    output = reshape(whole, shape = shape);
+}
+)";
+
 constexpr std::string_view kPortable = R"(fragment block_sparse_decode_portable(
     values: tensor<scalar>, index: tensor<scalar>, row_ids: tensor<scalar>,
     col_ids: tensor<scalar>, flat: integer[], cells: integer[], shape: integer[] )
@@ -177,6 +203,7 @@ constexpr std::array kFragments{
     DecodeFragment{Decode::ragged, "block_sparse_decode_ragged", kRagged},
     DecodeFragment{Decode::parts, "block_sparse_decode_parts", kParts},
     DecodeFragment{Decode::first, "block_sparse_decode_first", kFirst},
+    DecodeFragment{Decode::bitmap, "block_sparse_decode_bitmap", kBitmap},
     DecodeFragment{Decode::portable, "block_sparse_decode_portable", kPortable},
     DecodeFragment{Decode::portable_ragged, "block_sparse_decode_portable_ragged", kPortableRagged},
     DecodeFragment{Decode::gather, "block_sparse_decode_gather", kGather},

@@ -27,6 +27,9 @@ enum class Decode {
              ///< one part
   first,     ///< block_sparse_decode_first(values, index, offsets, count, places, size, shape):
              ///< index is [N], the place of each block's first element in the flat weight
+  bitmap,    ///< block_sparse_decode_bitmap(values, mask, ids, pages, flat, cells, count, grid,
+             ///< padded, keep, shape): mask = [A, K, K] has one item for each block of the grid,
+             ///< then zeros; ids = 0 .. K - 1; pages = [A, A], A <= K; the others as parts has them
   portable,  ///< block_sparse_decode_portable(values, index, row_ids, col_ids, flat, cells, shape):
              ///< standard operators alone; a strip of the weight, cells = [R, br, bc, C], row_ids =
              ///< 0 .. R - 1, col_ids = 0 .. C - 1; one block at (R, C) stands for none

@@ -4,16 +4,18 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "formats/onnx/data_type.h"
 #include "formats/onnx/read_attribute.h"
+#include "lib/sparse/pack_rules.h"
 
 namespace espalier {
 namespace {
 
 // What the nodes compute with: few of them take bf16 (Where from opset 16, ConstantOfShape from 20,
 // and runtimes lack more), so that such weights are decoded as f32, which loses nothing. Products
-// with a scale are of f32. Where lacks f16 in runtimes, so that a bitmap chooses among f32.
+// with a scale are of f32. Pad lacks f16 in runtimes, so that a bitmap chooses among f32.
 DType working_type(const DecodeForm& form) {
   return form.weight == DType::kBF16 || form.scaled() || form.bitmap ? DType::kF32 : form.weight;
 }
@@ -59,7 +61,7 @@ class StepWriter {
   // The steps from the stored parts to the dense weight, in the order in which they run.
   std::vector<DecodeStep> write() {
     const DType type = working_type(form_);
-    if (form_.lines != 0) {
+    if (form_.lines != 0 && !form_.bitmap) {
       scatter_lines(type);
       return std::move(steps_);
     }
@@ -70,14 +72,14 @@ class StepWriter {
     }
     if (form_.once) {
       add("Transpose", "lines", {"tiles"}, {permutation({1, 3, 0, 2})});
-    } else if (!form_.first_element) {
+    } else if (!form_.first_element && !form_.elements && form_.lines == 0) {
       add("Transpose", "lines", {"tiles"}, {permutation({0, 2, 1, 3})});
     }
     if (form_.stacked()) add("Reshape", "stacked", {last(), "padded"});
     if (form_.ragged) cut();
     if (form_.scaled()) add("Mul", "scaled", {last(), "scale"});
     if (form_.diagonal) set_diagonal();
-    if (form_.transposed && !form_.once)
+    if (form_.transposed && !form_.once && form_.lines == 0)
       add("Transpose", "turned", {last()}, {permutation({0, 2, 1})});
     if (form_.weight == type) {
       add("Reshape", "weight", {last(), "shape"});
@@ -127,29 +129,70 @@ class StepWriter {
     add("Reshape", "weight", {"tiles", "shape"});
   }
 
-  // Bits of a byte, the highest first; the values that come before a block's are its place.
-  void fill_grid() {
+  // Tables of all bytes: how many bits are set before each of its bits, the highest first, which
+  // for one that is not set is more than there are blocks, and how many are set at all. What is made
+  // for each block of the grid stays small so: runtimes that fold a decode keep all of it until they
+  // have finished.
+  void tables_of_bytes() {
+    std::vector<uint8_t> codes(256);
+    std::iota(codes.begin(), codes.end(), uint8_t{0});
+    add("Constant", "codes", {},
+        {{"value", Tensor::of<uint8_t>({256, 1}, std::span<const uint8_t>(codes)), {}}});
     add("Constant", "left", {}, {bytes({0, 1, 2, 3, 4, 5, 6, 7})});
     add("Constant", "right", {}, {bytes({7})});
-    add("Constant", "flat", {}, {integers<1>({-1})});
-    add("Constant", "single", {}, {integers<3>({-1, 1, 1})});
-    add("Constant", "first", {}, {integers<1>({0})});
-    add("Constant", "axis", {}, {{"value", scalar<int64_t>(0), {}}});
+    add("Constant", "across", {}, {{"value", scalar<int64_t>(1), {}}});
     add("Constant", "one", {}, {{"value", scalar<int32_t>(1), {}}});
-    add("Constant", "zero", {}, {zero(DType::kF32)});
-    add("BitShift", "shifted", {"bitmap", "left"}, {{"direction", std::string("LEFT"), {}}});
+    add("Constant", "many", {}, {{"value", scalar<int32_t>(1 << 30), {}}});
+    add("Constant", "last", {}, {integers<1>({7})});
+    add("BitShift", "shifted", {"codes", "left"}, {{"direction", std::string("LEFT"), {}}});
     add("BitShift", "bits", {"shifted", "right"}, {{"direction", std::string("RIGHT"), {}}});
-    add("Reshape", "padded_marks", {"bits", "flat"});
-    add("Slice", "marks", {"padded_marks", "first", "count", "first"});
-    add("Cast", "numbers", {"marks"}, {cast_to(DType::kI32)});
-    add("CumSum", "sums", {"numbers", "axis"});
-    add("Sub", "place", {"sums", "one"});
-    add("Gather", "candidates", {"values", "place"});
-    const std::string blocks = widened("candidates", form_.values);
-    add("Cast", "kept", {"marks"}, {cast_to(DType::kBool)});
-    add("Reshape", "kept_blocks", {"kept", "single"});
-    add("Where", "blocks", {"kept_blocks", blocks, "zero"});
-    add("Reshape", "tiles", {"blocks", "grid"});
+    add("Cast", "set", {"bits"}, {cast_to(DType::kBool)});
+    add("Cast", "numbers", {"bits"}, {cast_to(DType::kI32)});
+    add("CumSum", "sums", {"numbers", "across"});
+    add("Sub", "before", {"sums", "one"});
+    add("Where", "ranks", {"set", "before", "many"});
+    add("Gather", "counts", {"sums", "last"}, {{"axis", int64_t{1}, {}}});
+  }
+
+  // The values that come before a block's are its place; behind the last one there are zeros, for
+  // the blocks that are not kept.
+  void fill_grid() {
+    tables_of_bytes();
+    add("Constant", "down", {}, {{"value", scalar<int64_t>(0), {}}});
+    add("Constant", "behind", {}, {integers<6>({0, 0, 0, 1, 0, 0})});
+    if (form_.cut || !form_.elements) add("Constant", "first", {}, {integers<1>({0})});
+    add("Cast", "code", {"bitmap"}, {cast_to(DType::kI32)});
+    add("Gather", "byte_counts", {"counts", "code"});
+    add("CumSum", "starts", {"byte_counts", "down"}, {{"exclusive", int64_t{1}, {}}});
+    add("Gather", "within", {"ranks", "code"});
+    add("Add", "place", {"within", "starts"});
+    if (form_.cut) cut_bits();
+    const std::string place = last();
+    add("Shape", "value_extents", {"values"});
+    add("Gather", "block_count", {"value_extents", "down"});
+    add("Cast", "none", {"block_count"}, {cast_to(DType::kI32)});
+    add("Min", "source", {place, "none"});
+    if (!form_.elements) lay_out_source();
+    const std::string source = last();
+    add("Pad", "padded_values", {widened("values", form_.values), "behind"});
+    add("Gather", form_.elements ? "blocks" : "tiles", {"padded_values", source});
+  }
+
+  // Before there is a value for each element: block rows and columns, or columns and rows where
+  // blocks of one line lie as the weight does.
+  void lay_out_source() {
+    add("Constant", "second", {}, {integers<1>({2})});
+    add("Slice", "cells", {"grid", "first", "second"});
+    add("Reshape", "source_cells", {"source", "cells"});
+    if (form_.lines != 0 && form_.transposed)
+      add("Transpose", "turned_cells", {"source_cells"}, {permutation({1, 0})});
+  }
+
+  // The last byte has bits behind the grid.
+  void cut_bits() {
+    add("Constant", "flat", {}, {integers<1>({-1})});
+    add("Reshape", "all_places", {"place", "flat"});
+    add("Slice", "places", {"all_places", "first", "count", "first"});
   }
 
   void add(std::string op, std::string output, std::vector<std::string> inputs,
@@ -189,18 +232,22 @@ class StepWriter {
 
 namespace {
 
-// One part of whole blocks: fewer nodes are as large as the weight. A single line needs no transpose.
+// One part of whole blocks.
+bool may_have_order(const DecodeForm& form) {
+  return !form.parts && !form.ragged && !form.diagonal && !form.first_element && !form.elements &&
+         has_lines(form.values, form.weight);
+}
+
+// Fewer nodes are as large as the weight. A single line needs no transpose.
 // More of them save the memory of zeros, where the C library gives back at once what onnxruntime
 // copies of each: from 32 MiB on.
 void choose_order(const SparseMatrix& matrix, DecodeForm& form) {
   constexpr uint64_t kGivenBack = uint64_t{32} << 20;
-  if (matrix.fold.parts != 1 || form.ragged || form.diagonal || form.first_element || form.bitmap ||
-      !has_lines(form.values, form.weight))
-    return;
+  if (matrix.fold.parts != 1 || !may_have_order(form)) return;
   const uint32_t lines = form.transposed ? matrix.block.cols : matrix.block.rows;
   const uint64_t bytes = byte_count(matrix.dtype, matrix.shape);
   const bool known = std::ranges::find(kLines, lines) != kLines.end();
-  if (known && (lines == 1 || bytes >= lines * kGivenBack)) {
+  if (known && (lines == 1 || (bytes >= lines * kGivenBack && !form.bitmap))) {
     form.lines = lines;
   } else {
     form.once = form.transposed;
@@ -215,9 +262,16 @@ DecodeForm decode_form(const SparseMatrix& matrix, std::string_view index) {
   form.ragged =
       matrix.fold.rows % matrix.block.rows != 0 || matrix.fold.cols % matrix.block.cols != 0;
   form.diagonal = matrix.has_diagonal();
-  form.parts = matrix.fold.parts != 1 && !form.transposed && !form.ragged && !form.diagonal;
   form.first_element = index == "first-element";
-  form.bitmap = index == "bitmap" && matrix.blocks() != 0;
+  form.bitmap =
+      matrix.blocks() != 0 && (index == "bitmap" || (index.empty() && takes_bitmap(matrix)));
+  form.elements = form.bitmap && matrix.block.area() == 1;
+  form.cut = form.bitmap && grid_blocks(matrix) % 8 != 0;
+  const Fold& fold = matrix.fold;
+  const bool is_matrix =
+      matrix.shape == Shape{static_cast<int64_t>(fold.rows), static_cast<int64_t>(fold.cols)};
+  form.parts = (fold.parts != 1 || (form.elements && !is_matrix)) && !form.transposed &&
+               !form.ragged && !form.diagonal;
   form.values = matrix.values.dtype();
   form.weight = matrix.dtype;
   choose_order(matrix, form);
@@ -229,19 +283,23 @@ const std::vector<DecodeForm>& all_decode_forms() {
     constexpr std::array kWeights{DType::kF32, DType::kF16, DType::kBF16};
     constexpr std::array kValues{DType::kF32, DType::kF16, DType::kBF16, DType::kI8};
     std::vector<DecodeForm> forms;
-    for (unsigned bits = 0; bits < 64; ++bits) {
+    for (unsigned bits = 0; bits < 256; ++bits) {
       DecodeForm form;
       form.transposed = (bits & 1) != 0, form.ragged = (bits & 2) != 0;
       form.diagonal = (bits & 4) != 0, form.parts = (bits & 8) != 0;
       form.first_element = (bits & 16) != 0, form.bitmap = (bits & 32) != 0;
+      form.elements = (bits & 64) != 0, form.cut = (bits & 128) != 0;
       if (form.parts && (bits & 7) != 0) continue;
+      if (!form.bitmap && (form.elements || form.cut)) continue;
+      if (form.elements && form.ragged) continue;
       if (form.first_element && form.bitmap) continue;
       for (const DType weight : kWeights) {
         for (const DType values : kValues) {
           form.values = values, form.weight = weight;
           forms.push_back(form);
-          if (bits > 1 || form.parts || !has_lines(values, weight)) continue;
+          if (!may_have_order(form)) continue;
           for (const uint32_t lines : kLines) {
+            if (form.bitmap && lines != 1) continue;
             forms.push_back(form);
             forms.back().lines = lines;
           }
@@ -264,6 +322,8 @@ std::string decode_name(const DecodeForm& form) {
   if (form.diagonal) name += "WithDiagonal";
   if (form.first_element) name += "FirstElement";
   if (form.bitmap) name += "Bitmap";
+  if (form.elements) name += "Elements";
+  if (form.cut) name += "Cut";
   if (form.lines != 0) name += fmt::format("Lines{}", form.lines);
   if (form.once) name += "Once";
   return name + type_suffix(form);
@@ -274,8 +334,8 @@ std::vector<std::string> decode_inputs(const DecodeForm& form) {
   if (form.first_element) {
     inputs.insert(inputs.end(), {"within", "count"});
   } else {
-    if (form.bitmap) inputs.push_back("count");
-    inputs.push_back("grid");
+    if (form.cut) inputs.push_back("count");
+    if (!form.elements) inputs.push_back("grid");
   }
   if (form.stacked()) inputs.push_back("padded");
   if (form.ragged || form.diagonal) inputs.push_back("extent");
@@ -322,7 +382,8 @@ bool same_function(const pb::FunctionProto& a, const pb::FunctionProto& b) {
 }
 
 int64_t decode_opset(const DecodeForm& form) {
-  return form.values == DType::kBF16 || form.weight == DType::kBF16 ? 13 : 11;
+  if (form.values == DType::kBF16 || form.weight == DType::kBF16) return 13;
+  return form.bitmap ? 12 : 11;  // Min of integers
 }
 
 }  // namespace espalier

@@ -21,6 +21,8 @@ struct DecodeForm {
   bool diagonal = false;       ///< kept apart
   bool first_element = false;  ///< the index names a block's first element, not its grid place
   bool bitmap = false;         ///< the index is one bit for each block of the grid
+  bool elements = false;       ///< a bitmap of blocks 1x1, which needs no tiles
+  bool cut = false;            ///< a bitmap that does not end with a byte
   /// Blocks are cut into that many lines along the weight's own rows, which are scattered where they
   /// belong and need no transpose; 0: blocks are scattered whole.
   uint32_t lines = 0;
@@ -45,8 +47,8 @@ struct DecodeStep {
   std::vector<Attribute> attributes;
 };
 
-/// `index` as WriteOptions has it, or "bitmap"; without blocks there are no values to pick from, and
-/// a bitmap is that of the grid.
+/// `index` as WriteOptions has it; without blocks there are no values to pick from, and a bitmap is
+/// that of the grid.
 DecodeForm decode_form(const SparseMatrix& matrix, std::string_view index);
 const std::vector<DecodeForm>& all_decode_forms();
 std::string decode_name(const DecodeForm& form);  ///< "BlockSparseDecodeTransposed"

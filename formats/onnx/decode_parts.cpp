@@ -62,8 +62,7 @@ constexpr size_t kByteBits = 8;
 
 // One byte for eight blocks of the grid, the first in the highest bit.
 Tensor bitmap_of(const SparseMatrix& matrix) {
-  const size_t count = matrix.fold.parts * matrix.grid_rows() * matrix.grid_cols();
-  Tensor bitmap = Tensor::zeros(DType::kU8, {as_i64(ceil_div(count, kByteBits)), 1});
+  Tensor bitmap = Tensor::zeros(DType::kU8, {as_i64(ceil_div(grid_blocks(matrix), kByteBits))});
   auto data = bitmap.mutable_data<uint8_t>();
   for_each_block(matrix, [&](size_t /*block*/, size_t row, size_t col) {
     const size_t at = row * matrix.grid_cols() + col;
@@ -107,7 +106,8 @@ class MatrixReader {
     read_block();
     read_shape();
     if (form_.stacked()) read_padded();
-    if (!form_.first_element) read_grid();
+    if (!form_.first_element && !form_.elements) read_grid();
+    if (form_.elements) read_elements();
     read_extent();
     check_volume();
     if (form_.first_element) {
@@ -189,11 +189,24 @@ class MatrixReader {
     cols_ = grid[form_.transposed ? 0 : 1] * cols;
   }
 
+  // The matrix of elements: of whole parts where these are stacked, else the weight itself.
+  void read_elements() {
+    require(m_.block == BlockShape{1, 1}, "values are blocks {}, expected 1x1",
+            to_string(m_.block));
+    if (form_.stacked()) return;
+    require(m_.shape.size() == 2 && m_.shape[0] >= 1 && m_.shape[1] >= 1,
+            "shape is {}, expected a matrix", to_string(m_.shape));
+    m_.fold.parts = 1;
+    rows_ = static_cast<size_t>(m_.shape[0]), cols_ = static_cast<size_t>(m_.shape[1]);
+  }
+
   void read_grid() {
-    if (form_.lines != 0) return read_lines_grid();
+    if (form_.lines != 0 && !form_.bitmap) return read_lines_grid();
     const auto grid = extents("grid", 4);
     require(grid[2] == m_.block.rows && grid[3] == m_.block.cols,
             "grid is of blocks {}x{}, values are blocks {}", grid[2], grid[3], to_string(m_.block));
+    require(form_.lines == 0 || (form_.transposed ? m_.block.cols : m_.block.rows) == 1,
+            "values are blocks {}, expected one line", to_string(m_.block));
     if (!form_.stacked()) {
       m_.fold.parts = 1;
       rows_ = grid[0] * m_.block.rows, cols_ = grid[1] * m_.block.cols;
@@ -248,12 +261,16 @@ class MatrixReader {
   void read_bitmap() {
     const size_t cols = m_.grid_cols(), rows = m_.fold.parts * m_.grid_rows(), grid = rows * cols;
     const Tensor& bitmap = part("bitmap");
-    const Shape wanted{as_i64(ceil_div(grid, kByteBits)), 1};
+    const Shape wanted{as_i64(ceil_div(grid, kByteBits))};
     require(bitmap.dtype() == DType::kU8 && bitmap.shape() == wanted,
             "bitmap is {} of shape {}, expected u8 of shape {} for a grid of {} blocks",
             name_of(bitmap.dtype()), to_string(bitmap.shape()), to_string(wanted), grid);
-    const auto count = extents("count", 1);
-    require(count[0] == grid, "count is {}, the grid has {} blocks", count[0], grid);
+    if (form_.cut) {
+      const auto count = extents("count", 1);
+      require(count[0] == grid, "count is {}, the grid has {} blocks", count[0], grid);
+    } else {
+      require(grid % kByteBits == 0, "the grid has {} blocks, expected whole bytes", grid);
+    }
     BlockIndex places(m_);
     const auto blocks = static_cast<size_t>(m_.values.shape()[0]);
     size_t set = 0;
@@ -336,6 +353,15 @@ Tensor deferred_index(const SparseMatrix& matrix, const DecodeForm& form) {
   return Tensor::deferred(once.dtype(), once.shape(), made);
 }
 
+Tensor grid_of(const SparseMatrix& matrix, const DecodeForm& form) {
+  const int64_t rows = as_i64(matrix.fold.parts * matrix.grid_rows());
+  const int64_t cols = as_i64(matrix.grid_cols());
+  const BlockShape block = matrix.block;
+  if (form.lines == 0 || form.bitmap) return integers({rows, cols, block.rows, block.cols});
+  if (form.transposed) return integers({cols, rows, block.rows, 1});
+  return integers({rows, cols, 1, block.cols});
+}
+
 }  // namespace
 
 DecodeParts decode_parts(const SparseMatrix& matrix, const DecodeForm& form) {
@@ -348,17 +374,8 @@ DecodeParts decode_parts(const SparseMatrix& matrix, const DecodeForm& form) {
     parts["within"] = within_block(matrix.block, padded.cols);
     parts["count"] = integers({as_i64(fold.parts * padded.rows * padded.cols)});
   } else {
-    if (form.bitmap)
-      parts["count"] = integers({as_i64(fold.parts * matrix.grid_rows() * matrix.grid_cols())});
-    const int64_t rows = as_i64(fold.parts * matrix.grid_rows()), cols = as_i64(matrix.grid_cols());
-    const BlockShape block = matrix.block;
-    if (form.lines == 0) {
-      parts["grid"] = integers({rows, cols, block.rows, block.cols});
-    } else if (form.transposed) {
-      parts["grid"] = integers({cols, rows, block.rows, 1});
-    } else {
-      parts["grid"] = integers({rows, cols, 1, block.cols});
-    }
+    if (form.cut) parts["count"] = integers({as_i64(grid_blocks(matrix))});
+    if (!form.elements) parts["grid"] = grid_of(matrix, form);
   }
   if (form.stacked())
     parts["padded"] = integers({as_i64(fold.parts), as_i64(padded.rows), as_i64(padded.cols)});

@@ -11,6 +11,7 @@
 #include "formats/onnx/sparse_tensor.h"
 #include "lib/base/log.h"
 #include "lib/sparse/pack.h"
+#include "lib/sparse/pack_rules.h"
 
 namespace espalier {
 namespace {
@@ -112,7 +113,8 @@ class Lowering {
     return result;
   }
 
-  // Packed weights that only nodes read which have such a call. One that another node reads besides
+  // Packed weights that only nodes read which have such a call, and that are smaller with its index
+  // of pairs than dense. One that another node reads besides
   // is decoded for all of them, so that nodes which had a call with it may do without.
   static std::unordered_set<ValueId> only_operators_read(const Graph& graph) {
     std::unordered_set<std::string> inside;  // subgraphs
@@ -125,7 +127,10 @@ class Lowering {
     }
     std::unordered_set<ValueId> result;
     for (const auto& [id, weight] : graph.weights) {
-      if (weight.is_sparse() && !inside.contains(graph.values[id].name)) result.insert(id);
+      if (!weight.is_sparse() || inside.contains(graph.values[id].name)) continue;
+      const SparseMatrix& matrix = weight.sparse();
+      if (!takes_bitmap(matrix) || is_smaller_with(matrix, index_bytes(matrix.fold, matrix.block)))
+        result.insert(id);
     }
     for (const ValueId output : graph.outputs) result.erase(output);
     for (size_t before = result.size() + 1; before != result.size();) {

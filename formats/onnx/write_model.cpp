@@ -127,13 +127,12 @@ void check_options(const WriteOptions& options) {
                     "sparse-initializer or dense",
                     printable(options.profile)));
   }
-  if (options.index != "grid" && options.index != "first-element" && options.index != "bitmap") {
+  constexpr std::array<std::string_view, 4> kIndices{"", "grid", "first-element", "bitmap"};
+  if (std::ranges::find(kIndices, options.index) == kIndices.end()) {
     throw Error(Fault::kUsage, fmt::format("index is '{}', expected grid, first-element or bitmap",
                                            printable(options.index)));
   }
-  if (options.profile == "region" && options.index == "bitmap")
-    throw Error(Fault::kUsage, "index 'bitmap' is not supported by profile region");
-  if (options.profile == "operator" && options.index != "grid")
+  if (options.profile == "operator" && !options.index.empty() && options.index != "grid")
     throw Error(Fault::kUsage, "profile operator has index grid alone");
 }
 

@@ -93,7 +93,8 @@ void try_blocks(const Tensor& dense, const Fold& fold, bool diagonal,
     if (finest->block != block)
       finest = &grids.emplace_back(coarser(*finest, block, fold.transposed));
     const auto kept = static_cast<size_t>(std::ranges::count(finest->marks, 1));
-    const size_t bytes = apart + kept * (block.area() * element + index_bytes(fold, block));
+    const StoredBlocks stored{fold, block, kept, dense.dtype(), dense.dtype()};
+    const size_t bytes = apart + kept * block.area() * element + index_bytes_in_file(stored);
     const Choice choice{bytes, block, diagonal};
     if (better(choice, best)) best = choice;
   };

@@ -169,6 +169,43 @@ size_t index_bytes(const Fold& fold, BlockShape block) {
   return 2 * (narrow ? sizeof(uint16_t) : sizeof(uint32_t));
 }
 
+size_t grid_blocks(const Fold& fold, BlockShape block) {
+  return fold.parts * ceil_div(fold.rows, block.rows) * ceil_div(fold.cols, block.cols);
+}
+
+size_t grid_blocks(const SparseMatrix& matrix) { return grid_blocks(matrix.fold, matrix.block); }
+
+namespace {
+
+StoredBlocks stored_of(const SparseMatrix& matrix) {
+  return {matrix.fold, matrix.block, matrix.blocks(), matrix.values.dtype(), matrix.dtype};
+}
+
+}  // namespace
+
+bool takes_bitmap(const StoredBlocks& stored) {
+  constexpr size_t kMostBlocks = size_t{1} << 30;  // readers count in 32 bits
+  constexpr size_t kLarge = 8;                     // pairs
+  const size_t pair = index_bytes(stored.fold, stored.block), area = stored.block.area();
+  if (area > 64 || stored.kept >= kMostBlocks ||
+      ceil_div(grid_blocks(stored.fold, stored.block), 8) + kLongerDecode > stored.kept * pair)
+    return false;
+  const size_t block = area * bytes_of(stored.values);
+  return block < kLarge * pair ||
+         stored.kept * (block + pair) >= stored.fold.count() * bytes_of(stored.weight);
+}
+
+bool takes_bitmap(const SparseMatrix& matrix) { return takes_bitmap(stored_of(matrix)); }
+
+size_t index_bytes(const StoredBlocks& stored) {
+  return takes_bitmap(stored) ? ceil_div(grid_blocks(stored.fold, stored.block), 8)
+                              : stored.kept * index_bytes(stored.fold, stored.block);
+}
+
+size_t index_bytes_in_file(const StoredBlocks& stored) {
+  return index_bytes(stored) + (takes_bitmap(stored) ? kLongerDecode : 0);
+}
+
 std::optional<size_t> place_of_diagonal(const SparseMatrix& m, size_t part, size_t r) {
   const size_t row = part * m.grid_rows() + r / m.block.rows;
   const uint32_t* const first = m.col.begin() + m.row_start[row];
@@ -184,9 +221,15 @@ double density(const SparseMatrix& matrix) {
   return static_cast<double>(matrix.values.count()) / static_cast<double>(matrix.fold.count());
 }
 
+bool is_smaller_with(const SparseMatrix& matrix, size_t index) {
+  return matrix.values.byte_size() + matrix.scale.byte_size() + matrix.diagonal.byte_size() +
+             matrix.blocks() * index <
+         byte_count(matrix.dtype, matrix.shape);
+}
+
 size_t packed_bytes(const SparseMatrix& matrix) {
   return matrix.values.byte_size() + matrix.scale.byte_size() + matrix.diagonal.byte_size() +
-         matrix.blocks() * index_bytes(matrix.fold, matrix.block);
+         index_bytes(stored_of(matrix));
 }
 
 void SparseMatrix::give_back() const {

@@ -49,8 +49,8 @@ SparseMatrix held(const SparseMatrix& matrix);
 /// not count.
 double density(const SparseMatrix& matrix);
 
-/// Bytes of values, scale, index pairs (u16, or u32 where the grid needs it) and diagonal: what a
-/// file holds of it, headers apart.
+/// Bytes of values, scale, index (pairs of u16, u32 where the grid needs it, or a bitmap) and
+/// diagonal: what a file holds of it, headers apart.
 size_t packed_bytes(const SparseMatrix& matrix);
 
 /// Errors  Fault::kFormat with what and where, when an invariant above does not hold (for readers

@@ -33,9 +33,10 @@ Tensor load(std::string_view label) {
 
 // Profiles and indices of the writer; the text's length says which.
 WriteOptions options_for(std::string_view text) {
-  constexpr std::array<std::pair<const char*, const char*>, 7> kWays{{{"tract", "grid"},
+  constexpr std::array<std::pair<const char*, const char*>, 8> kWays{{{"tract", "grid"},
                                                                       {"tract", "first-element"},
                                                                       {"tract", "mask"},
+                                                                      {"tract", "bitmap"},
                                                                       {"portable", "grid"},
                                                                       {"operator", "grid"},
                                                                       {"opaque", "grid"},

@@ -122,9 +122,10 @@ void check_weights(const Model& a, const Model& b) {
   }
 }
 
-Model through_onnx(const Model& model, const char* profile) {
+Model through_onnx(const Model& model, const char* profile, const char* index) {
   WriteOptions options;
   options.profile = profile;
+  options.index = index;
   const auto bytes = std::make_shared<const std::string>(onnx_bytes(model, options));
   return read_onnx(as_bytes(*bytes), bytes, std::nullopt);
 }
@@ -163,13 +164,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::vector<float> wanted = outputs_of(model);
   constexpr const char* kOnnx[] = {"function", "inline", "sparse-value", "sparse-initializer",
                                    "dense"};
+  constexpr const char* kIndices[] = {"grid", "bitmap"};
+  const char* const onnx = input.one_of(kOnnx);
+  const char* const index_of_onnx = input.one_of(kIndices);
   if (const auto read =
-          written_and_read([&, p = input.one_of(kOnnx)] { return through_onnx(model, p); })) {
+          written_and_read([&] { return through_onnx(model, onnx, index_of_onnx); })) {
     check_weights(model, *read);
     check_equal(wanted, outputs_of(*read));
   }
   constexpr std::pair<const char*, const char*> kNnef[] = {
-      {"tract", "grid"},    {"tract", "first-element"}, {"tract", "mask"}, {"portable", "grid"},
+      {"tract", "grid"},    {"tract", "first-element"}, {"tract", "mask"},
+      {"portable", "grid"}, {"tract", "bitmap"},        {"opaque", "bitmap"},
       {"operator", "grid"}, {"opaque", "grid"},         {"dense", "grid"}};
   const auto [profile, index] = input.one_of(kNnef);
   const char *name = profile, *places = index;

@@ -41,7 +41,7 @@ WAYS = {
     "16x4 f16": ["--block", "16x4", "--sparsity", "0.5", "--values=f16"],
 }
 SESSION_WAYS = [way for way, options in WAYS.items() if "--values=f16" not in options]  # the Khronos Session reads no floats of 16 bits
-INDEXES = {"tract": ["first-element", "mask"], "portable": ["mask"]}  # besides grid
+INDEXES = {"tract": ["first-element", "mask", "bitmap"], "portable": ["mask"]}  # besides grid
 OLD_TRACT = "0.21.19"
 
 

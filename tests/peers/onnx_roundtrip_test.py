@@ -22,6 +22,7 @@ VALUES = ("f16", "bf16", "i8")
 VALUE_MODELS = ("mlp_digits", "cnn_digits", "bandgru_trained_16x1_90")  # the last one keeps the zeros that it was trained with
 # profile, index, whether onnx's full checker knows it
 SPELLINGS = (("function", "grid", True), ("function", "first-element", True), ("inline", "grid", True), ("inline", "first-element", True),
+             ("function", "bitmap", True), ("inline", "bitmap", True), ("region", "bitmap", True),
              ("sparse-value", "grid", True), ("sparse-initializer", "grid", False),
              ("operator", "grid", True), ("region", "grid", True))
 
@@ -98,7 +99,7 @@ def check_values(program, name, values, folder):
     trained = "trained" in name
     common = ["convert", model, "--no-verify"] if trained else ["prune", model, "--block", "16x1", "--sparsity", 0.8, "--method", "l2", "--no-verify"]
     faults = []
-    for profile, index, checked in SPELLINGS[:4]:
+    for profile, index, checked in SPELLINGS[:6]:
         spelled = path(f"{profile}-{index}.onnx")
         say = lambda fault: faults.append(f"{name} {values} {profile} {index}: {fault}")  # noqa: E731,B023
         peer.espalier(program, *common, "-o", spelled, "--profile", profile, "--index", index, "--values", values)

@@ -14,7 +14,7 @@ import decode_cases as cases  # noqa: E402
 import peer  # noqa: E402
 
 MOST = 2.5
-# operator, MiB, block ("ragged": of 16x4; "diagonal": of 16x1), values, options of the writer, version of tract
+# operator, MiB, block ("ragged": of 16x4; "diagonal": of 16x1), values, options of the writer, version of tract. 1x1 has a bitmap, but for --index grid.
 CASES = [
     ("GRU", 5, "diagonal", "f32", ["--profile", "tract"], ""),
     ("GRU", 5, "ragged", "i8", ["--profile", "tract"], ""),
@@ -29,6 +29,10 @@ CASES = [
     ("Gemm", 5, "ragged", "f32", ["--profile", "portable"], ""),
     ("MatMul", 5, "1x1", "f16", ["--profile", "portable"], ""),
     ("Conv", 16, "1x1", "f32", ["--profile", "tract"], ""),
+    ("MatMul", 16, "1x1", "f32", ["--profile", "tract", "--index", "grid"], ""),
+    ("Gemm", 16, "ragged", "f32", ["--profile", "tract", "--index", "bitmap"], ""),
+    ("LSTM", 16, "1x1", "i8", ["--profile", "tract"], ""),
+    ("GRU", 5, "diagonal", "f16", ["--profile", "tract", "--index", "bitmap"], ""),
     ("Conv", 5, "ragged", "f16", ["--profile", "tract"], ""),
     # Older versions fold zeros that several decodes share only below 1024 elements: docs/limits.md.
     *[(operator, size, block, values, ["--profile", profile], version) for version in ("0.22.4", "0.21.19") for operator, size, block, values, profile in

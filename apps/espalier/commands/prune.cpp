@@ -75,10 +75,7 @@ LayerResult pruned_row(const PackedModels& models, const LayerPlan& plan,
                               weight_of(models.packed, plan.layer), profile);
   row.zeros = zeros_left(models, plan);
   models.give_back(plan.layer);
-  if (!row.left_out.empty()) {
-    if (plan.values.empty()) row.bytes_after = row.bytes_before;
-    return row;
-  }
+  if (!row.left_out.empty()) return row;
   row.block = to_string(plan.block);
   row.pattern = plan.nm ? to_string(*plan.nm) : row.block;
   row.blocks = plan.mask.blocks();

@@ -274,8 +274,8 @@ def prune(
             operator, region, sparse-value, sparse-initializer or dense (inline).
         for_: who reads OUT next, in place of --profile: onnxruntime, openvino, deepsparse (ONNX), tract (NNEF) or espalier (the fewest
             bytes).
-        index: how the positions of blocks are written: grid, first-element, mask, a dense 0/1 mask (NNEF), or bitmap, one bit for each
-            block of the grid (ONNX) (grid).
+        index: how the positions of blocks are written: grid, pairs of numbers; bitmap, one bit for each block of the grid; first-element;
+            or mask, a dense 0/1 mask (NNEF) (grid or bitmap, whichever takes fewer bytes).
         keep_io_names: refuse input and output names that the format cannot store instead of renaming them.
         input_shape: bind the free dimensions of an input, ? leaves one free; NAME:D,D,... is equivalent; repeatable.
         memory: memory of the runs that check the output: a model that needs more is compared weight by weight (half of what is available,
@@ -368,8 +368,8 @@ def convert(
             operator, region, sparse-value, sparse-initializer or dense (inline).
         for_: who reads OUT next, in place of --profile: onnxruntime, openvino, deepsparse (ONNX), tract (NNEF) or espalier (the fewest
             bytes).
-        index: how the positions of blocks are written: grid, first-element, mask, a dense 0/1 mask (NNEF), or bitmap, one bit for each
-            block of the grid (ONNX) (grid).
+        index: how the positions of blocks are written: grid, pairs of numbers; bitmap, one bit for each block of the grid; first-element;
+            or mask, a dense 0/1 mask (NNEF) (grid or bitmap, whichever takes fewer bytes).
         keep_io_names: refuse input and output names that the format cannot store instead of renaming them.
         input_shape: bind the free dimensions of an input, ? leaves one free; NAME:D,D,... is equivalent; repeatable.
         memory: memory of the runs that check the output: a model that needs more is compared weight by weight (half of what is available,
@@ -594,8 +594,8 @@ def sweep(
             operator, region, sparse-value, sparse-initializer or dense (inline).
         for_: who reads OUT next, in place of --profile: onnxruntime, openvino, deepsparse (ONNX), tract (NNEF) or espalier (the fewest
             bytes).
-        index: how the positions of blocks are written: grid, first-element, mask, a dense 0/1 mask (NNEF), or bitmap, one bit for each
-            block of the grid (ONNX) (grid).
+        index: how the positions of blocks are written: grid, pairs of numbers; bitmap, one bit for each block of the grid; first-element;
+            or mask, a dense 0/1 mask (NNEF) (grid or bitmap, whichever takes fewer bytes).
         keep_io_names: refuse input and output names that the format cannot store instead of renaming them.
         input_shape: bind the free dimensions of an input, ? leaves one free; NAME:D,D,... is equivalent; repeatable.
         memory: memory of the runs that check the output: a model that needs more is compared weight by weight (half of what is available,

@@ -39,11 +39,12 @@ impl TypedOp for PackedWeight {
 }
 
 /// Name of a decode and what builds it.
-pub const DECODES: [(&str, ToTract); 9] = [
+pub const DECODES: [(&str, ToTract); 10] = [
     ("block_sparse_decode", grid),
     ("block_sparse_decode_ragged", ragged),
     ("block_sparse_decode_parts", parts),
     ("block_sparse_decode_first", first),
+    ("block_sparse_decode_bitmap", bitmap),
     ("block_sparse_decode_portable", portable),
     ("block_sparse_decode_portable_ragged", portable_ragged),
     ("block_sparse_decode_gather", gather),
@@ -229,9 +230,8 @@ fn ragged(builder: &mut ModelBuilder, invocation: &ResolvedInvocation) -> TractR
     call.weight(packed, &shape)
 }
 
-fn parts(builder: &mut ModelBuilder, invocation: &ResolvedInvocation) -> TractResult<Value> {
-    let mut call = Call { builder, invocation };
-    let grid = grid_of(&mut call)?;
+/// Outputs of each part and inputs, cut out of the grid.
+fn kept_parts(call: &mut Call, grid: &Grid) -> TractResult<(Vec<usize>, usize)> {
     let padded = call.counts_of::<3>("padded")?;
     let keep = call.counts_of::<2>("keep")?;
     let fits = padded[0] > 0
@@ -241,7 +241,61 @@ fn parts(builder: &mut ModelBuilder, invocation: &ResolvedInvocation) -> TractRe
         && is_edge(keep[0], padded[1], grid.block[0])
         && is_edge(keep[1], grid.cols, grid.block[1]);
     ensure!(fits, "padded {padded:?} and keep {keep:?} do not fit grid");
-    let packed = on_grid(&mut call, grid, vec![keep[0]; padded[0]], keep[1])?;
+    Ok((vec![keep[0]; padded[0]], keep[1]))
+}
+
+fn parts(builder: &mut ModelBuilder, invocation: &ResolvedInvocation) -> TractResult<Value> {
+    let mut call = Call { builder, invocation };
+    let grid = grid_of(&mut call)?;
+    let (part_rows, cols) = kept_parts(&mut call, &grid)?;
+    let packed = on_grid(&mut call, grid, part_rows, cols)?;
+    let shape = call.counts("shape")?;
+    call.weight(packed, &shape)
+}
+
+/// One item of a mask for each block of the grid, then zeros.
+fn bitmap(builder: &mut ModelBuilder, invocation: &ResolvedInvocation) -> TractResult<Value> {
+    let mut call = Call { builder, invocation };
+    let grid = grid_of(&mut call)?;
+    let (part_rows, cols) = kept_parts(&mut call, &grid)?;
+    let grid_cols = grid.cols / grid.block[1];
+    let cells = product(grid.rows / grid.block[0], grid_cols)?;
+    let mask = call.constant("mask")?;
+    let shape = mask.shape();
+    ensure!(
+        mask.datum_type() == DatumType::Bool
+            && shape.len() == 3
+            && shape[1] == shape[2]
+            && shape[0] <= shape[1]
+            && mask.len() >= cells,
+        "mask is of type {:?} and shape {shape:?}: expected logicals [A, K, K], A at most K, for \
+         {cells} blocks",
+        mask.datum_type()
+    );
+    expect_count_up(&mut call, "ids", [shape[1], 1])?;
+    call.expect("pages", [Some(shape[0]); 2])?;
+    call.expect("flat", [Some(mask.len())])?;
+    call.expect("cells", [Some(mask.len()), Some(1), Some(1)])?;
+    call.expect("count", [Some(cells)])?;
+    let items = mask.try_as_plain_ram()?.as_slice::<bool>()?;
+    let set: Vec<usize> = (0..items.len()).filter(|at| items[*at]).collect();
+    let blocks = grid.values.shape()[0];
+    ensure!(
+        set.last().map_or(true, |at| *at < cells),
+        "mask has an item set behind the {cells} blocks of the grid"
+    );
+    ensure!(set.len() == blocks, "mask has {} items set for {blocks} blocks", set.len());
+    let index = set.iter().flat_map(|at| [(at / grid_cols) as u32, (at % grid_cols) as u32]);
+    let Grid { values, block, .. } = grid;
+    let packed = Packed {
+        values,
+        index: index.collect(),
+        part_rows,
+        cols,
+        block,
+        scale: None,
+        diagonal: None,
+    };
     let shape = call.counts("shape")?;
     call.weight(packed, &shape)
 }

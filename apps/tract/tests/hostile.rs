@@ -39,6 +39,43 @@ fn refused(what: &str, path: &std::path::Path, expected: &str) {
 }
 
 #[test]
+fn bitmaps() {
+    let text = "block_sparse_decode_bitmap(v, i, c, pages = [1, 1], flat = [9], cells = [9, 1, 1], count = [8], grid = [2, 4, \
+                16, 4], padded = [1, 32, 16], keep = [32, 16], shape = [32, 16])";
+    let good = [false, true, false, false, true, false, false, false, false];
+    let check = |what: &str, items: &[bool], shape: &[usize], call: &str, expected: &str| {
+        let mut doc = Document::default();
+        doc.input("x", "[3, 16]");
+        doc.variable("v", Random(1).tensor(&[2, 16, 4]));
+        doc.variable("i", tensor1(items).into_shape(shape).unwrap());
+        doc.variable("c", tensor1(&[0f32, 1.0, 2.0]).into_shape(&[3, 1]).unwrap());
+        doc.line(format!("w = {call};"));
+        doc.line("y = matmul(x, w, transposeB = true);");
+        doc.outputs.push("y".into());
+        let folder = doc.write();
+        if expected.is_empty() {
+            espalier_tract::load(&folder.0).unwrap();
+        } else {
+            refused(what, &folder.0, expected);
+        }
+    };
+    check("none", &good, &[1, 3, 3], text, "");
+    let mut more = good;
+    more[0] = true;
+    check("more bits than values", &more, &[1, 3, 3], text, "mask has 3 items set for 2 blocks");
+    let mut fewer = good;
+    fewer[1] = false;
+    check("fewer bits", &fewer, &[1, 3, 3], text, "mask has 1 items set for 2 blocks");
+    let mut behind = fewer;
+    behind[8] = true;
+    check("behind the grid", &behind, &[1, 3, 3], text, "behind the 8 blocks of the grid");
+    check("too short", &good[..4], &[1, 2, 2], text, "expected logicals [A, K, K]");
+    check("too long", &[good, good].concat(), &[2, 3, 3], text, "pages is [1, 1]");
+    let pages = text.replace("count = [8]", "count = [7]");
+    check("another count", &good, &[1, 3, 3], &pages, "count is [7]");
+}
+
+#[test]
 fn indices() {
     let pairs = |pairs: [[i64; 2]; 2]| tensor2(&pairs);
     let mut cases = vec![

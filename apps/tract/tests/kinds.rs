@@ -30,9 +30,9 @@ fn every_kind_and_type() {
     let blocks = [[16, 1], [16, 4], [8, 4], [4, 8], [1, 1], [5, 3]];
     let mut seed = 1;
     for block in blocks {
-        for kind in [Kind::Grid, Kind::First, Kind::Portable] {
+        for kind in [Kind::Grid, Kind::Bitmap, Kind::First, Kind::Portable] {
             for dt in [DatumType::F32, DatumType::F16, DatumType::I8] {
-                if dt == DatumType::I8 && kind != Kind::Grid {
+                if dt == DatumType::I8 && [Kind::First, Kind::Portable].contains(&kind) {
                     continue;
                 }
                 seed += 1;

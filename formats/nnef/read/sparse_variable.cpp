@@ -36,6 +36,19 @@ void cut_edge(const Call& call, Grid& grid, int64_t rows, int64_t cols) {
   grid.fold.cols = static_cast<size_t>(grid.shape[1]);
 }
 
+// Parts [rows, columns] = keep, each cut out of its piece of padded, which is the grid's.
+void cut_parts(const Call& call, Grid& grid, int64_t rows, int64_t cols) {
+  const std::vector<int64_t> padded = integers(call, "padded", 3);
+  const std::vector<int64_t> keep = integers(call, "keep", 2);
+  const auto grid_rows = static_cast<int64_t>(grid.rows);
+  const bool fits = padded[0] > 0 && padded[2] == cols && grid_rows % padded[0] == 0 &&
+                    rows / padded[0] == padded[1] && is_edge(keep[0], padded[1], grid.block.rows) &&
+                    is_edge(keep[1], cols, grid.block.cols);
+  if (!fits) call.fail("padded and keep do not fit grid");
+  grid.fold = {static_cast<size_t>(padded[0]), static_cast<size_t>(keep[0]),
+               static_cast<size_t>(keep[1]), false};
+}
+
 // An index of (block row, block column) pairs on a grid that the arguments describe.
 EvalValue decode_grid(Decode kind, const Call& call) {
   const Tensor values = block_values(call);
@@ -50,16 +63,7 @@ EvalValue decode_grid(Decode kind, const Call& call) {
   if (rows < 0 || cols < 0) call.fail("grid is too large");
   grid.fold = {1, static_cast<size_t>(rows), static_cast<size_t>(cols), false};
   if (kind == Decode::ragged) cut_edge(call, grid, rows, cols);
-  if (kind == Decode::parts) {
-    const std::vector<int64_t> padded = integers(call, "padded", 3);
-    const std::vector<int64_t> keep = integers(call, "keep", 2);
-    const bool fits = padded[0] > 0 && padded[2] == cols && given[0] % padded[0] == 0 &&
-                      rows / padded[0] == padded[1] && is_edge(keep[0], padded[1], given[2]) &&
-                      is_edge(keep[1], cols, given[3]);
-    if (!fits) call.fail("padded and keep do not fit grid");
-    grid.fold = {static_cast<size_t>(padded[0]), static_cast<size_t>(keep[0]),
-                 static_cast<size_t>(keep[1]), false};
-  }
+  if (kind == Decode::parts) cut_parts(call, grid, rows, cols);
   const Tensor& index = *constant_argument(call, "index").dense();
   SparseMatrix matrix = on_grid(call, grid, values, index_pairs(call, values),
                                 is_float(index.dtype()) ? nullptr : &index);
@@ -74,6 +78,70 @@ void expect_count_up(const Call& call, std::string_view name, const Shape& shape
   for (size_t i = 0; i < values.size(); ++i) {
     if (values[i] != static_cast<int64_t>(i)) throw NotTranslated{};
   }
+}
+
+// The columns of the items that are set, made again when they are looked at.
+Indices columns_of(const Tensor& mask, size_t cells, size_t cols, size_t count) {
+  return Indices::deferred(count, [mask, cells, cols, count] {
+    std::vector<uint32_t> columns;
+    columns.reserve(count);
+    const std::span<const uint8_t> items = mask.data<uint8_t>();
+    for (size_t i = 0; i < cells; ++i) {
+      if (items[i] != 0) columns.push_back(static_cast<uint32_t>(i % cols));
+    }
+    return std::make_shared<const std::vector<uint32_t>>(std::move(columns));
+  });
+}
+
+// One item of a mask for each block of the grid, then zeros; the blocks in the order of the items.
+EvalValue decode_bitmap(const Call& call) {
+  const Tensor values = block_values(call);
+  const std::vector<int64_t> given = integers(call, "grid", 4);
+  Grid grid;
+  grid.rows = static_cast<size_t>(given[0]), grid.cols = static_cast<size_t>(given[1]);
+  grid.block = block_shape(call, given[2], given[3]);
+  grid.shape = call.integers("shape");
+  const auto rows = static_cast<int64_t>(capped_product(given[0], given[2]));
+  const auto cols = static_cast<int64_t>(capped_product(given[1], given[3]));
+  if (rows < 0 || cols < 0) call.fail("grid is too large");
+  cut_parts(call, grid, rows, cols);
+  check_grid(call, grid);
+  const size_t cells = grid.rows * grid.cols;
+  const Constant& constant = constant_argument(call, "mask");
+  const Tensor& mask = *constant.dense();
+  const Shape& shape = constant.shape;
+  if (mask.dtype() != DType::kBool || shape.size() != 3 || shape[1] != shape[2] ||
+      shape[0] > shape[1] || mask.count() < cells) {
+    call.fail(
+        fmt::format("mask is {} of shape {}, expected logicals of shape [A, K, K], A at most "
+                    "K, for a grid of {} blocks",
+                    name_of(mask.dtype()), to_string(shape), cells));
+  }
+  const auto padded = static_cast<int64_t>(mask.count());
+  expect_count_up(call, "ids", {shape[1], 1});
+  expect_shape(call, "pages", call.integers("pages"), {shape[0], shape[0]});
+  expect_shape(call, "flat", call.integers("flat"), {padded});
+  expect_shape(call, "cells", call.integers("cells"), {padded, 1, 1});
+  expect_shape(call, "count", call.integers("count"), {static_cast<int64_t>(cells)});
+  std::vector<int64_t> pairs;
+  const std::span<const uint8_t> items = mask.data<uint8_t>();
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i] == 0) continue;
+    if (i >= cells)
+      call.fail(fmt::format("mask has item {} set, the grid has {} blocks", i, cells));
+    pairs.push_back(static_cast<int64_t>(i / grid.cols));
+    pairs.push_back(static_cast<int64_t>(i % grid.cols));
+  }
+  const auto count = static_cast<int64_t>(pairs.size() / 2);
+  if (count != values.shape()[0]) {
+    call.fail(fmt::format("mask has {} items set, there are {} blocks of values", count,
+                          values.shape()[0]));
+  }
+  SparseMatrix matrix = on_grid(call, grid, values, pairs);
+  constexpr int64_t kWorthDeferring = 1 << 16;
+  if (count >= kWorthDeferring)
+    matrix.col = columns_of(mask, cells, grid.cols, static_cast<size_t>(count));
+  return packed_weight(weight_name(call, "mask"), std::move(matrix));
 }
 
 // The same index as scalars, with constants that count rows and columns, which must count up from
@@ -225,6 +293,8 @@ EvalValue decode_variable(Decode kind, const Call& call) {
       return decode_grid(kind, call);
     case Decode::first:
       return decode_first(call);
+    case Decode::bitmap:
+      return decode_bitmap(call);
     case Decode::portable:
     case Decode::portable_ragged:
       return decode_portable(kind, call);

@@ -20,12 +20,13 @@
 namespace espalier::nnef {
 namespace {
 
-constexpr std::array<std::string_view, 3> kIndices{"grid", "first-element", "mask"};
+constexpr std::array<std::string_view, 4> kIndices{"grid", "first-element", "bitmap", "mask"};
 
 // The indices that each profile has; dense has no use for any of them.
 bool goes_together(std::string_view profile, std::string_view index) {
   if (index == "first-element") return profile != "portable" && profile != "operator";
-  return index == "grid" || (profile != "operator" && profile != "opaque");
+  if (index == "bitmap") return profile != "portable" && profile != "operator";
+  return index.empty() || index == "grid" || (profile != "operator" && profile != "opaque");
 }
 
 void expect_one_of(std::string_view what, const std::string& value,
@@ -38,7 +39,7 @@ void expect_one_of(std::string_view what, const std::string& value,
 WriteOptions checked(WriteOptions options) {
   if (options.profile.empty()) options.profile = kProfiles[0];
   expect_one_of("profile", options.profile, kProfiles);
-  expect_one_of("index", options.index, kIndices);
+  if (!options.index.empty()) expect_one_of("index", options.index, kIndices);
   if (!goes_together(options.profile, options.index)) {
     throw Error(Fault::kUsage, fmt::format("index '{}' is not supported by profile {}",
                                            options.index, options.profile));

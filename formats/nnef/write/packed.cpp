@@ -10,6 +10,7 @@
 #include "formats/nnef/write/strips.h"
 #include "lib/base/error.h"
 #include "lib/sparse/pack.h"
+#include "lib/sparse/pack_rules.h"
 
 namespace espalier::nnef {
 namespace {
@@ -61,39 +62,12 @@ Tensor element_offsets(const SparseMatrix& matrix, const Strip& strip, DType dty
   return integers(offsets, dtype, {matrix.block.rows, matrix.block.cols});
 }
 
-bool is_last(const SparseMatrix& matrix, const Strip& strip) {
-  const Strip all = entire(matrix);
-  return strip.bottom == all.bottom && strip.right == all.right;
-}
-
-// `index` was made of the matrix's own, which is not needed again after its last strip.
-Tensor index_made(const SparseMatrix& matrix, const Strip& strip, Tensor index) {
-  if (is_last(matrix, strip)) {
-    matrix.row_start.give_back();
-    matrix.col.give_back();
-  }
-  return index;
-}
-
 Wire write_index(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
                  const Strip& strip) {
   const DType dtype = index_type(std::max(strip.rows(), strip.cols()) - 1);
   return w.part("index", label, dtype, {static_cast<int64_t>(blocks_of(matrix, strip)), 2},
                 [&matrix, strip, dtype] {
                   return index_made(matrix, strip, grid_index(matrix, strip, dtype));
-                });
-}
-
-Wire write_values(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
-                  const Strip& strip) {
-  const size_t blocks = blocks_of(matrix, strip);
-  return w.part("values", label, matrix.values.dtype(),
-                {static_cast<int64_t>(blocks), matrix.block.rows, matrix.block.cols},
-                [&matrix, strip, blocks] {
-                  if (blocks == matrix.blocks()) return matrix.values;
-                  Tensor values = strip_values(matrix, strip, blocks);
-                  if (is_last(matrix, strip)) matrix.values.give_back();
-                  return values;
                 });
 }
 
@@ -138,17 +112,31 @@ Wire write_grid(const WeightWriter& w, const std::string& label, const SparseMat
                 shape);
 }
 
+// A strip without blocks has no values to pick from.
+Wire write_bits(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                const Strip& strip, const Shape& shape) {
+  return blocks_of(matrix, strip) == 0 ? write_grid(w, label, matrix, strip, shape)
+                                       : write_bitmap(w, label, matrix, strip, shape);
+}
+
+bool is_bitmap(const WriteOptions& options, const SparseMatrix& matrix) {
+  return matrix.block.area() <= 64 &&
+         (options.index == "bitmap" || (options.index.empty() && takes_bitmap(matrix)));
+}
+
 // One decode, or one for each strip where a reader would not fold that.
 Wire write_decode(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
                   const Shape& shape) {
   // A block that sticks out has no place for its further elements in the flat weight.
   const bool first = w.state.options.index == "first-element" && !is_ragged(matrix);
-  const auto write = first ? write_first : write_grid;
-  const size_t index_bytes = first ? sizeof(int64_t) * matrix.block.area() : kGridIndexBytes;
-  if (w.state.options.profile == "opaque" || is_folded_whole(matrix, index_bytes)) {
+  const bool bitmap = !first && is_bitmap(w.state.options, matrix);
+  const auto write = bitmap ? write_bits : first ? write_first : write_grid;
+  const IndexCost first_index{sizeof(int64_t) * matrix.block.area(), 0};
+  const IndexCost cost = bitmap ? kBitmapIndex : first ? first_index : kGridIndex;
+  if (w.state.options.profile == "opaque" || is_folded_whole(matrix, cost)) {
     return write(w, label, matrix, entire(matrix), shape);
   }
-  return write_strips(w, label, matrix, shape, folded_strips(matrix, index_bytes),
+  return write_strips(w, label, matrix, shape, folded_strips(matrix, cost),
                       [&](const std::string& name, const Strip& strip) {
                         return write(w, name, matrix, strip, inside(matrix, strip));
                       });

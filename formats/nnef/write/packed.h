@@ -38,6 +38,9 @@ bool has_decoded_shape(const SparseMatrix& matrix);
 /// Errors  Fault::kUnsupported where it folds in another way.
 Shape decoded_shape(const SparseMatrix& matrix);
 
+/// 0, 1, 2, ... as a row or column that all strips of that size share.
+const Wire& count_up(const WeightWriter& w, std::string_view name, const Shape& shape);
+
 struct Strip;
 /// Values and grid index of a strip of a packed weight as variables; attributes of the decode that
 /// fits, for a strip of several parts only if it is all of them.
@@ -53,6 +56,16 @@ Wire write_packed(const WeightWriter& w, std::string_view name, const SparseMatr
 ///          that do so themselves. A strip without blocks has one of zeros beside the grid.
 Wire write_portable(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
                     const Shape& shape);
+
+/// A strip with kept blocks, as values and one item of a mask for each block of its grid; of several
+/// parts only if it is all of them.
+Wire write_bitmap(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                  const Strip& strip, const Shape& shape);
+/// NAME/values of a strip.
+Wire write_values(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
+                  const Strip& strip);
+/// `index` was made of the matrix's own, which is not needed again after its last strip.
+Tensor index_made(const SparseMatrix& matrix, const Strip& strip, Tensor index);
 
 /// The weight in its own shape as values and a 0/1 mask of the same shape: select(mask, v, 0.0).
 Wire write_masked(const WeightWriter& w, std::string_view name, const SparseMatrix& matrix);

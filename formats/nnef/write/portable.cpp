@@ -84,20 +84,6 @@ Tensor strip_index(const SparseMatrix& matrix, const Strip& strip, size_t blocks
   return Tensor::of<float>({static_cast<int64_t>(blocks), 2}, std::span<const float>(pairs));
 }
 
-// 0, 1, 2, ... as a row or column that all strips of that size share.
-const Wire& count_up(const WeightWriter& w, std::string_view name, const Shape& shape) {
-  const std::string key = fmt::format("{}_{}", name, element_count(shape));
-  const auto found = w.state.counters.find(key);
-  if (found != w.state.counters.end()) return found->second;
-  const auto make = [shape] {
-    std::vector<float> values(element_count(shape));
-    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
-    return Tensor::of<float>(shape, std::span<const float>(values));
-  };
-  return w.state.counters[key] = w.variable(w.state.names.identifier(key), w.state.names.label(key),
-                                            DType::kF32, shape, make);
-}
-
 // One strip as a matrix, or as `shape` where that is the whole weight.
 Wire write_strip(const WeightWriter& w, const std::string& label, const SparseMatrix& matrix,
                  const Strip& strip, const Shape& shape) {

@@ -8,19 +8,28 @@
 namespace espalier::nnef {
 namespace {
 
-bool is_folded(const SparseMatrix& matrix, const Strip& strip, size_t blocks, size_t index_bytes) {
-  return strip.rows() * strip.cols() * matrix.block.area() <= kFoldedItems &&
-         blocks * index_bytes <= kFoldedBytes;
+bool is_folded(const SparseMatrix& matrix, const Strip& strip, size_t blocks, IndexCost index) {
+  size_t cells = strip.rows() * strip.cols();
+  if (index.of_cell != 0) cells = BitmapPages(cells).cells();
+  return cells * matrix.block.area() <= kFoldedItems && cells * index.of_cell <= kFoldedBytes &&
+         blocks * index.of_kept <= kFoldedBytes;
 }
 
 // Block columns of a strip of which one block row is folded however full it is.
-size_t strip_width(const SparseMatrix& matrix, size_t index_bytes) {
-  const size_t most = std::min(kFoldedItems / matrix.block.area(), kFoldedBytes / index_bytes);
+size_t strip_width(const SparseMatrix& matrix, IndexCost index) {
+  size_t most =
+      std::min(kFoldedItems / matrix.block.area(), kFoldedBytes / (index.of_kept + index.of_cell));
+  if (index.of_cell != 0) most -= most / 16;  // more than pages are padded by
   const size_t cols = matrix.grid_cols();
   return ceil_div(cols, ceil_div(cols, std::max<size_t>(1, most)));
 }
 
 }  // namespace
+
+BitmapPages::BitmapPages(size_t cells) : pages(1), side(1) {
+  while (side * side * side < cells) ++side;
+  pages = std::max<size_t>(1, ceil_div(cells, side * side));
+}
 
 // Of all of the weight without a look at its index, which may have to be made for that.
 size_t blocks_of(const SparseMatrix& matrix, const Strip& strip) {
@@ -54,15 +63,15 @@ Shape inside(const SparseMatrix& matrix, const Strip& strip) {
   return {static_cast<int64_t>(rows), static_cast<int64_t>(cols)};
 }
 
-bool is_folded_whole(const SparseMatrix& matrix, size_t index_bytes) {
-  return is_folded(matrix, entire(matrix), matrix.blocks(), index_bytes);
+bool is_folded_whole(const SparseMatrix& matrix, IndexCost index) {
+  return is_folded(matrix, entire(matrix), matrix.blocks(), index);
 }
 
 // Block rows are added while all strips next to each other stay folded.
-StripRows folded_strips(const SparseMatrix& matrix, size_t index_bytes) {
+StripRows folded_strips(const SparseMatrix& matrix, IndexCost index) {
   const size_t rows = matrix.fold.parts * matrix.grid_rows(), cols = matrix.grid_cols();
   const bool ragged_parts = matrix.fold.rows % matrix.block.rows != 0;
-  const size_t width = strip_width(matrix, index_bytes);
+  const size_t width = strip_width(matrix, index);
   StripRows result;
   for (size_t top = 0; top < rows; top = result.back()[0].bottom) {
     const size_t end = ragged_parts ? (top / matrix.grid_rows() + 1) * matrix.grid_rows() : rows;
@@ -78,7 +87,7 @@ StripRows folded_strips(const SparseMatrix& matrix, size_t index_bytes) {
         const Strip& now = strips[i];
         more[i] += blocks_of(matrix, {now.bottom, now.bottom + 1, now.left, now.right});
         const Strip next{now.top, now.bottom + 1, now.left, now.right};
-        fits = fits && is_folded(matrix, next, more[i], index_bytes);
+        fits = fits && is_folded(matrix, next, more[i], index);
       }
       if (!fits && strips[0].rows() > 0) break;
       blocks = more;

@@ -15,8 +15,19 @@ namespace espalier::nnef {
 /// Source  tract-core 0.23.9, optim/prop_const.rs.
 constexpr size_t kFoldedBytes = size_t{4} << 20;
 constexpr size_t kFoldedItems = kFoldedBytes / sizeof(float);
-/// Of one block's row and column, as i64.
-constexpr size_t kGridIndexBytes = 2 * sizeof(int64_t);
+/// Bytes of an index once it is widened to i64: of each kept block, or of each block of the grid.
+struct IndexCost {
+  size_t of_kept, of_cell;
+};
+/// Of a block's row and column, and of its place among the values of a bitmap.
+constexpr IndexCost kGridIndex{2 * sizeof(int64_t), 0}, kBitmapIndex{0, sizeof(int64_t)};
+
+/// Rows of pages that the decode of a bitmap counts in, [pages, side, side], for so many blocks.
+struct BitmapPages {
+  size_t pages, side;
+  explicit BitmapPages(size_t cells);
+  size_t cells() const { return pages * side * side; }
+};
 
 /// Block rows [top, bottom) of all parts stacked, block columns [left, right).
 struct Strip {
@@ -54,10 +65,10 @@ Shape inside(const SparseMatrix& matrix, const Strip& strip);
 using StripRows = std::vector<std::vector<Strip>>;
 
 /// The largest strips whose decode is folded: f32 tiles of a strip take at most kFoldedBytes, and so
-/// do its indices once they are widened, `index_bytes` for each block.
-StripRows folded_strips(const SparseMatrix& matrix, size_t index_bytes);
+/// do its indices once they are widened.
+StripRows folded_strips(const SparseMatrix& matrix, IndexCost index);
 /// Whether one decode of the entire weight is folded.
-bool is_folded_whole(const SparseMatrix& matrix, size_t index_bytes);
+bool is_folded_whole(const SparseMatrix& matrix, IndexCost index);
 
 /// Strips joined by concat, in `shape`. `write_one` gives a strip as a matrix of what is inside of
 /// it; `name` is NAME/row or NAME/row/column.

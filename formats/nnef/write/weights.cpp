@@ -7,7 +7,9 @@
 #include "formats/nnef/write/packed.h"
 #include "formats/nnef/write/strips.h"
 #include "lib/base/error.h"
+#include "lib/base/log.h"
 #include "lib/sparse/pack.h"
+#include "lib/sparse/pack_rules.h"
 
 namespace espalier::nnef {
 namespace {
@@ -18,9 +20,16 @@ const Weight& weight_of(const WriteState& state, ValueId value) {
   return *weight;
 }
 
+// With an index of two f32 for each block, where a bitmap made it smaller than the dense weight.
+bool is_too_large(const WriteState& state, const SparseMatrix& matrix) {
+  return state.options.profile == "portable" && takes_bitmap(matrix) &&
+         !is_smaller_with(matrix, 2 * sizeof(float));
+}
+
 bool is_packed(const WriteState& state, const Weight& weight) {
   return weight.is_sparse() && state.options.profile != "dense" &&
-         weight.sparse().fold.count() != 0 && has_decoded_shape(weight.sparse());
+         weight.sparse().fold.count() != 0 && has_decoded_shape(weight.sparse()) &&
+         !is_too_large(state, weight.sparse());
 }
 
 // With outputs in front, whatever its own shape.
@@ -38,6 +47,12 @@ Wire write_weight(WriteState& state, ValueId value) {
     if (is_packed(state, weight)) {
       return state.options.index == "mask" ? write_masked(w, name, weight.sparse())
                                            : write_packed(w, name, weight.sparse());
+    }
+    if (weight.is_sparse() && is_too_large(state, weight.sparse())) {
+      warn(
+          fmt::format("{}: {} blocks with the index of profile portable take more bytes than the "
+                      "dense weight: stored dense",
+                      printable(name), weight.sparse().blocks()));
     }
     return w.variable(state.ids[value], state.names.label(name), weight.dtype(), weight.shape(),
                       [&weight] { return dense_of(weight); });
@@ -66,10 +81,11 @@ std::optional<std::string> sparse_product(WriteState& state, ValueId value, bool
   }
   const SparseMatrix& matrix = weight->sparse();
   const size_t rank = input.extents->size();
-  const bool plain = !matrix.has_diagonal() && matrix.dtype == DType::kF32 &&
-                     input.dtype == DType::kF32 && matrix.values.dtype() != DType::kI8 &&
-                     matrix.shape.size() >= 2 && matrix.shape.size() <= rank &&
-                     is_folded_whole(matrix, kGridIndexBytes);
+  const bool plain =
+      !matrix.has_diagonal() && matrix.dtype == DType::kF32 && input.dtype == DType::kF32 &&
+      matrix.values.dtype() != DType::kI8 && matrix.shape.size() >= 2 &&
+      matrix.shape.size() <= rank && is_folded_whole(matrix, kGridIndex) &&
+      (!takes_bitmap(matrix) || is_smaller_with(matrix, index_bytes(matrix.fold, matrix.block)));
   if (!plain || outputs_first == matrix.fold.transposed) return std::nullopt;
   const std::string& name = state.model.graph.values[value].name;
   try {

@@ -2,6 +2,7 @@
 
 #include "lib/prune/pack/near_zeros.h"
 #include "lib/prune/pack/pack_weights.h"
+#include "lib/prune/pack/tables.h"
 
 namespace espalier {
 namespace {
@@ -35,6 +36,8 @@ Converted converted(const Model& model, const ConvertOptions& options, ThreadPoo
   if (options.zero_below)
     zeroed = with_zeros_below(model, select_layers(model, packable()), *options.zero_below);
   Model result = packed_model(zeroed, options, pool);
+  if (options.pack != ConvertOptions::Pack::kDense)
+    result = with_narrow_tables(result, select_layers(result, packable()), options.values, pool);
   return {std::move(zeroed), std::move(result)};
 }
 

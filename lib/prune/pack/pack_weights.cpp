@@ -5,6 +5,7 @@
 
 #include "lib/base/error.h"
 #include "lib/ir/deferred_weights.h"
+#include "lib/prune/pack/tables.h"
 #include "lib/sparse/element_bits.h"
 #include "lib/sparse/mask_dense.h"
 #include "lib/sparse/pack.h"
@@ -58,10 +59,11 @@ BlockMask without_zero_blocks(const Tensor& dense, const LayerPlan& plan) {
 size_t bytes_when_packed(const Fold& fold, const BlockMask& mask, bool diagonal, DType weight,
                          DType values) {
   const bool scaled = values == DType::kI8;
-  const size_t block = mask.block.area() * bytes_of(values) + index_bytes(fold, mask.block);
+  const size_t kept = mask.kept_blocks();
   const size_t apart = (diagonal ? bytes_of(scaled ? weight : values) : 0) +
                        (scaled ? sizeof(float) : 0);  // of one output
-  return mask.kept_blocks() * block + fold.parts * fold.rows * apart;
+  return kept * mask.block.area() * bytes_of(values) +
+         index_bytes({fold, mask.block, kept, values, weight}) + fold.parts * fold.rows * apart;
 }
 
 // A layer that is left out has no mask: all of it is packed.
@@ -168,7 +170,10 @@ Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool) 
     }
   };
   for_each_weight(from, pack, pool);
-  return with_weights(model, layers, std::move(weights));
+  std::vector<Layer> all;
+  for (const LayerPlan& one : plan.layers) all.push_back(one.layer);
+  return with_narrow_tables(with_weights(model, layers, std::move(weights)), all,
+                            plan.options.values, pool);
 }
 
 Model pack_existing(const Model& model, std::optional<BlockShape> block, ThreadPool& pool) {

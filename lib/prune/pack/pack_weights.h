@@ -13,6 +13,7 @@ namespace espalier {
 /// plan.options.values. Layers that are left out stay as they are, but for those with values. Blocks that hold only
 /// zeros, of either sign, are not stored. `model` may be the one that was planned for or what
 /// apply_plan made of it: the result is the same, without apply_plan no masked copy is ever held.
+/// Tables of Gather have values of plan.options.values too where these are narrower.
 /// Errors  those of with_values, with the weight's name in front.
 Model pack_weights(const Model& model, const PrunePlan& plan, ThreadPool& pool);
 

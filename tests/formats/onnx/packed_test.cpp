@@ -175,6 +175,31 @@ TEST_CASE("decodes take the order that costs readers the least memory") {
   }
 }
 
+TEST_CASE("with a bitmap blocks are laid out before they have values") {
+  constexpr DType kF32 = DType::kF32, kF16 = DType::kF16;
+  const Case cases[]{
+      {"TransposedBitmapLines1", {12, 32}, {1, 32, 12, true}, {16, 1}},
+      {"TransposedBitmapCutOnce", {12, 32}, {1, 32, 12, true}, {16, 4}},
+      {"TransposedBitmapI8ToF32", {12, 32}, {1, 32, 12, true}, {16, 1}, false, kF32, DType::kI8},
+      {"BitmapCutLines1F16", {5, 12}, {1, 5, 12}, {1, 4}, false, kF16, kF16},
+      {"BitmapLines1F16ToF32", {8, 12}, {1, 8, 12}, {1, 4}, false, kF32, kF16},
+      {"Bitmap", {32, 12}, {1, 32, 12}, {2, 1}}};
+  for (const Case& c : cases) {
+    for (const char* name : {"function", "inline"}) {
+      CAPTURE(c.what);
+      CAPTURE(name);
+      const SparseMatrix matrix = matrix_of(c);
+      const auto proto = proto_of(model_of(matrix), profile(name, "bitmap"));
+      CHECK_NOTHROW(pb::checker::check_model(proto, true));
+      if (name == std::string("function"))
+        CHECK(proto.functions(0).name() == std::string("BlockSparseDecode") + c.what);
+      const Model again = read_proto(proto);
+      REQUIRE(weight_named(again, "W").is_sparse());
+      check_equal(weight_named(again, "W").sparse(), matrix);
+    }
+  }
+}
+
 TEST_CASE("a grid of lines that is not that of the blocks is refused") {
   auto proto = proto_of(model_of(matrix_of({"", {12, 32}, {1, 32, 12, true}, {16, 1}})),
                         profile("function"));
@@ -375,6 +400,7 @@ TEST_CASE("every form has a name of its own") {
   CHECK(names.contains("BlockSparseDecodeTransposedRaggedWithDiagonalFirstElementF16ToF32"));
   CHECK(names.contains("BlockSparseDecodeI8ToF32"));
   CHECK(names.contains("BlockSparseDecodeRaggedBitmapF16ToF32"));
+  CHECK(names.contains("BlockSparseDecodeTransposedBitmapElementsCutF16ToF32"));
 }
 
 TEST_CASE("below opset 11 the model is raised, or the weight is stored dense") {
@@ -472,12 +498,12 @@ TEST_CASE("a bitmap that is too short, too long or has other bits than values is
   SUBCASE("too short") {
     resize(4);
     CHECK(refusal(proto) == start +
-                                "bitmap is u8 of shape [4, 1], expected u8 of shape [5, 1] for a "
-                                "grid of 35 blocks");
+                                "bitmap is u8 of shape [4], expected u8 of shape [5] for a grid "
+                                "of 35 blocks");
   }
   SUBCASE("too long") {
     resize(6);
-    CHECK(refusal(proto).starts_with(start + "bitmap is u8 of shape [6, 1]"));
+    CHECK(refusal(proto).starts_with(start + "bitmap is u8 of shape [6]"));
   }
   SUBCASE("more bits than values") {
     set(0, 0xFF), set(1, 0xFF), set(2, 0xFF), set(3, 0xFF), set(4, 0xE0);
@@ -501,16 +527,58 @@ TEST_CASE("a bitmap that is too short, too long or has other bits than values is
   }
   SUBCASE("another type") {
     bitmap.set_data_type(pb::TensorProto::INT8);
-    CHECK(refusal(proto).starts_with(start + "bitmap is i8 of shape [5, 1], expected u8"));
+    CHECK(refusal(proto).starts_with(start + "bitmap is i8 of shape [5], expected u8"));
+  }
+}
+
+TEST_CASE("a bitmap of whole bytes names no grid, its weight must be a matrix of such a size") {
+  const Case even{"even", {8, 6}, {1, 8, 6}, {1, 1}, false, DType::kF32, DType::kF32, 0.5};
+  auto proto = proto_of(model_of(matrix_of(even)), profile("function", "bitmap"));
+  CHECK(proto.functions(0).name() == "BlockSparseDecodeBitmapElements");
+  pb::TensorProto& shape = part(proto, "shape");
+  const auto set = [&](const std::vector<int64_t>& extents) {
+    shape.set_raw_data(std::string(as_text(std::as_bytes(std::span(extents)))));
+    shape.set_dims(0, static_cast<int64_t>(extents.size()));
+  };
+  const std::string start = "packed weight W: ";
+  SUBCASE("smaller") {
+    set({8, 5});
+    CHECK(
+        refusal(proto).starts_with(start + "bitmap is u8 of shape [6], expected u8 of shape [5]"));
+  }
+  SUBCASE("no whole bytes") {
+    set({9, 5});
+    CHECK(refusal(proto) == start + "the grid has 45 blocks, expected whole bytes");
+  }
+  SUBCASE("no matrix") {
+    set({48});
+    CHECK(refusal(proto) == start + "shape is [48], expected a matrix");
+  }
+}
+
+TEST_CASE("without a choice of index the one that takes fewer bytes is written") {
+  for (const auto& [density, form] : {std::pair{0.01, "BlockSparseDecodeLines1"},
+                                      {0.2, "BlockSparseDecodeBitmapElements"},
+                                      {0.5, "BlockSparseDecodeBitmapElements"}}) {
+    const Case one{"", {128, 64}, {1, 128, 64}, {1, 1}, false, DType::kF32, DType::kF32, density};
+    const SparseMatrix matrix = matrix_of(one);
+    const auto proto = proto_of(model_of(matrix), profile("function", ""));
+    CHECK(proto.functions(0).name() == form);
+    size_t bytes = 0;
+    for (const auto& tensor : proto.graph().initializer()) {
+      if (tensor.name() == "W/values" || tensor.name() == "W/index" || tensor.name() == "W/bitmap")
+        bytes += tensor.raw_data().size();
+    }
+    CHECK(bytes == packed_bytes(matrix));
   }
 }
 
 TEST_CASE("a bitmap takes a bit for each block") {
-  const Case half{"half", {64, 64}, {1, 64, 64}, {1, 1}, false, DType::kF32, DType::kF32, 0.5};
+  const Case half{"half", {128, 128}, {1, 128, 128}, {1, 1}, false, DType::kF32, DType::kF32, 0.5};
   const auto proto = proto_of(model_of(matrix_of(half)), profile("inline", "bitmap"));
   size_t bytes = 0;
   for (const auto& tensor : proto.graph().initializer()) bytes += tensor.raw_data().size();
-  CHECK(bytes < 64 * 64 * 4 * 55 / 100);
+  CHECK(bytes < 128 * 128 * 4 * 55 / 100);
 }
 
 TEST_CASE("a scale: one for each output or for all, f32, finite, not below zero") {

@@ -244,7 +244,7 @@ TEST_CASE("packing gives the masked weights back, with and without applying the 
 TEST_CASE("what packing would not make smaller stays dense and masked") {
   const Model model = mixed_model();
   ThreadPool pool(2);
-  const PrunePlan plan = make_plan(model, options_of({1, 1}, 0.3), pool);
+  const PrunePlan plan = make_plan(model, options_of({1, 1}, 0.02), pool);
   const Model packed = pack_weights(model, plan, pool);
   const Model masked = apply_plan(model, plan, pool);
   for (const LayerPlan& layer : plan.layers) {

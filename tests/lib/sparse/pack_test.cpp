@@ -303,5 +303,25 @@ TEST_CASE("density counts the padding of edge blocks, bytes count index pairs") 
   CHECK(packed_bytes(pack_blocks(weight, wide, one, false)) == 4 + 8);
 }
 
+TEST_CASE("bytes count a bitmap where that is smaller than index pairs by what its decode takes") {
+  const Fold fold{1, 64, 256};
+  const auto bytes = [&](size_t kept, BlockShape block) {
+    BlockMask mask(block, fold, false);
+    std::fill_n(mask.kept.begin(), kept, true);
+    const Tensor weight = random_weight(DType::kF32, fold, {1, 1}, 1.0);
+    return packed_bytes(pack_blocks(weight, fold, mask, false)) - kept * block.area() * 4;
+  };
+  CHECK(bytes(1023, {1, 1}) == 1023 * 4);
+  CHECK(bytes(1024, {1, 1}) == 64 * 256 / 8);
+  CHECK(bytes(8192, {1, 1}) == 64 * 256 / 8);
+  CHECK(bytes(2048, {2, 2}) == 32 * 128 / 8);
+  CHECK(bytes(512, {8, 2}) == 512 * 4);       // large blocks
+  CHECK(bytes(1024, {8, 2}) == 8 * 128 / 8);  // all of them: with pairs not smaller than dense
+  const Fold large{1, 2048, 256};
+  BlockMask all({16, 8}, large, true);  // blocks of 128 elements: pairs are nothing beside these
+  const Tensor weight = random_weight(DType::kF32, large, {1, 1}, 1.0);
+  CHECK(packed_bytes(pack_blocks(weight, large, all, false)) == (2048 * 256 + 128 * 32) * 4);
+}
+
 }  // namespace
 }  // namespace espalier

@@ -73,7 +73,11 @@ impl Document {
     }
 
     pub fn variable(&mut self, name: &str, tensor: Tensor) {
-        let kind = if tensor.datum_type().is_integer() { "integer" } else { "scalar" };
+        let kind = match tensor.datum_type() {
+            DatumType::Bool => "logical",
+            dt if dt.is_integer() => "integer",
+            _ => "scalar",
+        };
         self.line(format!(
             "{name} = variable<{kind}>(shape = {:?}, label = '{name}');",
             tensor.shape()
@@ -111,6 +115,7 @@ impl Document {
 pub enum Kind {
     /// grid, ragged or parts: as the extents require.
     Grid,
+    Bitmap,
     First,
     Portable,
 }
@@ -204,6 +209,7 @@ impl Weight {
         };
         match self.kind {
             Kind::Grid => self.declare_grid(doc, name, &pairs, [gr, gc]),
+            Kind::Bitmap => self.declare_bitmap(doc, name, &pairs, [gr, gc]),
             Kind::First => {
                 let places: Vec<u32> = pairs
                     .iter()
@@ -282,6 +288,39 @@ impl Weight {
             "{name}_blocks = block_sparse_decode{kind}({name}_values, {name}_index, grid = [{}, {gc}, {br}, \
              {bc}]{more}, shape = {:?});",
             self.parts * gr,
+            self.shape
+        ));
+    }
+
+    fn declare_bitmap(
+        &self,
+        doc: &mut Document,
+        name: &str,
+        pairs: &[[u32; 2]],
+        [gr, gc]: [usize; 2],
+    ) {
+        let [br, bc] = self.block;
+        let (rows, cells) = (self.parts * gr, self.parts * gr * gc);
+        let side = (1..).find(|k| k * k * k >= cells).unwrap();
+        let pages = cells.div_ceil(side * side);
+        let padded = pages * side * side;
+        let mut items = vec![false; padded];
+        for [row, col] in pairs {
+            items[*row as usize * gc + *col as usize] = true;
+        }
+        let mask = tensor1(&items).into_shape(&[pages, side, side]).unwrap();
+        doc.variable(&format!("{name}_mask"), mask);
+        let ids = tensor1(&(0..side).map(|v| v as f32).collect::<Vec<_>>());
+        doc.variable(&format!("{name}_ids"), ids.into_shape(&[side, 1]).unwrap());
+        doc.line(format!(
+            "{name}_blocks = block_sparse_decode_bitmap({name}_values, {name}_mask, {name}_ids, pages = [{pages}, \
+             {pages}], flat = [{padded}], cells = [{padded}, 1, 1], count = [{cells}], grid = [{rows}, {gc}, {br}, \
+             {bc}], padded = [{}, {}, {}], keep = [{}, {}], shape = {:?});",
+            self.parts,
+            gr * br,
+            gc * bc,
+            self.rows,
+            self.cols,
             self.shape
         ));
     }

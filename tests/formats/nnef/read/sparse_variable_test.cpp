@@ -73,8 +73,8 @@ TEST_CASE("shapes that do not fit the grid, and grids that fit nothing, are refu
   };
   CHECK(error("grid = [2, 3, 2, 2], shape = [4, 5]").find("shape [4, 5] is not that of") !=
         std::string::npos);
-  CHECK(error("grid = [2, 3, 2, 1], shape = [4, 3]").find("values is [2, 2, 2], expected [2, 2, 1]") !=
-        std::string::npos);
+  CHECK(error("grid = [2, 3, 2, 1], shape = [4, 3]")
+            .find("values is [2, 2, 2], expected [2, 2, 1]") != std::string::npos);
   CHECK(error("grid = [2, 3, 2], shape = [4, 6]").find("grid has 3 values, expected 4") !=
         std::string::npos);
   CHECK(error("grid = [4294967296, 4294967296, 2, 2], shape = [4, 6]") != "");
@@ -108,6 +108,61 @@ TEST_CASE("ragged parts are stacked block rows") {
   // One matrix for the operator, but the same elements: row 2, then rows 3 and 4.
   CHECK(to_f32(as_f32(decode(weight_named(model.graph, "fc")->sparse()))) ==
         std::vector<float>{0, 0, 0, 0, 1, 2, 5, 6, 7, 8, 0, 0});
+}
+
+TEST_CASE("a bitmap: one item for each block of the grid, as many set as there are blocks") {
+  const auto text = [](const std::string& arguments, const std::string& mask = "[1, 3, 3]") {
+    return body(
+        "v = variable<scalar>(shape = [3, 2, 1], label = 'fc/values');\n"
+        "m = variable<logical>(shape = " +
+            mask +
+            ", label = 'fc/mask');\n"
+            "c = variable<scalar>(shape = [3, 1], label = 'c');\n"
+            "w = block_sparse_decode_bitmap(v, m, c, " +
+            arguments + ");",
+        3);
+  };
+  // 2 x 3 blocks of 2x1, of which the lower ones stick out.
+  const std::string arguments =
+      "pages = [1, 1], flat = [9], cells = [9, 1, 1], count = [6], grid = [2, 3, 2, 1], padded = "
+      "[1, 4, 3], keep = [3, 3], shape = [3, 3]";
+  const auto variables = [](const std::vector<uint8_t>& items) {
+    Tensor mask = Tensor::zeros(DType::kBool, {1, 3, 3});
+    std::ranges::copy(items, mask.mutable_data<uint8_t>().begin());
+    return Variables{{"fc/values", ramp({3, 2, 1})},
+                     {"fc/mask", mask},
+                     {"c", Tensor::of<float>({3, 1}, std::vector<float>{0, 1, 2})}};
+  };
+  const auto error = [&](const std::vector<uint8_t>& items, const std::string& given) {
+    return error_of_body(text(given), variables(items), head(Decode::bitmap));
+  };
+  const auto replaced = [&](const std::string& from, const std::string& to) {
+    std::string result = arguments;
+    result.replace(result.find(from), from.size(), to);
+    return result;
+  };
+  const std::vector<uint8_t> good{0, 1, 0, 1, 0, 1, 0, 0, 0};
+  const Model model = read_body(text(arguments), variables(good), head(Decode::bitmap));
+  const Weight* weight = weight_named(model.graph, "fc");
+  REQUIRE(weight != nullptr);
+  CHECK(to_f32(decode(weight->sparse())) == std::vector<float>{0, 1, 0, 0, 2, 0, 3, 0, 5});
+  CHECK(error({1, 1, 0, 1, 0, 1, 0, 0, 0}, arguments)
+            .find("mask has 4 items set, there are 3 blocks of values") != std::string::npos);
+  CHECK(error({0, 0, 0, 1, 0, 1, 0, 0, 0}, arguments).find("mask has 2 items set") !=
+        std::string::npos);
+  CHECK(error({0, 1, 0, 1, 0, 0, 1, 0, 0}, arguments)
+            .find("mask has item 6 set, the grid has 6 blocks") != std::string::npos);
+  CHECK(error(good, replaced("pages = [1, 1]", "pages = [2, 2]")).find("pages is [2, 2]") !=
+        std::string::npos);
+  CHECK(error(good, replaced("count = [6]", "count = [5]")).find("count is [5], expected [6]") !=
+        std::string::npos);
+  CHECK(error(good, replaced("keep = [3, 3]", "keep = [2, 3]")) != "");
+  CHECK(error(good, replaced("grid = [2, 3", "grid = [5, 3")) != "");
+  CHECK(error(good,
+              "pages = [1, 1], flat = [9], cells = [9, 1, 1], count = [12], grid = [4, 3, 2, "
+              "1], padded = [1, 8, 3], keep = [7, 3], shape = [7, 3]")
+            .find("expected logicals of shape [A, K, K], A at most K, for a grid of 12 blocks") !=
+        std::string::npos);
 }
 
 TEST_CASE("first elements: on the grid as blocks, off the grid packed anew, overlaps refused") {

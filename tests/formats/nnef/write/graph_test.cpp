@@ -300,7 +300,8 @@ TEST_CASE("options that mean nothing are refused") {
         "profile 'clear': expected one of tract, portable, operator, opaque, dense");
   options = {};
   options.index = "last";
-  CHECK(error_of(b.model, options) == "index 'last': expected one of grid, first-element, mask");
+  CHECK(error_of(b.model, options) ==
+        "index 'last': expected one of grid, first-element, bitmap, mask");
   options = {};
   options.shapes["z"] = {1};
   CHECK(error_of(b.model, options).find("'z', which is not an input") != std::string::npos);
