@@ -156,6 +156,17 @@ HWY_INLINE void add_neighbours(D d, Held<D>* HWY_RESTRICT flat) {
 #endif
 }
 
+// The first lanes of a vector, as many as `to` has.
+template <class To, class D>
+HWY_INLINE hn::Vec<To> low_lanes(To to, D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(d) == hn::MaxLanes(to)) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return low_lanes(to, half, hn::LowerHalf(half, v));
+  }
+}
+
 // The sums of InnerSums whose I columns have lanes of their own.
 template <size_t R, size_t I, size_t kSamples, class Sums>
 HWY_INLINE void sum_columns(const Sums& sums, RowSums<R, kSamples>& rows) {
@@ -170,6 +181,10 @@ HWY_INLINE void sum_columns(const Sums& sums, RowSums<R, kSamples>& rows) {
   add_neighbours<kCount>(d, flat);
   if constexpr (I == 4) add_neighbours<(kCount + 1) / 2>(d, flat);
   constexpr size_t kLeft = I == 4 ? (kCount + 3) / 4 : (kCount + 1) / 2;
+  if constexpr (kSamples == 1 && kLeft == 1 && RowSums<R, 1>::kVectors == 1) {
+    rows.sum[0][0][0] = low_lanes(RowTag<R>(), d, flat[0]);
+    return;
+  }
   HWY_ALIGN float lanes[kLeft * Sums::kLanes];
   HWY_UNROLL(16)
   for (size_t i = 0; i < kLeft; ++i) hn::Store(flat[i], d, lanes + i * Sums::kLanes);
@@ -295,21 +310,14 @@ HWY_INLINE void inner_row_plain(const InnerTask& t, const Column* HWY_RESTRICT c
   finish_row<R, kSamples, T>(t, row, rows, x, y);
 }
 
-// Block row `row` for kSamples samples from x on: several blocks at a time where each has chains of
-// its own; at the end the lanes of the I columns are added.
-template <size_t R, size_t C, size_t I, size_t kSamples, bool kFeaturesTogether, class T,
-          class Column>
-HWY_INLINE void inner_row(const InnerTask& t, const Column* HWY_RESTRICT columns, size_t row,
-                          const float* x, float* y) {
-  using Sums = InnerSums<R, C, I, kSamples, kFeaturesTogether, T>;
+// Adds blocks begin .. end - 1: several at a time where each has chains of its own.
+template <size_t R, size_t C, class T, class Sums, class Column>
+HWY_INLINE void add_blocks(Sums& sums, const T* HWY_RESTRICT values,
+                           const Column* HWY_RESTRICT columns, size_t begin, size_t end,
+                           const float* x, size_t x_sample, size_t x_feature) {
   constexpr size_t kSteps = Sums::kSteps;
   constexpr size_t kAtOnce = Sums::kChains > kSteps ? Sums::kChains / kSteps : 1;  // blocks
-  const T* HWY_RESTRICT values = t.w->data_as<T>();
-  const size_t x_sample = t.x_sample, x_feature = kFeaturesTogether ? 1 : t.x_feature;
-  Sums sums;
-  sums.clear();
-  size_t b = t.w->row_start[row];
-  const size_t end = t.w->row_start[row + 1];
+  size_t b = begin;
   for (; b + kAtOnce <= end; b += kAtOnce) {
     const T* HWY_RESTRICT block = values + b * R * C;
     sums.template add_block<0>(block, x + columns[b] * x_feature, x_sample, x_feature);
@@ -325,6 +333,18 @@ HWY_INLINE void inner_row(const InnerTask& t, const Column* HWY_RESTRICT columns
   }
   for (; b < end; ++b)
     sums.template add_block<0>(values + b * R * C, x + columns[b] * x_feature, x_sample, x_feature);
+}
+
+// Block row `row` for kSamples samples from x on; at the end the lanes of the I columns are added.
+template <size_t R, size_t C, size_t I, size_t kSamples, bool kFeaturesTogether, class T,
+          class Column>
+HWY_INLINE void inner_row(const InnerTask& t, const Column* HWY_RESTRICT columns, size_t row,
+                          const float* x, float* y) {
+  using Sums = InnerSums<R, C, I, kSamples, kFeaturesTogether, T>;
+  Sums sums;
+  sums.clear();
+  add_blocks<R, C>(sums, t.w->data_as<T>(), columns, t.w->row_start[row], t.w->row_start[row + 1],
+                   x, t.x_sample, kFeaturesTogether ? 1 : t.x_feature);
   sums.join();
   if constexpr (I == 1) {
     finish_row<R, kSamples, T>(t, row, sums, x, y);
@@ -335,10 +355,87 @@ HWY_INLINE void inner_row(const InnerTask& t, const Column* HWY_RESTRICT columns
   }
 }
 
+// What is added to the sums of whole block rows of one part, for one sample, and where they go.
+struct SpanEnds {
+  const float* scale;     // of i8 values
+  const float* diagonal;  // null: none
+  const float* x;         // that the diagonal multiplies
+  const float* bias;      // null: none
+  float* y;
+
+  template <size_t R, class T, class Sums>
+  HWY_INLINE void next(Sums& sums) {
+    constexpr auto d = Sums::d;
+    if constexpr (sizeof(T) == 1) scale_sums(sums, 1, scale);
+    HWY_UNROLL(16)
+    for (size_t v = 0; v < Sums::kVectors; ++v) {
+      const size_t lane = v * Sums::kLanes;
+      auto sum = sums.sum[0][0][v];
+      if (diagonal != nullptr)
+        sum = hn::MulAdd(hn::LoadU(d, diagonal + lane), hn::LoadU(d, x + lane), sum);
+      if (bias != nullptr) sum = hn::Add(sum, hn::LoadU(d, bias + lane));
+      hn::StoreU(sum, d, y + lane);
+    }
+    if constexpr (sizeof(T) == 1) scale += R;
+    if (diagonal != nullptr) diagonal += R, x += R;
+    if (bias != nullptr) bias += R;
+    y += R;
+  }
+};
+
+// inner_row for one sample and block rows first .. last - 1, all whole and of one part. A block row
+// of one sample has little work: what is asked for each is little.
+template <size_t R, size_t C, size_t I, class T, class Column>
+HWY_NOINLINE void single_span(const InnerTask& t, const Column* HWY_RESTRICT columns, size_t first,
+                              size_t last, const float* HWY_RESTRICT x, float* HWY_RESTRICT y) {
+  const BlockRows& w = *t.w;
+  const BlockRowPlace& place = w.places[first];
+  const auto from_here = [&place](const float* of) {
+    return of == nullptr ? nullptr : of + place.output;
+  };
+  SpanEnds ends{sizeof(T) == 1 ? w.scale.data() + first * R : nullptr,
+                from_here(w.diagonal.empty() ? nullptr : w.diagonal.data()), x + place.row_in_part,
+                from_here(t.bias), y + place.output};
+  const T* HWY_RESTRICT const values = w.data_as<T>();
+  const uint32_t* HWY_RESTRICT start = w.row_start.data() + first;
+  const uint32_t* const stop = w.row_start.data() + last;
+  for (size_t b = *start; start != stop;) {
+    const size_t end = *++start;
+    InnerSums<R, C, I, 1, true, T> sums;
+    sums.clear();
+    add_blocks<R, C>(sums, values, columns, b, end, x, 0, 1);
+    sums.join();
+    if constexpr (I == 1) {
+      ends.next<R, T>(sums);
+    } else {
+      RowSums<R, 1> rows;
+      sum_columns<R, I, 1>(sums, rows);
+      ends.next<R, T>(rows);
+    }
+    b = end;
+  }
+}
+
+// All block rows of a task for one sample: spans of whole ones, and those at the ends of parts.
+template <size_t R, size_t C, size_t I, class T, class Column>
+HWY_INLINE void single_rows(const InnerTask& t, const Column* columns, const float* x, float* y) {
+  const BlockRows& w = *t.w;
+  for (size_t row = t.first; row < t.last;) {
+    const size_t end = std::min(t.last, round_up(row + 1, w.grid_rows));
+    const size_t whole = w.places[end - 1].valid == R ? end : end - 1;
+    if (row < whole) single_span<R, C, I, T>(t, columns, row, whole, x, y);
+    if (whole < end) inner_row<R, C, I, 1, true, T>(t, columns, whole, x, y);
+    row = end;
+  }
+}
+
 template <size_t R, size_t C, size_t I, size_t kSamples, bool kFeaturesTogether, class T,
           class Column>
 HWY_NOINLINE void inner_rows(const InnerTask& t, const Column* HWY_RESTRICT columns, const float* x,
                              float* y) {
+  if constexpr (kSamples == 1 && kFeaturesTogether && hn::MaxLanes(RowTag<R * I>()) >= I) {
+    if (t.y_output == 1) return single_rows<R, C, I, T>(t, columns, x, y);
+  }
   for (size_t row = t.first; row < t.last; ++row) {
     if constexpr (hn::MaxLanes(RowTag<R * I>()) < I) {
       inner_row_plain<R, C, I, kSamples, T>(t, columns, row, x, y);

@@ -83,8 +83,9 @@ BlockRows order_rows(const SparseMatrix& weight) {
 }
 
 size_t first_row_of(const BlockRows& w, size_t item, size_t items) {
-  const size_t target = work_before(w, w.block_rows()) / items * item;
+  if (item == 0) return 0;
   if (item == items) return w.block_rows();
+  const size_t target = work_before(w, w.block_rows()) / items * item;
   size_t low = 0, high = w.block_rows();
   while (low < high) {
     const size_t middle = (low + high) / 2;
