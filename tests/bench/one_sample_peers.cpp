@@ -62,7 +62,8 @@ SparseMatrix rounded(const SparseMatrix& w, Yardstick& to) {
         for (size_t i = 0; i < area; ++i)
           visit(row * w.block.rows + i / w.block.cols, values[b * area + i]);
   };
-  for_values([&](size_t output, float value) { most[output] = std::max(most[output], std::abs(value)); });
+  for_values(
+      [&](size_t output, float value) { most[output] = std::max(most[output], std::abs(value)); });
   for (const float value : most) to.scale.push_back(value > 0 ? value / 127 : 1);
   for_values([&](size_t output, float value) {
     to.bytes.push_back(static_cast<int8_t>(std::lround(value / to.scale[output])));
@@ -109,7 +110,8 @@ void compare(BlockShape block, bool i8, size_t m, size_t k, int zeros, double se
   for (Timed& one : all) one.run();
   for (size_t i = 0; i < m; ++i) {
     if (std::abs(ours[i] - theirs[i]) < (i8 ? 0.2F : 1e-3F)) continue;
-    fmt::print(stderr, "{} {}x{}: {} for {} at {}\n", to_string(block), m, k, theirs[i], ours[i], i);
+    fmt::print(stderr, "{} {}x{}: {} for {} at {}\n", to_string(block), m, k, theirs[i], ours[i],
+               i);
     std::exit(1);
   }
   Stopwatch watches[2];
@@ -120,10 +122,11 @@ void compare(BlockShape block, bool i8, size_t m, size_t k, int zeros, double se
     }
     spent += 1e-5;
   }
-  fmt::print(R"({{"block": "{}", "values": "{}", "m": {}, "k": {}, "density": {}, "us": {:.3f}, "loop_us": {:.3f}, "times": {:.2f}}})"
-             "\n",
-             to_string(block), i8 ? "i8" : "f32", m, k, 1 - zeros / 100.0, 1e6 * watches[0].best(),
-             1e6 * watches[1].best(), watches[1].best() / watches[0].best());
+  fmt::print(
+      R"({{"block": "{}", "values": "{}", "m": {}, "k": {}, "density": {}, "us": {:.3f}, "loop_us": {:.3f}, "times": {:.2f}}})"
+      "\n",
+      to_string(block), i8 ? "i8" : "f32", m, k, 1 - zeros / 100.0, 1e6 * watches[0].best(),
+      1e6 * watches[1].best(), watches[1].best() / watches[0].best());
   std::fflush(stdout);
 }
 
