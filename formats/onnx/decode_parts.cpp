@@ -259,7 +259,7 @@ class MatrixReader {
 
   // The grid has no more blocks than the weight has elements, as check_volume() saw.
   void read_bitmap() {
-    const size_t cols = m_.grid_cols(), rows = m_.fold.parts * m_.grid_rows(), grid = rows * cols;
+    const size_t grid = grid_blocks(m_);
     const Tensor& bitmap = part("bitmap");
     const Shape wanted{as_i64(ceil_div(grid, kByteBits))};
     require(bitmap.dtype() == DType::kU8 && bitmap.shape() == wanted,
@@ -272,18 +272,7 @@ class MatrixReader {
       require(grid % kByteBits == 0, "the grid has {} blocks, expected whole bytes", grid);
     }
     BlockIndex places(m_);
-    const auto blocks = static_cast<size_t>(m_.values.shape()[0]);
-    size_t set = 0;
-    for (size_t byte = 0; byte < bitmap.count(); ++byte) {
-      const auto bits = std::to_integer<unsigned>(bitmap.bytes()[byte]);
-      for (size_t bit = 0; bits != 0 && bit < kByteBits; ++bit) {
-        if ((bits << bit & 0x80U) == 0) continue;
-        const size_t at = byte * kByteBits + bit;
-        require(at < grid, "bitmap has bit {} set, the grid has {} blocks", at, grid);
-        if (++set <= blocks) places.add(as_i64(at / cols), as_i64(at % cols));
-      }
-    }
-    require(set == blocks, "bitmap has {} bits set, there are {} blocks of values", set, blocks);
+    places.add(bitmap.bytes(), static_cast<size_t>(m_.values.shape()[0]));
     places.finish();
   }
 

@@ -4,7 +4,10 @@
 
 #include <numeric>
 
+#include "lib/base/check.h"
+#include "lib/base/checked_math.h"
 #include "lib/base/error.h"
+#include "lib/sparse/pack_rules.h"
 
 namespace espalier {
 namespace {
@@ -33,6 +36,23 @@ void BlockIndex::add(int64_t row, int64_t col) {
   last_row_ = row;
   matrix_.col.push_back(static_cast<uint32_t>(col));
   ++matrix_.row_start[static_cast<size_t>(row) + 1];
+}
+
+void BlockIndex::add(Bytes bits, size_t blocks) {
+  constexpr size_t kByteBits = 8;
+  const size_t cols = matrix_.grid_cols(), grid = grid_blocks(matrix_);
+  ESPALIER_CHECK(bits.size() == ceil_div(grid, kByteBits));
+  size_t set = 0;
+  for (size_t byte = 0; byte < bits.size(); ++byte) {
+    const auto eight = std::to_integer<unsigned>(bits[byte]);
+    for (size_t bit = 0; eight != 0 && bit < kByteBits; ++bit) {
+      if ((eight << bit & 0x80U) == 0) continue;
+      const size_t at = byte * kByteBits + bit;
+      require(at < grid, "bitmap has bit {} set, the grid has {} blocks", at, grid);
+      if (++set <= blocks) add(static_cast<int64_t>(at / cols), static_cast<int64_t>(at % cols));
+    }
+  }
+  require(set == blocks, "bitmap has {} bits set, there are {} blocks of values", set, blocks);
 }
 
 void BlockIndex::finish() {

@@ -90,9 +90,12 @@ typedef struct espalier_matrix_desc {
   uint32_t block_rows, block_cols; /* 1 to 4096 */
   size_t blocks;                   /* that are kept; 0 is allowed */
   espalier_type type;              /* of values: F32, F16, BF16 or I8 */
-  espalier_type index_type;        /* U16, U32 or I64 */
+  espalier_type index_type;        /* U16, U32 or I64; U8 of a bitmap */
   const void* values;              /* [blocks, block_rows, block_cols], row-major */
-  const void* index;    /* [blocks, 2]: block row, block column; ascending, without duplicates */
+  const void* index;    /* [blocks, 2]: block row, block column; ascending, without duplicates. With
+                           ESPALIER_INDEX_BITMAP a bit for each block of the grids, block row after
+                           block row, the highest bit of a byte first: 1 where it is kept.
+                           [ceil(parts * block rows of a part * block columns / 8)] */
   const float* scale;   /* with I8 values: what a value is worth, of each output or of all */
   size_t scales;        /* parts * rows, or 1; 0 with other types */
   const void* diagonal; /* null, or [parts * rows]: added on the diagonals of square parts, where
@@ -102,6 +105,8 @@ typedef struct espalier_matrix_desc {
 
 /* Values are not copied: they stay as they are while the matrix and what is made of it exist. */
 #define ESPALIER_BORROW_VALUES 1U
+/* `index` is a bitmap: fewer bytes than pairs where blocks are small or many. */
+#define ESPALIER_INDEX_BITMAP 2U
 
 typedef struct espalier_matrix espalier_matrix;
 
@@ -135,7 +140,7 @@ void espalier_matrix_destroy(espalier_matrix* matrix);
  * and those behind. */
 typedef int32_t espalier_activation_kind;
 enum {
-  ESPALIER_NONE = 0, /* in a recurrent layer: sigmoid for gates, tanh for states */
+  ESPALIER_NONE = 0,         /* in a recurrent layer: sigmoid for gates, tanh for states */
   ESPALIER_RELU = 1,         /* r */
   ESPALIER_SIGMOID = 2,      /* r */
   ESPALIER_TANH = 3,         /* r */
@@ -200,8 +205,8 @@ enum {
 typedef struct espalier_recurrent_desc {
   size_t size; /* sizeof(espalier_recurrent_desc) */
   espalier_cell cell;
-  int32_t linear_before_reset;            /* GRU: not 0 multiplies r by R h + bias, else r by h */
-  const espalier_matrix* input_weight;    /* gates parts [hidden, inputs]; null: x of a run holds
+  int32_t linear_before_reset;             /* GRU: not 0 multiplies r by R h + bias, else r by h */
+  const espalier_matrix* input_weight;     /* gates parts [hidden, inputs]; null: x of a run holds
                                              W x + bias already, gates * hidden numbers a step */
   const espalier_matrix* recurrent_weight; /* gates parts [hidden, hidden] */
   const float* bias;     /* null, or [2, gates, hidden]: of W, then of R; copied */
@@ -232,9 +237,9 @@ typedef struct espalier_sequence_desc {
 
 /* All steps. h and c hold the states before and afterwards those of each sequence's last step. y may
  * be null; behind the end of a sequence it becomes zero. */
-espalier_status espalier_recurrent_run(espalier_recurrent* layer, const espalier_sequence_desc* desc,
-                                       const float* x, float* y, float* h, float* c,
-                                       espalier_pool* pool);
+espalier_status espalier_recurrent_run(espalier_recurrent* layer,
+                                       const espalier_sequence_desc* desc, const float* x, float* y,
+                                       float* h, float* c, espalier_pool* pool);
 
 size_t espalier_recurrent_bytes(const espalier_recurrent* layer);
 void espalier_recurrent_destroy(espalier_recurrent* layer);

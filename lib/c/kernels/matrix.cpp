@@ -56,8 +56,19 @@ void read_index(const void* index, size_t blocks, SparseMatrix& matrix) {
   places.finish();
 }
 
+void read_bitmap(const espalier_matrix_desc& desc, DType type, SparseMatrix& matrix) {
+  expect(type == DType::kU8, "index_type is {}, expected u8 for a bitmap", name_of(type));
+  expect(desc.index != nullptr, "index is null");
+  BlockIndex places(matrix);
+  matrix.col.reserve(desc.blocks);
+  const Bytes bits(static_cast<const std::byte*>(desc.index), ceil_div(grid_blocks(matrix), 8));
+  places.add(bits, desc.blocks);
+  places.finish();
+}
+
 void read_index(const espalier_matrix_desc& desc, SparseMatrix& matrix) {
   const DType type = dtype_of_c(desc.index_type, "index_type");
+  if ((desc.flags & ESPALIER_INDEX_BITMAP) != 0) return read_bitmap(desc, type, matrix);
   expect(desc.index != nullptr || desc.blocks == 0, "index is null");
   switch (type) {
     case DType::kU16:
@@ -67,7 +78,7 @@ void read_index(const espalier_matrix_desc& desc, SparseMatrix& matrix) {
     case DType::kI64:
       return read_index<int64_t>(desc.index, desc.blocks, matrix);
     default:
-      expect(false, "index_type is {}, expected u16, u32 or i64", name_of(type));
+      expect(false, "index_type is {}, expected u16, u32, i64 or, of a bitmap, u8", name_of(type));
   }
 }
 
@@ -84,7 +95,7 @@ Tensor scale_of(const espalier_matrix_desc& desc, size_t outputs) {
 
 // The described matrix, values borrowed where the flag says so; every extent and index is checked.
 SparseMatrix matrix_of(const espalier_matrix_desc& desc) {
-  expect_flags(desc.flags, ESPALIER_BORROW_VALUES, "matrix");
+  expect_flags(desc.flags, ESPALIER_BORROW_VALUES | ESPALIER_INDEX_BITMAP, "matrix");
   SparseMatrix m;
   m.fold = fold_of(desc.parts, desc.rows, desc.cols);
   m.block = block_of(desc.block_rows, desc.block_cols);

@@ -140,6 +140,10 @@ TEST_CASE("a matrix from values and index is what they say, in every type") {
   const std::array<int64_t, 4> wider{0, 1, 1, 2};
   given.desc.index = wider.data(), given.desc.index_type = ESPALIER_I64;
   CHECK(decoded() == expected);
+  const uint8_t bitmap = 0x44;  // blocks 1 and 5 of 2 x 3
+  given.desc.index = &bitmap, given.desc.index_type = ESPALIER_U8;
+  given.desc.flags = ESPALIER_INDEX_BITMAP;
+  CHECK(decoded() == expected);
   const std::array<uint16_t, 8> halves{0x3C00, 0x4000, 0x4200, 0x4400, 0x4500, 0, 0x4600, 0};
   given.desc.values = halves.data(), given.desc.type = ESPALIER_F16;
   CHECK(decoded() == expected);
@@ -208,6 +212,19 @@ TEST_CASE("a hostile index or weight is an error that says what is wrong") {
   const std::array<int64_t, 4> wild{0, 1, std::numeric_limits<int64_t>::max(), -1};
   fails([&](Given& g) { g.desc.index = wild.data(), g.desc.index_type = ESPALIER_I64; }, kFormat,
         "block row 9223372036854775807");
+  const auto bitmap_fails = [&](const uint8_t& bits, espalier_type type, espalier_status status,
+                                const char* text) {
+    fails(
+        [&](Given& g) {
+          g.desc.index = &bits, g.desc.index_type = type;
+          g.desc.flags = ESPALIER_INDEX_BITMAP;
+        },
+        status, text);
+  };
+  bitmap_fails(0x40, ESPALIER_U8, kFormat, "bitmap has 1 bits set, there are 2 blocks");
+  bitmap_fails(0xFC, ESPALIER_U8, kFormat, "bitmap has 6 bits set, there are 2 blocks");
+  bitmap_fails(0x45, ESPALIER_U8, kFormat, "bitmap has bit 7 set, the grid has 6 blocks");
+  bitmap_fails(0x44, ESPALIER_U16, kUsage, "index_type is u16, expected u8 for a bitmap");
   const std::array<int8_t, 8> bytes{};
   const float nan = std::nanf("");
   fails(
