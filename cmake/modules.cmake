@@ -5,9 +5,10 @@ if(ESPALIER_WERROR)
 endif()
 
 # One static library per folder, not recursing into folders that are modules themselves: espalier_module(NAME FOLDER
-# LINK what its headers use PRIVATE third parties that only its sources use WITHOUT pattern of sources to leave out).
+# LINK what its headers use PRIVATE third parties that only its sources use WITHOUT pattern of sources to leave out PRECOMPILE headers
+# that are precompiled for this module alone, with the common ones: where its compiler flags or third parties are its own).
 function(espalier_module name folder)
-  cmake_parse_arguments(ARG "" "WITHOUT" "LINK;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "" "WITHOUT" "LINK;PRIVATE;PRECOMPILE" ${ARGN})
   if(name STREQUAL "formats")
     file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cpp)
   else()
@@ -23,4 +24,9 @@ function(espalier_module name folder)
   add_library(espalier_${name} STATIC ${sources})
   target_include_directories(espalier_${name} PUBLIC ${PROJECT_SOURCE_DIR})
   target_link_libraries(espalier_${name} PUBLIC ${ARG_LINK} PRIVATE ${ARG_PRIVATE} espalier_warnings)
+  if(TARGET espalier_precompiled AND ARG_PRECOMPILE)
+    espalier_precompile(espalier_${name} HEADERS ${ARG_PRECOMPILE})
+  elseif(TARGET espalier_precompiled)
+    espalier_precompile(espalier_${name} espalier_precompiled)
+  endif()
 endfunction()
