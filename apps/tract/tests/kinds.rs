@@ -114,6 +114,43 @@ fn readers_of_a_matrix() {
     }
 }
 
+/// Small dense weights beside a packed one, in every order of axes; larger ones stay tract's, and all
+/// of a model without packed weights.
+#[test]
+fn dense_weights() {
+    // x, dense weight, expression of p = x W^T with the packed W [32, 24], native operators
+    let cases: &[(&str, &[usize], &str, &[&str])] = &[
+        ("[4, 24]", &[32, 19], "matmul(p, d)", &["EspalierMatMul"; 2]),
+        ("[4, 24]", &[19, 32], "matmul(p, d, transposeB = true)", &["EspalierMatMul"; 2]),
+        ("[4, 24]", &[5, 4], "matmul(d, p)", &["EspalierMatMul"; 2]),
+        ("[4, 24]", &[32, 1], "matmul(p, d)", MATMUL),
+        ("[2, 4, 24]", &[1, 32, 6], "tanh(matmul(p, d))", &["EspalierMatMul"; 2]),
+        ("[2, 4, 24]", &[2, 32, 6], "matmul(p, d)", MATMUL),
+        ("[4, 24]", &[32, 1030], "matmul(p, d)", MATMUL),
+    ];
+    for (shape, dense, expression, expected) in cases {
+        let mut random = Random(21);
+        let mut doc = Document::default();
+        doc.input("x", shape);
+        let w = Weight::new(32, 24, [16, 1]).declare(&mut doc, "w", &mut random);
+        let ones = if dense.len() == 3 { format!("unsqueeze({w}, axes = [0])") } else { w };
+        doc.line(format!("p = matmul(x, {ones}, transposeB = true);"));
+        doc.variable("d", random.tensor(dense));
+        doc.line(format!("y = {expression};"));
+        doc.outputs.push("y".into());
+        let extents: Vec<usize> =
+            shape.trim_matches(['[', ']']).split(", ").map(|e| e.parse().unwrap()).collect();
+        println!("{expression}");
+        compare(&doc.write().0, &[random.tensor(&extents)], expected);
+    }
+    let mut doc = Document::default();
+    doc.input("x", "[4, 24]");
+    doc.variable("d", Random(22).tensor(&[24, 6]));
+    doc.line("y = matmul(x, d);");
+    doc.outputs.push("y".into());
+    compare(&doc.write().0, &[Random(23).tensor(&[4, 24])], &[]);
+}
+
 /// A bias that is an output of the model, a weight with two readers, one output, one input.
 #[test]
 fn corners_of_products() {
