@@ -173,7 +173,7 @@ HWY_INLINE void sum_columns(const Sums& sums, RowSums<R, kSamples>& rows) {
   add_neighbours<kCount>(d, flat);
   if constexpr (I == 4) add_neighbours<(kCount + 1) / 2>(d, flat);
   constexpr size_t kLeft = I == 4 ? (kCount + 3) / 4 : (kCount + 1) / 2;
-  if constexpr (kSamples == 1 && kLeft == 1 && RowSums<R, 1>::kVectors == 1) {
+  if constexpr (!HWY_HAVE_SCALABLE && kSamples == 1 && kLeft == 1 && RowSums<R, 1>::kVectors == 1) {
     rows.sum[0][0][0] = low_lanes(RowTag<R>(), d, flat[0]);
     return;
   }
