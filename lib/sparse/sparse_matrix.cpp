@@ -181,6 +181,10 @@ StoredBlocks stored_of(const SparseMatrix& matrix) {
   return {matrix.fold, matrix.block, matrix.blocks(), matrix.values.dtype(), matrix.dtype};
 }
 
+size_t bytes_without_index(const SparseMatrix& matrix) {
+  return matrix.values.byte_size() + matrix.scale.byte_size() + matrix.diagonal.byte_size();
+}
+
 }  // namespace
 
 bool takes_bitmap(const StoredBlocks& stored) {
@@ -222,14 +226,12 @@ double density(const SparseMatrix& matrix) {
 }
 
 bool is_smaller_with(const SparseMatrix& matrix, size_t index) {
-  return matrix.values.byte_size() + matrix.scale.byte_size() + matrix.diagonal.byte_size() +
-             matrix.blocks() * index <
+  return bytes_without_index(matrix) + matrix.blocks() * index <
          byte_count(matrix.dtype, matrix.shape);
 }
 
 size_t packed_bytes(const SparseMatrix& matrix) {
-  return matrix.values.byte_size() + matrix.scale.byte_size() + matrix.diagonal.byte_size() +
-         index_bytes(stored_of(matrix));
+  return bytes_without_index(matrix) + index_bytes(stored_of(matrix));
 }
 
 void SparseMatrix::give_back() const {

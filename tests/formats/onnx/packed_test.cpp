@@ -141,6 +141,23 @@ TEST_CASE("packed weights come back as they were, by call and by spelled-out nod
   }
 }
 
+// The file of each profile is valid, has the decode of that name and is read back as it was written.
+void check_files(const Case& c, const std::string& index = "grid") {
+  for (const char* name : {"function", "inline"}) {
+    CAPTURE(c.what);
+    CAPTURE(name);
+    const SparseMatrix matrix = matrix_of(c);
+    const auto proto = proto_of(model_of(matrix), profile(name, index));
+    CHECK_NOTHROW(pb::checker::check_model(proto, true));
+    if (name == std::string("function"))
+      CHECK(proto.functions(0).name() == std::string("BlockSparseDecode") + c.what);
+    const Model again = read_proto(proto);
+    REQUIRE(weight_named(again, "W").is_sparse());
+    check_equal(weight_named(again, "W").sparse(), matrix);
+    CHECK(difference(proto, proto_of(again, profile("", index))) == "");
+  }
+}
+
 // The order of a decode of one part, in whole blocks, that needs the fewest nodes as large as the weight.
 TEST_CASE("decodes take the order that costs readers the least memory") {
   const Fold outputs_first{1, 16384, 1024}, inputs_first{1, 16384, 1024, true};
@@ -158,21 +175,7 @@ TEST_CASE("decodes take the order that costs readers the least memory") {
       {"Lines2F16ToF32", out_in, outputs_first, {2, 8}, false, kF32, kF16, kFew},
       {"TransposedLines2", in_out, inputs_first, {16, 2}, false, kF32, kF32, kFew},
       {"TransposedOnce", in_out, inputs_first, {16, 4}, false, kF32, kF32, kFew}};
-  for (const Case& c : cases) {
-    for (const char* name : {"function", "inline"}) {
-      CAPTURE(c.what);
-      CAPTURE(name);
-      const SparseMatrix matrix = matrix_of(c);
-      const auto proto = proto_of(model_of(matrix), profile(name));
-      CHECK_NOTHROW(pb::checker::check_model(proto, true));
-      if (name == std::string("function"))
-        CHECK(proto.functions(0).name() == std::string("BlockSparseDecode") + c.what);
-      const Model again = read_proto(proto);
-      REQUIRE(weight_named(again, "W").is_sparse());
-      check_equal(weight_named(again, "W").sparse(), matrix);
-      CHECK(difference(proto, proto_of(again)) == "");
-    }
-  }
+  for (const Case& c : cases) check_files(c);
 }
 
 TEST_CASE("with a bitmap blocks are laid out before they have values") {
@@ -184,20 +187,7 @@ TEST_CASE("with a bitmap blocks are laid out before they have values") {
       {"BitmapCutLines1F16", {5, 12}, {1, 5, 12}, {1, 4}, false, kF16, kF16},
       {"BitmapLines1F16ToF32", {8, 12}, {1, 8, 12}, {1, 4}, false, kF32, kF16},
       {"Bitmap", {32, 12}, {1, 32, 12}, {2, 1}}};
-  for (const Case& c : cases) {
-    for (const char* name : {"function", "inline"}) {
-      CAPTURE(c.what);
-      CAPTURE(name);
-      const SparseMatrix matrix = matrix_of(c);
-      const auto proto = proto_of(model_of(matrix), profile(name, "bitmap"));
-      CHECK_NOTHROW(pb::checker::check_model(proto, true));
-      if (name == std::string("function"))
-        CHECK(proto.functions(0).name() == std::string("BlockSparseDecode") + c.what);
-      const Model again = read_proto(proto);
-      REQUIRE(weight_named(again, "W").is_sparse());
-      check_equal(weight_named(again, "W").sparse(), matrix);
-    }
-  }
+  for (const Case& c : cases) check_files(c, "bitmap");
 }
 
 TEST_CASE("a grid of lines that is not that of the blocks is refused") {
