@@ -25,7 +25,7 @@ TimePredictor::TimePredictor(const Model& model, const Evaluation& evaluation,
   }
   if (!(layers_here > 0) || !(layers_there > 0))
     throw Error(Fault::kUnsupported, "no layer's time is known, so nothing can be predicted");
-  rest_ms_ = std::max(here.ms_dense - layers_here, 0.0) * layers_there / layers_here;
+  rest_ms_ = here.rest_dense * layers_there / layers_here;
 }
 
 TimeLine TimePredictor::line_of(size_t layer, BlockShape block) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <set>
 #include <span>
 
@@ -13,7 +14,9 @@
 namespace espalier {
 namespace {
 
-// Median times of some nodes over the runs of one executor.
+using Clock = std::chrono::steady_clock;
+
+// Median times of some nodes, and of all that is not one of them, over the runs of one executor.
 class NodeTimes {
  public:
   NodeTimes(const Executor& executor, const std::set<size_t>& nodes) : executor_(&executor) {
@@ -25,13 +28,15 @@ class NodeTimes {
     }
   }
 
-  /// After each run.
-  void take() {
+  /// After each run, which took so long.
+  void take(double seconds) {
     const std::vector<NodeTime> times = executor_->times();
     for (Entry& entry : nodes_) {
       entry.samples.push_back(times[entry.place].seconds - entry.sum);
       entry.sum = times[entry.place].seconds;
+      seconds -= entry.samples.back();
     }
+    rests_.push_back(std::max(seconds, 0.0));
   }
 
   std::optional<double> median_ms(size_t node) {
@@ -39,6 +44,8 @@ class NodeTimes {
     if (entry == nodes_.end() || entry->samples.empty()) return std::nullopt;
     return 1000 * median(entry->samples);
   }
+
+  double rest_ms() { return rests_.empty() ? 0 : 1000 * median(rests_); }
 
  private:
   struct Entry {
@@ -48,6 +55,7 @@ class NodeTimes {
   };
   const Executor* executor_;
   std::vector<Entry> nodes_;
+  std::vector<double> rests_;
 };
 
 // Layer -> node, for layers that were not left out; a node's time stands at its first weight.
@@ -128,14 +136,16 @@ SpeedChecks measure_speed(const PackedModels& models, const Evaluation& evaluati
   NodeTimes dense_times(dense.executor(), wanted), packed_times(packed.executor(), wanted);
   const auto one_run = [](ModelRunner& runner, NodeTimes& times) {
     return [&] {
+      const auto start = Clock::now();
       runner.executor().run_bound();
-      times.take();
+      times.take(std::chrono::duration<double>(Clock::now() - start).count());
     };
   };
   const std::array<std::function<void()>, 2> bodies{one_run(dense, dense_times),
                                                     one_run(packed, packed_times)};
   time_interleaved(bodies, kLayers);
   result.ran_dense = packed.executor().ran_dense();
+  result.rest_dense = dense_times.rest_ms();
   result.layer_dense.resize(models.layers.size());
   result.layer_packed.resize(models.layers.size());
   for (size_t i = 0; i < nodes.size(); ++i) {

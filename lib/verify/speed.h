@@ -15,6 +15,7 @@ struct SpeedChecks {
   size_t runs = 0;    ///< of each model
   double spread = 0;  ///< half the middle half of the rounds' speedups, as a share of the median
   std::vector<std::optional<double>> layer_dense, layer_packed;
+  double rest_dense = 0;  ///< ms of all but these layers, as the median of the runs that time them
   std::vector<std::string> ran_dense;  ///< packed weights that run dense because that is quicker
 };
 
