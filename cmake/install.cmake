@@ -73,6 +73,7 @@ configure_package_config_file(cmake/espalier-config.cmake.in ${PROJECT_BINARY_DI
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/espalier-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/espalier-config.cmake ${PROJECT_BINARY_DIR}/espalier-config-version.cmake DESTINATION ${package_folder}
         COMPONENT dev)
+string(REGEX REPLACE "([^ ]+)" "-l\\1" static_flags "${static_needs}")
 foreach(name ${installed_libraries})
   string(REPLACE _ - dashed ${name})
   configure_file(cmake/${dashed}.pc.in ${PROJECT_BINARY_DIR}/${dashed}.pc @ONLY)

@@ -9,6 +9,8 @@
 #include "lib/base/error.h"
 #include "lib/passes/pass.h"
 #include "lib/prune/score/criterion.h"
+#include "lib/search/cost_model.h"
+#include "lib/search/machine_file.h"
 
 namespace espalier {
 namespace {
@@ -119,6 +121,17 @@ void add_pass_options(CLI::App& app, std::vector<std::string>& names) {
                  fmt::format("disable this graph pass; repeatable: {}", fmt::join(known, ", ")))
       ->type_name("NAME")
       ->allow_extra_args(false);
+}
+
+void add_machine(CLI::App& app, std::string& file) {
+  app.add_option("--machine", file,
+                 "measurement of this machine by `bench --kernels --json F`: packed weights run "
+                 "packed or dense, whichever it says is faster (default: a built-in table)")
+      ->type_name("F");
+}
+
+MeasuredChoice measured_by(const std::string& file) {
+  return file.empty() ? MeasuredChoice() : measured_choice(read_machine(file));
 }
 
 void add_tolerance(CLI::App& app, Tolerance& tolerance) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/kernels/sparse/measured_choice.h"
 #include "lib/tensor/shape.h"
 #include "lib/verify/compare.h"
 
@@ -40,6 +41,11 @@ std::string method_help();
 /// --no-pass.
 /// Errors  Fault::kUsage from passes_without(names), where the command runs.
 void add_pass_options(CLI::App& app, std::vector<std::string>& names);
+
+/// --machine of commands that run a model: a measurement of this machine by `bench --kernels --json`.
+void add_machine(CLI::App& app, std::string& file);
+/// The choice by that file; none where `file` is "". Errors  as read_machine().
+MeasuredChoice measured_by(const std::string& file);
 
 /// --abs and --rel.
 void add_tolerance(CLI::App& app, Tolerance& tolerance);

@@ -8,6 +8,7 @@
 
 #include "formats/format.h"
 #include "formats/model_facts.h"
+#include "lib/base/name_list.h"
 #include "lib/ir/named_weights.h"
 #include "lib/ops/default_inputs.h"
 
@@ -17,16 +18,6 @@ namespace {
 bool compressed(const Destination& destination) {
   const std::string name = destination.output.string();
   return name.ends_with(".tgz") || name.ends_with(".tar.gz");
-}
-
-std::string shown(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 3;
-  std::vector<std::string> first(
-      names.begin(), names.begin() + static_cast<ptrdiff_t>(std::min(names.size(), kShown)));
-  for (std::string& name : first) name = printable(name, 60);
-  return fmt::format(
-      "{}{}", fmt::join(first, ", "),
-      names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : "");
 }
 
 // Weights that were to be packed and are stored dense.
@@ -83,10 +74,10 @@ std::string gap_text(const Findings& findings) {
   switch (gap_of(findings)) {
     case Gap::kPacking:
       return fmt::format("GAP: packed weights do not decode to what was packed: {}",
-                         shown(findings.packing.wrong));
+                         name_list(findings.packing.wrong));
     case Gap::kReadBack:
       return fmt::format("GAP: weights in the written file differ: {}",
-                         shown(findings.read_back->wrong));
+                         name_list(findings.read_back->wrong));
     case Gap::kReadBackOutputs:
       return fmt::format("GAP: the written file computes other outputs, off by {:.1e}",
                          findings.read_back_run->max_rel());
@@ -284,22 +275,22 @@ std::vector<std::string> closing_notes(const Judged& judged) {
   const bool packs = destination.write.profile != "dense";
   std::vector<std::string> notes;
   if (const auto dense = stayed_dense(models); !dense.empty() && packs) {
-    notes.push_back(
-        fmt::format("stored dense, because packing would not make them smaller: {}", shown(dense)));
+    notes.push_back(fmt::format("stored dense, because packing would not make them smaller: {}",
+                                name_list(dense)));
   }
   if (findings.speed && !findings.speed->ran_dense.empty()) {
     notes.push_back(fmt::format("run dense, because the sparse kernels would be slower: {}",
-                                shown(findings.speed->ran_dense)));
+                                name_list(findings.speed->ran_dense)));
   }
   if (const auto lost = lost_metadata(judged); !lost.empty()) {
     notes.push_back(fmt::format("metadata of the model that a file of format {} cannot hold: {}",
-                                format_for_output(destination.output).name, shown(lost)));
+                                format_for_output(destination.output).name, name_list(lost)));
   }
   if (const auto lost = lost_defaults(judged); !lost.empty()) {
     notes.push_back(
         fmt::format("inputs that are optional in the model and must be fed in a file of format "
                     "nnef: {}",
-                    shown(lost)));
+                    name_list(lost)));
   }
   if (any_packed(models.packed) && packs) {
     notes.push_back(stock_readers(destination, findings.file_not_run.empty()));

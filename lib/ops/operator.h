@@ -10,6 +10,7 @@
 
 #include "lib/base/thread_pool.h"
 #include "lib/ir/model.h"
+#include "lib/kernels/sparse/measured_choice.h"
 #include "lib/ops/product_observer.h"
 #include "lib/tensor/view.h"
 
@@ -75,8 +76,9 @@ struct PrepareContext {
     holdings->replaced |= uint64_t{1} << input;
   }
 
-  bool always_packed = false;  ///< packed weights run packed, also where dense ones are quicker
-  bool exact_values = false;   ///< i8 values times inputs of f32, not rounded to 8 bits
+  bool always_packed = false;    ///< packed weights run packed, also where dense ones are quicker
+  MeasuredChoice measured = {};  ///< which are quicker, as far as a measurement knows
+  bool exact_values = false;     ///< i8 values times inputs of f32, not rounded to 8 bits
   /// Number of the stream that runs are pieces of (ExecutorOptions::stream); null: of none.
   std::shared_ptr<const uint64_t> stream = nullptr;
   /// A flag for prepare() to share: it is set once packed input `input` runs dense after all.

@@ -54,10 +54,12 @@ namespace {
 
 // Each piece packed or dense, whatever is quicker.
 void choose_kernels(const SparseMatrix& weight, const std::vector<WeightProducts::Piece>& pieces,
-                    bool exact, const RanDense& flag, std::vector<SharedProduct>& products) {
+                    bool exact, const RanDense& flag, const MeasuredChoice& measured,
+                    std::vector<SharedProduct>& products) {
   for (size_t i = 0; i < pieces.size(); ++i) {
     const SparseMatrix part = parts_of(weight, pieces[i].first, pieces[i].count);
-    products[i] = packed_or_dense(prepare_sparse(part, /*plain=*/false, exact), part, flag);
+    products[i] =
+        packed_or_dense(prepare_sparse(part, /*plain=*/false, exact), part, flag, measured);
   }
 }
 
@@ -78,7 +80,7 @@ WeightProducts::WeightProducts(const PrepareContext& context, size_t input, Piec
   });
   if (weight->is_sparse() && choose && !context.always_packed)
     choose_kernels(weight->sparse(), pieces_(*fold), context.exact_values,
-                   context.may_run_dense(input), made->products);
+                   context.may_run_dense(input), context.measured, made->products);
   if (const std::optional<size_t> number = context.watched(input)) {
     const std::vector<Piece> seen = pieces_(*fold);
     for (size_t i = 0; i < seen.size(); ++i) {

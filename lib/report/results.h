@@ -142,7 +142,8 @@ struct BenchModel {
   Timing timing;
   std::optional<uint64_t> peak_bytes;  ///< nothing for another runtime
   double speedup = 1;
-  std::vector<OperatorTime> operators;  ///< --profile-ops
+  std::vector<std::string> ran_dense = {};  ///< packed weights, by name
+  std::vector<OperatorTime> operators;      ///< --profile-ops
 };
 
 /// espalier bench

@@ -119,6 +119,7 @@ class GraphRunner::Builder {
     context.holdings = &holdings;
     context.observer = options_.observer;
     context.always_packed = options_.always_packed;
+    context.measured = options_.measured;
     context.exact_values = options_.exact_values;
     context.stream = options_.stream;
     std::vector<std::shared_ptr<const Weight>> kept;

@@ -10,6 +10,7 @@
 
 #include "lib/base/thread_pool.h"
 #include "lib/ir/model.h"
+#include "lib/kernels/sparse/measured_choice.h"
 #include "lib/ops/product_observer.h"
 #include "lib/passes/pass.h"
 #include "lib/tensor/view.h"
@@ -24,8 +25,11 @@ struct ExecutorOptions {
   ThreadPool* pool = nullptr;   ///< used instead of threads of its own; outlives the executor
   bool decode_weights = false;  ///< run packed weights as the dense tensors they decode to
   bool always_packed = false;   ///< run packed weights packed, also where dense is quicker
-  bool exact_values = false;    ///< i8 values times inputs of f32, not rounded to 8 bits
-  bool profile = false;         ///< keep the time of each node
+  /// Which of the two is quicker, where a measurement of this machine knows; else a built-in table
+  /// says.
+  MeasuredChoice measured = {};
+  bool exact_values = false;  ///< i8 values times inputs of f32, not rounded to 8 bits
+  bool profile = false;       ///< keep the time of each node
   /// Runs are pieces of a stream: GRU, LSTM and RNN whose initial state the model leaves out, or sets
   /// to zeros, go on from where the run before ended, until the number changes. Null: they do not.
   std::shared_ptr<const uint64_t> stream = nullptr;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "lib/base/error.h"
+#include "lib/tensor/dtype.h"
 
 namespace espalier {
 namespace {
@@ -19,11 +20,12 @@ double distance(size_t a, size_t b) {
 
 // A line through the times of the product at several sparsities, from the rows of `machine` that
 // are nearest in n, then in size.
-TimeLine predict(const KernelResults& machine, BlockShape block, size_t m, size_t k, size_t n) {
+TimeLine predict(const KernelResults& machine, BlockShape block, size_t m, size_t k, size_t n,
+                 std::string_view dtype) {
   const std::string name = to_string(block);
   std::vector<const KernelResult*> rows;
   for (const KernelResult& row : machine.kernels) {
-    if (row.block == name && row.dtype == "f32" && row.gflops_nonzero > 0) rows.push_back(&row);
+    if (row.block == name && row.dtype == dtype && row.gflops_nonzero > 0) rows.push_back(&row);
   }
   if (rows.empty()) {
     throw Error(Fault::kUnsupported,
@@ -49,6 +51,21 @@ TimeLine predict(const KernelResults& machine, BlockShape block, size_t m, size_
     dense += ms * row->speedup_vs_dense;
   }
   return fit_line(dense / static_cast<double>(points.size()), points);
+}
+
+MeasuredChoice measured_choice(KernelResults machine) {
+  return
+      [machine = std::move(machine)](const SparseMatrix& weight, size_t n) -> std::optional<bool> {
+        const std::string block = to_string(weight.block);
+        const std::string_view dtype = name_of(weight.values.dtype());
+        if (std::ranges::none_of(machine.kernels, [&](const KernelResult& row) {
+              return row.block == block && row.dtype == dtype && row.gflops_nonzero > 0;
+            }))
+          return std::nullopt;
+        const TimeLine line = predict(machine, weight.block, weight.fold.parts * weight.fold.rows,
+                                      weight.fold.cols, n, dtype);
+        return line.packed(1 - density(weight)) <= line.dense;
+      };
 }
 
 }  // namespace espalier

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "lib/base/available_memory.h"
+#include "lib/base/name_list.h"
 #include "lib/ir/free_dimensions.h"
 #include "lib/verify/model_runner.h"
 
@@ -30,11 +31,7 @@ std::string lacking_operators(const Model& model) {
     const std::string op = entry.substr(0, entry.find(" ("));
     if (std::ranges::count(names, op) == 0) names.push_back(op);
   }
-  constexpr size_t kShown = 5;
-  const size_t count = names.size();
-  names.resize(std::min(count, kShown));
-  return fmt::format("the runtime does not support {}{}", fmt::join(names, ", "),
-                     count > kShown ? fmt::format(" and {} more", count - kShown) : "");
+  return "the runtime does not support " + name_list(names, 5, 200);
 }
 
 std::string too_large_to_run(const Model& model, std::optional<uint64_t> memory) {

@@ -102,6 +102,23 @@ def latency_by_the_file(program, file, folder):
     print("ok   --target-latency follows the file, and says what it cannot reach")
 
 
+def what_runs_follows_the_file(program, folder):
+    # One weight, packed: rows that call 16x1 slower than dense at any sparsity, then rows that call it faster.
+    model, packed = one_product(folder), os.path.join(folder, "packed.onnx")
+    peer.espalier(program, "prune", model, packed, "--sparsity", "0.8", "-q")
+    for speedup, dense in ((0.1, True), (9.0, False)):
+        file = machine(folder, [row(n=64, sparsity=s, speedup=speedup) for s in (0.5, 0.8)], "choice.json")
+        text = peer.espalier(program, "bench", packed, "--machine", file, "--seconds", "0.05", "--warmup", "0", "--threads", "1").stdout
+        assert ("run dense, as that is quicker: weight" in text) == dense, text
+        found = os.path.join(folder, "out")
+        x = os.path.join(folder, "x.npy")
+        np.save(x, np.ones((128, 1024), np.float32))
+        peer.espalier(program, "run", packed, "--inputs", x, "--machine", file, "-o", found)
+    error = peer.espalier(program, "bench", "--kernels", "--machine", file, expect=2).stderr
+    assert "--kernels takes no MODEL, no --against and no --machine" in error, error
+    print("ok   bench and run choose packed or dense by the file")
+
+
 def broken_files_are_refused(program, model, folder):
     broken = {
         "[]": '"kernels" is missing or not a list',
@@ -118,7 +135,9 @@ def broken_files_are_refused(program, model, folder):
         path = os.path.join(folder, "broken.json")
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-        for command in (("advise", model, "--block", "16x1"), ("prune", model, "--dry-run", "--target-latency", "0.000001")):
+        for command in (("advise", model, "--block", "16x1"), ("bench", model), ("prune", model, "--dry-run", "--target-latency", "0.000001")):
+            if command[0] == "bench" and "not measured" in wanted:
+                continue  # it takes the built-in table where the file knows nothing
             error = peer.espalier(program, *command, "--machine", path, expect=1).stderr
             assert error.startswith("error: ") and error.count("\n") == 1, error
             assert wanted in error and "broken.json" in error, (text, error)
@@ -131,6 +150,7 @@ def main(program):
         file = predictions_follow_the_file(program, model, folder)
         what_is_measured_is_complete(program, model, folder)
         latency_by_the_file(program, file, folder)
+        what_runs_follows_the_file(program, folder)
         broken_files_are_refused(program, model, folder)
 
 

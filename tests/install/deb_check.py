@@ -67,13 +67,15 @@ def main():
         for deb in debs.values():
             shutil.copy(deb, root / "debs")
             print(deb.name, deb.stat().st_size, re.search(r"Depends: .*", run("dpkg-deb", "-I", deb))[0])
-        quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C")
-        chroot = ["chroot", root]
+        # Nothing of this machine's settings (compilers, launchers, search paths) but the way out to the mirror.
+        clean = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+        clean |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+        chroot = ["env", "-i", *(f"{name}={value}" for name, value in clean.items()), "chroot", root]
         install = [*chroot, "apt-get", "install", "-y", "-qq", "--no-install-recommends"]
-        run(*chroot, "apt-get", "update", "-qq", env=quiet)
+        run(*chroot, "apt-get", "update", "-qq")
 
         before = run(*chroot, "dpkg-query", "-W", "-f", "${Package}\n").split()
-        run(*install, f"/debs/{debs['espalier'].name}", f"/debs/{debs['libespalier0'].name}", env=quiet)
+        run(*install, f"/debs/{debs['espalier'].name}", f"/debs/{debs['libespalier0'].name}")
         after = run(*chroot, "dpkg-query", "-W", "-f", "${Package}\n").split()
         added = sorted(set(after) - set(before))
         print("installed with program and libraries:", *added)
@@ -82,7 +84,7 @@ def main():
         print(run(*chroot, "espalier", "--version").strip())
         run(*chroot, "espalier", "convert", "/model.onnx", "-o", "/packed.onnx")
 
-        run(*install, f"/debs/{debs['libespalier-dev'].name}", "gcc", "g++", "cmake", "make", "pkg-config", env=quiet)
+        run(*install, f"/debs/{debs['libespalier-dev'].name}", "gcc", "g++", "cmake", "make", "pkg-config")
         shutil.copytree(sources / "docs/deploy", root / "deploy")
         shutil.copy(sources / "tests/install/count_allocations.c", root / "deploy")
         run(*chroot, "cmake", "-S", "/deploy", "-B", "/build", "-DCMAKE_BUILD_TYPE=Release", "-DCOUNT_ALLOCATIONS=count_allocations.c")

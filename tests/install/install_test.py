@@ -60,12 +60,15 @@ def find_package(prefix, cmake, folder):
 
 def pkg_config(prefix, folder):
     environment = dict(os.environ, PKG_CONFIG_PATH=str(prefix / "lib/pkgconfig"))
+    programs = {"espalier-kernels": ["kernels.c"], "espalier": ["step.c", model, "0.05"]}
     for static in [[], ["--static"]]:
-        flags = run("pkg-config", *static, "--cflags", "--libs", "espalier-kernels", env=environment).split()
-        if static:  # the archive, not the shared library beside it
-            flags = [str(prefix / "lib/libespalier_kernels.a") if flag == "-lespalier_kernels" else flag for flag in flags]
-        run("gcc", "-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", sources / "docs/deploy/kernels.c", "-o", folder / "pc", *flags)
-        run(folder / "pc", env=dict(os.environ, LD_LIBRARY_PATH=str(prefix / "lib")))
+        for package, (source, *arguments) in programs.items():
+            library = package.replace("-", "_")
+            flags = run("pkg-config", *static, "--cflags", "--libs", package, env=environment).split()
+            if static:  # the archive, not the shared library beside it
+                flags = [str(prefix / f"lib/lib{library}.a") if flag == f"-l{library}" else flag for flag in flags]
+            run("gcc", "-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", sources / "docs/deploy" / source, "-o", folder / "pc", *flags)
+            run(folder / "pc", *arguments, env=dict(os.environ, LD_LIBRARY_PATH=str(prefix / "lib")))
 
 
 def subdirectory(cmake, folder):

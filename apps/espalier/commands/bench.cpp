@@ -25,7 +25,7 @@ struct Args {
   double interval = 0;
   std::optional<double> warmup, seconds;
   bool profile = false, kernels = false;
-  std::string against;
+  std::string against, machine;
   KernelBenchOptions kernel;
 };
 
@@ -47,11 +47,12 @@ std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
     }
   }
   const PassOptions passes = passes_without(args.passes_off);
+  const MeasuredChoice measured = measured_by(args.machine);
   for (Contender& one : result) {
     try {
       one.runner = std::make_unique<ModelRunner>(
           one.model, result.front().model, data,
-          ExecutorOptions{.threads = args.common.threads, .passes = passes});
+          ExecutorOptions{.threads = args.common.threads, .measured = measured, .passes = passes});
     } catch (Error& error) {
       error.add_context(printable(one.file));
       throw;
@@ -63,9 +64,11 @@ std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
 // Time per operator and per node, from runs of their own.
 std::vector<OperatorTime> profile(const Args& args, const Contender& one, const Model& first,
                                   const DataSet& data, const Feed& feed) {
-  ModelRunner runner(
-      one.model, first, data,
-      {.threads = args.common.threads, .profile = true, .passes = passes_without(args.passes_off)});
+  ModelRunner runner(one.model, first, data,
+                     {.threads = args.common.threads,
+                      .measured = measured_by(args.machine),
+                      .profile = true,
+                      .passes = passes_without(args.passes_off)});
   runner.bind(feed);
   size_t runs = 0;
   const std::array<std::function<void()>, 1> body{[&] {
@@ -153,6 +156,7 @@ int bench_models(const Args& args, const CommandFiles& files) {
     model.timing = times[i];
     model.peak_bytes = executor.weight_bytes() + executor.activation_bytes();
     model.speedup = times[0].median_ms / times[i].median_ms;
+    model.ran_dense = executor.ran_dense();
     if (args.profile) model.operators = profile(args, all[i], all[0].model, data, feed);
     bench.models.push_back(std::move(model));
   }
@@ -166,14 +170,15 @@ int run(const Args& args) {
   CommandFiles files;
   for (const std::string& model : args.models) files.reads_model("MODEL", model);
   files.reads(args.data);
+  files.reads("--machine", args.machine);
   files.writes(args.common);
   for (const double value : {args.warmup.value_or(0), args.seconds.value_or(0), args.interval}) {
     if (!(value >= 0 && value <= 86400))
       throw Error(Fault::kUsage, "--warmup, --seconds and --interval: expected 0 to 86400");
   }
   if (!args.kernels) return bench_models(args, files);
-  if (!args.models.empty() || !args.against.empty())
-    throw Error(Fault::kUsage, "--kernels takes no MODEL and no --against");
+  if (!args.models.empty() || !args.against.empty() || !args.machine.empty())
+    throw Error(Fault::kUsage, "--kernels takes no MODEL, no --against and no --machine");
   Results results;
   results.command = "bench";
   results.run = run_info(files, args.common);
@@ -199,6 +204,7 @@ std::function<int()> add(CLI::App& app) {
                  "of python3: onnxruntime")
       ->type_name("RUNTIME")
       ->check(CLI::IsMember({"onnxruntime"}));
+  add_machine(app, args->machine);
   add_pass_options(app, args->passes_off);
   add_data_options(app, args->data,
                    "inputs to run on (the first sample; random inputs if not given)");

@@ -22,7 +22,7 @@ struct Args {
   CommonOptions common;
   DataOptions data;
   Tolerance tolerance;
-  std::string model, output;
+  std::string model, output, machine;
   std::vector<std::string> passes_off;
   bool check = false;
 };
@@ -50,6 +50,7 @@ CommandFiles checked_files(const Args& args, const Model& model, const DataSet& 
   CommandFiles files;
   files.reads_model("MODEL", args.model);
   files.reads(args.data);
+  files.reads("--machine", args.machine);
   files.writes(args.common);
   if (args.output.empty()) return files;
   std::set<std::string> taken;
@@ -120,7 +121,9 @@ int run(const Args& args) {
   const PassOptions passes = passes_without(args.passes_off);
   const Model model = runnable(read_model(args.model));
   // First of all: what the runtime cannot run is said before what is wrong with the data.
-  Executor executor(model, {.threads = args.common.threads, .passes = passes});
+  Executor executor(
+      model,
+      {.threads = args.common.threads, .measured = measured_by(args.machine), .passes = passes});
   const DataSet data = data_set(args.data.inputs, model, args.data);
   if (args.check && data.expected.empty()) {
     throw Error(Fault::kFormat, fmt::format("{}: contains no stored outputs to compare with",
@@ -153,6 +156,7 @@ std::function<int()> add(CLI::App& app) {
       ->type_name("DIR");
   app.add_flag("--check", args->check, "compare with the outputs stored next to the inputs");
   add_tolerance(app, args->tolerance);
+  add_machine(app, args->machine);
   add_pass_options(app, args->passes_off);
   add_data_options(app, args->data, "inputs");
   app.get_option("--inputs")->required();

@@ -654,6 +654,7 @@ def bench(
     warmup: float | str | None = None,
     seconds: float | str | None = None,
     interval: float | None = None,
+    machine: Path | None = None,
     no_pass: Words | None = None,
     inputs: Data | None = None,
     batch: int | None = None,
@@ -681,6 +682,8 @@ def bench(
         warmup: seconds of warm-up per model (2).
         seconds: seconds of measurement per model (10), or per row of --kernels (0.2).
         interval: start one run every MS milliseconds, with cold caches.
+        machine: measurement of this machine by `bench --kernels --json F`: packed weights run packed or dense, whichever it says is
+            faster (default: a built-in table).
         no_pass: disable this graph pass; repeatable: recurrent_loops, loop_invariants, fold_constants, gelu, silu, hard_swish,
             layer_norm, attention, conv_affine, matmul_bias, activation, dead_nodes.
         inputs: inputs to run on (the first sample; random inputs if not given).

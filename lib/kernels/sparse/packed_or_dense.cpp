@@ -62,17 +62,28 @@ double packed_time(const SparseMatrix& weight, const ConvWork& work) {
          kPerLine * static_cast<double>(work.lines) + kPerCopied * static_cast<double>(work.copied);
 }
 
+bool is_quicker(const SparseMatrix& weight, size_t n, const MeasuredChoice& measured) {
+  if (measured != nullptr) {
+    if (const std::optional<bool> packed = measured(weight, n)) return *packed;
+  }
+  return packed_is_quicker(weight, n);
+}
+
 class PackedOrDense final : public Product {
  public:
-  PackedOrDense(std::unique_ptr<const Product> packed, const SparseMatrix& weight, RanDense flag)
-      : packed_(std::move(packed)), weight_(weight), flag_(std::move(flag)) {
-    for (const size_t n : {size_t{1}, size_t{2}, size_t{16}, size_t{64}})  // one of each share
-      always_packed_ = always_packed_ && packed_is_quicker(weight_, n);
-  }
+  PackedOrDense(std::unique_ptr<const Product> packed, const SparseMatrix& weight, RanDense flag,
+                MeasuredChoice measured)
+      : packed_(std::move(packed)),
+        weight_(weight),
+        flag_(std::move(flag)),
+        measured_(std::move(measured)) {}
 
   void run(const float* x, Features features, size_t n, const float* bias, float* y,
            ThreadPool& pool) const override {
-    last_ = always_packed_ || packed_is_quicker(weight_, n) ? packed_.get() : &dense();
+    if (last_ == nullptr || n != last_n_) {
+      last_ = is_quicker(weight_, n, measured_) ? packed_.get() : &dense();
+      last_n_ = n;
+    }
     last_->run(x, features, n, bias, y, pool);
   }
 
@@ -97,9 +108,10 @@ class PackedOrDense final : public Product {
   std::unique_ptr<const Product> packed_;
   SparseMatrix weight_;  // shares its values with the model
   RanDense flag_;
-  bool always_packed_ = true;
+  MeasuredChoice measured_;
   mutable std::unique_ptr<const Product> dense_;  // not called by two threads at a time
-  mutable const Product* last_ = nullptr;
+  mutable const Product* last_ = nullptr;         // the choice for last_n_
+  mutable size_t last_n_ = 0;
 };
 
 }  // namespace
@@ -110,9 +122,9 @@ bool packed_is_quicker(const SparseMatrix& weight, size_t n) {
 }
 
 bool packed_is_quicker(const SparseMatrix& weight, const ConvShape& shape, size_t batch,
-                       size_t height, size_t width) {
+                       size_t height, size_t width, const MeasuredChoice& measured) {
   const size_t image = im2col_columns(shape, height, width), places = batch * image;
-  if (im2col_is_identity(shape)) return packed_is_quicker(weight, image);
+  if (im2col_is_identity(shape)) return is_quicker(weight, image, measured);
   const ConvWork work = conv_work(shape, height, width, batch, reads_in_place(weight));
   // Direct convolutions fill their registers with places of a line and with whole blocks of
   // channels in and out.
@@ -122,8 +134,10 @@ bool packed_is_quicker(const SparseMatrix& weight, const ConvShape& shape, size_
 }
 
 std::unique_ptr<const Product> packed_or_dense(std::unique_ptr<const Product> packed,
-                                               const SparseMatrix& weight, RanDense flag) {
-  return std::make_unique<PackedOrDense>(std::move(packed), weight, std::move(flag));
+                                               const SparseMatrix& weight, RanDense flag,
+                                               MeasuredChoice measured) {
+  return std::make_unique<PackedOrDense>(std::move(packed), weight, std::move(flag),
+                                         std::move(measured));
 }
 
 }  // namespace espalier

@@ -122,10 +122,11 @@ class DenseInstead {
     if (!weight->is_sparse() || context.always_packed || context.watched(1)) return;
     weight_ = weight->sparse();
     flag_ = context.may_run_dense(1);
+    measured_ = context.measured;
   }
 
   bool is_quicker(const ConvShape& shape, size_t batch, size_t height, size_t width) const {
-    return flag_ != nullptr && !packed_is_quicker(weight_, shape, batch, height, width);
+    return flag_ != nullptr && !packed_is_quicker(weight_, shape, batch, height, width, measured_);
   }
 
   void run(const ConvShape& shape, size_t batch, size_t height, size_t width, const float* x,
@@ -141,6 +142,7 @@ class DenseInstead {
  private:
   SparseMatrix weight_;  // shares its values with the model
   RanDense flag_;
+  MeasuredChoice measured_;
   ConvShape shape_;
   std::shared_ptr<const DenseConv> conv_;
 };

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "lib/base/error.h"
+#include "lib/base/name_list.h"
 #include "lib/base/nearest_name.h"
 #include "lib/ir/named_weights.h"
 #include "lib/ir/paired_names.h"
@@ -134,13 +135,10 @@ void fill_from_mask(const Tensor& given, const LayerSettings& settings, bool kee
 
 // "; it has: a, b, c and 5 more", the weights that can be pruned first.
 std::string names_there_are(const std::vector<Layer>& layers) {
-  constexpr size_t kMost = 20;
-  std::string text;
-  for (size_t i = 0; i < std::min(kMost, layers.size()); ++i)
-    text += (i == 0 ? "" : ", ") + printable(layers[i].weight);
+  std::vector<std::string> names;
+  for (const Layer& layer : layers) names.push_back(layer.weight);
   if (layers.empty()) return "; it has none that an operator multiplies by";
-  const size_t more = layers.size() > kMost ? layers.size() - kMost : 0;
-  return "; it has: " + text + (more == 0 ? "" : fmt::format(" and {} more", more));
+  return "; it has: " + name_list(names, 20, 200);
 }
 
 // A mask that no layer took: of a weight that is there and stays whole, or an error.

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "lib/base/error.h"
+#include "lib/base/name_list.h"
 
 namespace espalier {
 namespace {
@@ -66,23 +67,19 @@ Model with_zeros_below(const Model& model, const std::vector<Layer>& layers, dou
 }
 
 std::string near_zero_note(const Model& model, const std::vector<Layer>& layers) {
-  constexpr size_t kShown = 3;
   std::vector<std::string> names;
   for (const Layer& layer : layers) {
     const Weight* weight = stored_weight(model, layer);
     if (weight == nullptr) continue;
-    if (looks_pruned(*weight)) names.push_back(printable(layer.weight, 60));
+    if (looks_pruned(*weight)) names.push_back(layer.weight);
     if (!weight->is_sparse()) weight->give_back();
   }
   if (names.empty()) return {};
-  const std::string more =
-      names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : "";
-  names.resize(std::min(names.size(), kShown));
   return fmt::format(
-      "at least 90 % of the elements are below a millionth of the largest, but not zero: {}{}; "
+      "at least 90 % of the elements are below a millionth of the largest, but not zero: {}; "
       "`convert --zero-below 1e-6` makes them zeros and packs the rest, and so does `prune "
       "--sparsity 0.9`",
-      fmt::join(names, ", "), more);
+      name_list(names));
 }
 
 }  // namespace espalier

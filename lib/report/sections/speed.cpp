@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "lib/base/error.h"
+#include "lib/base/name_list.h"
 #include "lib/report/sections/machine.h"
 
 namespace espalier {
@@ -78,6 +79,12 @@ void add_scatter(const BenchModel& model, Report& report) {
       printable(model.file), spread));
 }
 
+void add_ran_dense(const BenchModel& model, Report& report) {
+  if (model.ran_dense.empty()) return;
+  report.notes.push_back(fmt::format("{}: packed weights that run dense, as that is quicker: {}",
+                                     printable(model.file), name_list(model.ran_dense)));
+}
+
 // bench: models side by side.
 void add(const Results& results, Report& report) {
   if (!results.bench) return;
@@ -108,7 +115,10 @@ void add(const Results& results, Report& report) {
     if (paced) table.rows.back().emplace_back(m.timing.median_ms / bench.interval_ms);
   }
   report.parts.emplace_back(std::move(table));
-  for (const BenchModel& model : bench.models) add_scatter(model, report);
+  for (const BenchModel& model : bench.models) {
+    add_ran_dense(model, report);
+    add_scatter(model, report);
+  }
   for (const BenchModel& model : bench.models) add_profile(model, report);
   add_profile_json(bench, report);
   if (paced) {

@@ -4,6 +4,7 @@
 
 #include "lib/base/error.h"
 #include "lib/search/machine_file.h"
+#include "tests/lib/kernels/sparse_case.h"
 #include "tests/support/temporary_folder.h"
 
 namespace espalier {
@@ -35,6 +36,20 @@ TEST_CASE("times come from the rows of the block, the nearest n and then the nea
   CHECK(line.dense == Approx(dense));
   CHECK(line.packed(0.5) == Approx(dense / 2));
   CHECK(line.packed(0.9) == Approx(dense / 10));
+}
+
+TEST_CASE("packed or dense is chosen by rows of the weight's block and type alone") {
+  KernelResults machine;
+  machine.kernels = {row("16x1", 64, 1, 0.5, 10, 0.5), row("16x1", 64, 1, 0.9, 10, 2)};
+  const MeasuredChoice choice = measured_choice(machine);
+  const auto weight = [](BlockShape block, double density) {
+    return random_sparse({1, 64, 64}, block, density, /*diagonal=*/false);
+  };
+  CHECK(choice(weight({16, 1}, 0.5), 1) == false);
+  CHECK(choice(weight({16, 1}, 0.05), 1) == true);
+  CHECK(choice(weight({8, 1}, 0.05), 1) == std::nullopt);
+  for (KernelResult& row : machine.kernels) row.dtype = "i8";
+  CHECK(measured_choice(machine)(weight({16, 1}, 0.05), 1) == std::nullopt);
 }
 
 TEST_CASE("a block that was not measured is an error that says how to measure it") {

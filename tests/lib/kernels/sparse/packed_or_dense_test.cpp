@@ -43,6 +43,27 @@ TEST_CASE("a convolution is packed where moving what it multiplies does not cost
   CHECK_FALSE(packed_is_quicker(few, first, 1, 16, 16));
 }
 
+TEST_CASE(
+    "a measurement is asked once for each number of samples, and the table where it knows "
+    "nothing") {
+  ThreadPool pool(1);
+  const SparseMatrix weight = sparse({16, 1}, 0.1);  // packed by the table
+  size_t asked = 0;
+  const MeasuredChoice measured = [&](const SparseMatrix&, size_t n) -> std::optional<bool> {
+    ++asked;
+    return n == 4 ? std::optional(false) : std::nullopt;
+  };
+  const auto flag = std::make_shared<bool>(false);
+  const auto product = packed_or_dense(prepare_sparse(weight), weight, flag, measured);
+  for (const size_t n : {1, 1, 4, 4, 1}) {
+    const std::vector<float> x = random_values(n * 256, 3);
+    run_product(*product, 256, x, Features::kInner, n, nullptr, pool);
+    CHECK((product->kernel() == "dense") == (n == 4));
+  }
+  CHECK(asked == 3);
+  CHECK(*flag);
+}
+
 TEST_CASE("whichever way it runs, the product is that of the weight, and the flag says so") {
   ThreadPool pool(1);
   const SparseMatrix weight = random_sparse({2, 40, 96}, {1, 1}, 0.2, /*diagonal=*/false);
