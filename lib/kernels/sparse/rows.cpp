@@ -38,9 +38,6 @@ bool stays_narrow(const SparseMatrix& weight) {
          std::ranges::all_of(to_f32(weight.values), [](float v) { return std::isfinite(v); });
 }
 
-// Densities from which the bits are quicker than loads one by one, of f32 and of narrow values.
-constexpr double kLeastWide = 0.4, kLeastNarrow = 0.3;
-
 struct BitsItems {
   BitsTask task;
   size_t items;
@@ -120,7 +117,10 @@ class RowsProduct final : public Product {
  public:
   explicit RowsProduct(const SparseMatrix& weight) : w_(order_rows(weight)), cut_(inputs_of_cut()) {
     make_cuts();
-    if (rows_use_bits(weight)) make_bits(weight);
+    for (const size_t n : {size_t{1}, kMostBits}) {
+      if (rows_use_bits(weight, n)) most_bits_ = n;
+    }
+    if (most_bits_ != 0) make_bits(weight);
   }
 
   // Few samples by rows_dots(), features together; more by rows_tiles(), in panels of up to
@@ -130,7 +130,7 @@ class RowsProduct final : public Product {
     if (n == 0 || w_.outputs() == 0) return;
     const bool inner = features == Features::kInner;
     const size_t y_output = inner ? 1 : n, y_sample = inner ? w_.outputs() : 1;
-    if (!bits_.empty() && n <= kMostBits) {
+    if (n <= most_bits_) {
       const size_t stride = words() * kWordInputs;
       const float* rows = features_together(x, inner, n, stride);
       if (are_small(rows, n * stride)) {
@@ -272,6 +272,7 @@ class RowsProduct final : public Product {
   BlockRows w_;
   size_t cut_;                  // inputs of a cut
   std::vector<uint32_t> cuts_;  // as PanelItems::cuts
+  size_t most_bits_ = 0;        // samples up to which the bits are used
   std::vector<uint64_t> bits_;  // as BitsTask::bits; empty: that loop is not used
   Tensor narrow_;               // and its values; empty: they are w_.values
   std::vector<float> scale_;
@@ -280,9 +281,9 @@ class RowsProduct final : public Product {
 
 }  // namespace
 
-bool rows_use_bits(const SparseMatrix& weight) {
-  const double least = weight.values.dtype() == DType::kF32 ? kLeastWide : kLeastNarrow;
-  return weight.block == BlockShape{1, 1} && density(weight) >= least;
+bool rows_use_bits(const SparseMatrix& weight, size_t n) {
+  return n <= kMostBits && weight.block == BlockShape{1, 1} &&
+         density(weight) >= least_bits_density(n, weight.values.dtype() != DType::kF32);
 }
 
 namespace {

@@ -94,7 +94,11 @@ HWY_INLINE hn::Vec<Floats> expand(size_t mask, const T* HWY_RESTRICT& values) {
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
   const auto packed = widen(stored, hn::LoadU(stored, values));
   values += hwy::PopCount(mask);
-  return hn::Vec<Floats>{_mm512_maskz_expand_ps(static_cast<__mmask16>(mask), packed.raw)};
+  // The instruction waits for the register that it writes, with zeroing too (measured on Zen 4: 6
+  // cycles a vector, 3.3 where each starts from zeros that the compiler cannot fold into it).
+  __m512 zeros = _mm512_setzero_ps();
+  __asm__("" : "+v"(zeros));
+  return hn::Vec<Floats>{_mm512_mask_expand_ps(zeros, static_cast<__mmask16>(mask), packed.raw)};
 #elif HWY_TARGET == HWY_SCALAR
   if (mask == 0) return hn::Zero(d);
   return widen(stored, hn::LoadU(stored, values++));
@@ -186,6 +190,16 @@ void run(const BitsTask& t) {
   }
 }
 
+// Measured on Zen 3 (AVX2) and Zen 4 (AVX-512, where one sample takes half the time per element).
+double least_density(size_t n, bool narrow) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  if (n == 1) return 0.2;
+#else
+  static_cast<void>(n);
+#endif
+  return narrow ? 0.3 : 0.4;
+}
+
 // Of floats, those below a power of two are those whose bits without the sign are below its own.
 bool all_small(const float* x, size_t count) {
   const hn::CappedTag<int32_t, 16> d;
@@ -206,9 +220,13 @@ HWY_AFTER_NAMESPACE();
 namespace espalier {
 
 HWY_EXPORT(run);
+HWY_EXPORT(least_density);
 HWY_EXPORT(all_small);
 
 void rows_bits(const BitsTask& task) { HWY_DYNAMIC_DISPATCH(run)(task); }
+double least_bits_density(size_t n, bool narrow) {
+  return HWY_DYNAMIC_DISPATCH(least_density)(n, narrow);
+}
 bool are_small(const float* x, size_t count) { return HWY_DYNAMIC_DISPATCH(all_small)(x, count); }
 
 }  // namespace espalier

@@ -67,10 +67,12 @@ struct BitsTask {
 void rows_tiles(const RowsTask& task);
 void rows_dots(const DotsTask& task);
 void rows_bits(const BitsTask& task);
-/// Whether few samples take less time by rows_bits() than by the other loops.
-bool rows_use_bits(const SparseMatrix& weight);
-/// Samples up to which they do.
+/// Whether `n` samples take less time by rows_bits() than by the other loops.
+bool rows_use_bits(const SparseMatrix& weight, size_t n);
+/// Samples up to which they may.
 inline constexpr size_t kMostBits = 4;
+/// Share of values from which on they do, by the instruction set in use; `narrow`: of f16, bf16, i8.
+double least_bits_density(size_t n, bool narrow);
 /// Whether all numbers are below 2^100, none of them NaN; count is a multiple of kWordInputs.
 bool are_small(const float* x, size_t count);
 

@@ -123,14 +123,24 @@ TEST_CASE("are_small() sees NaN, infinities and what is large, wherever it is") 
   });
 }
 
-TEST_CASE("bits are for 1x1 that is not rare, from fewer values on where they are narrow") {
-  const SparseMatrix wide = random_sparse({1, 64, 256}, {1, 1}, 0.6, /*diagonal=*/false);
-  REQUIRE(rows_use_bits(wide));
-  const SparseMatrix fewer = random_sparse({1, 64, 256}, {1, 1}, 0.35, /*diagonal=*/false);
-  CHECK_FALSE(rows_use_bits(fewer));
-  CHECK(rows_use_bits(with_values(fewer, DType::kI8)));
-  CHECK_FALSE(rows_use_bits(random_sparse({1, 64, 256}, {1, 1}, 0.05, /*diagonal=*/false)));
-  CHECK_FALSE(rows_use_bits(random_sparse({1, 64, 256}, {1, 4}, 0.6, /*diagonal=*/false)));
+TEST_CASE(
+    "bits are for 1x1 that is not rare, from fewer values on where they are narrow or the sample "
+    "is one") {
+  const auto weight = [](BlockShape block, double density) {
+    return random_sparse({1, 64, 256}, block, density, /*diagonal=*/false);
+  };
+  const SparseMatrix fewer = weight({1, 1}, 0.35);
+  for_each_simd_target([&] {
+    for (const size_t n : {size_t{1}, kMostBits}) {
+      CHECK(rows_use_bits(weight({1, 1}, 0.6), n));
+      CHECK(rows_use_bits(with_values(fewer, DType::kI8), n));
+      CHECK_FALSE(rows_use_bits(weight({1, 1}, 0.05), n));
+      CHECK_FALSE(rows_use_bits(weight({1, 4}, 0.6), n));
+    }
+    CHECK_FALSE(rows_use_bits(fewer, kMostBits));
+    CHECK_FALSE(rows_use_bits(weight({1, 1}, 0.6), kMostBits + 1));
+    CHECK(least_bits_density(1, false) <= least_bits_density(kMostBits, false));
+  });
 }
 
 }  // namespace espalier
