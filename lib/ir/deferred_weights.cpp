@@ -4,6 +4,7 @@
 
 #include "lib/sparse/mask_dense.h"
 #include "lib/sparse/pack.h"
+#include "lib/sparse/shared_mask.h"
 
 namespace espalier {
 
@@ -25,7 +26,7 @@ Tensor masked_or_deferred(const Weight& weight, const Fold& fold, const BlockMas
                           bool diagonal, ThreadPool& pool) {
   const Tensor dense = dense_or_deferred(weight, pool.threads());
   if (dense.byte_size() < kWorthDeferring) return mask_dense(dense, fold, mask, diagonal, pool);
-  const auto kept = std::make_shared<const BlockMask>(mask);
+  const auto kept = shared_mask(mask);
   return Tensor::deferred(dense.dtype(), dense.shape(),
                           [dense, fold, kept, diagonal, threads = pool.threads()] {
                             ThreadPool own(threads);

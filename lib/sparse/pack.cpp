@@ -10,6 +10,7 @@
 #include "lib/sparse/decode_lines.h"
 #include "lib/sparse/element_bits.h"
 #include "lib/sparse/pack_rules.h"
+#include "lib/sparse/shared_mask.h"
 
 namespace espalier {
 namespace {
@@ -311,7 +312,7 @@ SparseMatrix pack_blocks_deferred(const Tensor& dense, const Fold& fold, const B
   sizes.row_start = Indices::deferred(mask.parts * mask.grid_rows() + 1, {});
   sizes.col = Indices::deferred(blocks, {});
   // The index follows from the mask alone.
-  const auto kept = std::make_shared<const BlockMask>(mask);
+  const auto kept = shared_mask(mask);
   SparseMatrix result = deferred(sizes, [frame, kept, blocks] {
     SparseMatrix index = frame;
     fill_index(*kept, blocks, index);

@@ -212,9 +212,10 @@ int apply(Args args) {
                                                  .optional = true,
                                                  .memory = args.write.memory},
                                                 args.data, args.common);
-  const PrunePlan plan = plan_from_masks(models.before, {}, read_masks(args.b));
+  PrunePlan plan = plan_from_masks(models.before, {}, read_masks(args.b));
   models.masked = apply_plan(models.before, plan, pool);
   models.packed = pack_weights(models.before, plan, pool);
+  for (LayerPlan& layer : plan.layers) layer.mask = {};  // not looked at any more
   const std::string& profile = destination.write.profile;
   Heading heading{
       "mask apply",  args.a, {{"masks", printable(args.b, 4096)}, {"profile", profile}}, {}, {}, {},

@@ -41,18 +41,24 @@ bool is_zero_block(const Tensor& dense, const Fold& fold, BlockShape block, bool
 
 // `mask` without the kept blocks that hold only zeros. Most blocks are told by their first element.
 template <typename T>
-BlockMask without_zero_blocks(const Tensor& dense, const LayerPlan& plan) {
+BlockMask without_zero_blocks(const Tensor& dense, const LayerPlan& plan, ThreadPool& pool) {
   BlockMask mask = plan.mask;
-  size_t index = 0;
-  for (size_t part = 0; part < mask.parts; ++part) {
-    for (size_t row = 0; row < mask.grid_rows(); ++row) {
-      for (size_t col = 0; col < mask.grid_cols(); ++col, ++index) {
-        if (mask.kept[index] &&
-            is_zero_block<T>(dense, plan.layer.fold, mask.block, plan.diagonal, part, row, col))
-          mask.kept[index] = false;
-      }
+  constexpr size_t kTogether = size_t{1} << 14;  // bits: whole words, which threads do not share
+  pool.for_each(ceil_div(mask.blocks(), kTogether), [&](size_t task) {
+    const size_t first = task * kTogether, last = std::min(first + kTogether, mask.blocks());
+    const size_t rows = mask.grid_rows(), cols = mask.grid_cols();
+    size_t part = first / cols / rows, row = first / cols % rows, col = first % cols;
+    for (size_t i = first; i < last; ++i) {
+      if (mask.kept[i] && is_zero_block<T>(dense, plan.layer.fold, mask.block, plan.diagonal, part,
+                                           row, col))
+        mask.kept[i] = false;
+      if (++col < cols) continue;
+      col = 0;
+      if (++row < rows) continue;
+      row = 0;
+      ++part;
     }
-  }
+  });
   return mask;
 }
 
@@ -76,7 +82,7 @@ LayerPlan with_mask(const LayerPlan& plan) {
 Stored pack_or_mask(const Weight& weight, const LayerPlan& plan, DType values, ThreadPool& pool) {
   const Tensor dense = dense_or_deferred(weight, pool.threads());
   const BlockMask mask = with_bits_of(
-      dense.dtype(), [&]<typename T>(T) { return without_zero_blocks<T>(dense.held(), plan); });
+      dense.dtype(), [&]<typename T>(T) { return without_zero_blocks<T>(dense.held(), plan, pool); });
   const Fold& fold = plan.layer.fold;
   if (bytes_when_packed(fold, mask, plan.diagonal, dense.dtype(), values) >= dense.byte_size())
     return masked_or_deferred(weight, fold, plan.mask, plan.diagonal, pool);
