@@ -32,7 +32,7 @@ class Graph:
 
     def add(self, op, *inputs, **attributes):
         self.count += 1
-        out = f"v{self.count}"
+        out = f"value_{self.count}"
         self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"{op.lower()}_{self.count}", **attributes))
         return out
 
