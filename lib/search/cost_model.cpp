@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "lib/base/error.h"
 #include "lib/tensor/dtype.h"
@@ -54,18 +55,19 @@ TimeLine predict(const KernelResults& machine, BlockShape block, size_t m, size_
 }
 
 MeasuredChoice measured_choice(KernelResults machine) {
-  return
-      [machine = std::move(machine)](const SparseMatrix& weight, size_t n) -> std::optional<bool> {
-        const std::string block = to_string(weight.block);
-        const std::string_view dtype = name_of(weight.values.dtype());
-        if (std::ranges::none_of(machine.kernels, [&](const KernelResult& row) {
-              return row.block == block && row.dtype == dtype && row.gflops_nonzero > 0;
-            }))
-          return std::nullopt;
-        const TimeLine line = predict(machine, weight.block, weight.fold.parts * weight.fold.rows,
-                                      weight.fold.cols, n, dtype);
-        return line.packed(1 - density(weight)) <= line.dense;
-      };
+  // A choice is copied for each weight: the measurement is not.
+  const auto rows = std::make_shared<const KernelResults>(std::move(machine));
+  return [rows](const SparseMatrix& weight, size_t n) -> std::optional<bool> {
+    const std::string block = to_string(weight.block);
+    const std::string_view dtype = name_of(weight.values.dtype());
+    if (std::ranges::none_of(rows->kernels, [&](const KernelResult& row) {
+          return row.block == block && row.dtype == dtype && row.gflops_nonzero > 0;
+        }))
+      return std::nullopt;
+    const TimeLine line = predict(*rows, weight.block, weight.fold.parts * weight.fold.rows,
+                                  weight.fold.cols, n, dtype);
+    return line.packed(1 - density(weight)) <= line.dense;
+  };
 }
 
 }  // namespace espalier

@@ -36,7 +36,8 @@ struct Contender {
   std::unique_ptr<ModelRunner> runner;
 };
 
-std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
+std::vector<Contender> contenders(const Args& args, const MeasuredChoice& measured, DataSet& data,
+                                  Feed& feed) {
   std::vector<Contender> result;
   for (const std::string& file : args.models) {
     Contender& one = result.emplace_back(Contender{file, runnable(read_model(file)), nullptr});
@@ -47,7 +48,6 @@ std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
     }
   }
   const PassOptions passes = passes_without(args.passes_off);
-  const MeasuredChoice measured = measured_by(args.machine);
   for (Contender& one : result) {
     try {
       one.runner = std::make_unique<ModelRunner>(
@@ -63,10 +63,11 @@ std::vector<Contender> contenders(const Args& args, DataSet& data, Feed& feed) {
 
 // Time per operator and per node, from runs of their own.
 std::vector<OperatorTime> profile(const Args& args, const Contender& one, const Model& first,
-                                  const DataSet& data, const Feed& feed) {
+                                  const MeasuredChoice& measured, const DataSet& data,
+                                  const Feed& feed) {
   ModelRunner runner(one.model, first, data,
                      {.threads = args.common.threads,
-                      .measured = measured_by(args.machine),
+                      .measured = measured,
                       .profile = true,
                       .passes = passes_without(args.passes_off)});
   runner.bind(feed);
@@ -132,7 +133,8 @@ int bench_models(const Args& args, const CommandFiles& files) {
   check_data_options(args.data);
   DataSet data;
   Feed feed;
-  const std::vector<Contender> all = contenders(args, data, feed);
+  const MeasuredChoice measured = measured_by(args.machine);
+  const std::vector<Contender> all = contenders(args, measured, data, feed);
   check_against(args, all);
   std::vector<std::function<void()>> bodies;
   for (const Contender& one : all) {
@@ -157,7 +159,7 @@ int bench_models(const Args& args, const CommandFiles& files) {
     model.peak_bytes = executor.weight_bytes() + executor.activation_bytes();
     model.speedup = times[0].median_ms / times[i].median_ms;
     model.ran_dense = executor.ran_dense();
-    if (args.profile) model.operators = profile(args, all[i], all[0].model, data, feed);
+    if (args.profile) model.operators = profile(args, all[i], all[0].model, measured, data, feed);
     bench.models.push_back(std::move(model));
   }
   if (!args.against.empty()) add_other_runtime(args, all, feed, bench);

@@ -62,13 +62,6 @@ double packed_time(const SparseMatrix& weight, const ConvWork& work) {
          kPerLine * static_cast<double>(work.lines) + kPerCopied * static_cast<double>(work.copied);
 }
 
-bool is_quicker(const SparseMatrix& weight, size_t n, const MeasuredChoice& measured) {
-  if (measured != nullptr) {
-    if (const std::optional<bool> packed = measured(weight, n)) return *packed;
-  }
-  return packed_is_quicker(weight, n);
-}
-
 class PackedOrDense final : public Product {
  public:
   PackedOrDense(std::unique_ptr<const Product> packed, const SparseMatrix& weight, RanDense flag,
@@ -81,7 +74,7 @@ class PackedOrDense final : public Product {
   void run(const float* x, Features features, size_t n, const float* bias, float* y,
            ThreadPool& pool) const override {
     if (last_ == nullptr || n != last_n_) {
-      last_ = is_quicker(weight_, n, measured_) ? packed_.get() : &dense();
+      last_ = packed_is_quicker(weight_, n, measured_) ? packed_.get() : &dense();
       last_n_ = n;
     }
     last_->run(x, features, n, bias, y, pool);
@@ -116,7 +109,10 @@ class PackedOrDense final : public Product {
 
 }  // namespace
 
-bool packed_is_quicker(const SparseMatrix& weight, size_t n) {
+bool packed_is_quicker(const SparseMatrix& weight, size_t n, const MeasuredChoice& measured) {
+  if (measured != nullptr) {
+    if (const std::optional<bool> packed = measured(weight, n)) return *packed;
+  }
   return packed_time(weight, n) <=
          dense_work(weight) * static_cast<double>(n) / dense_shares().at(n);
 }
@@ -124,7 +120,7 @@ bool packed_is_quicker(const SparseMatrix& weight, size_t n) {
 bool packed_is_quicker(const SparseMatrix& weight, const ConvShape& shape, size_t batch,
                        size_t height, size_t width, const MeasuredChoice& measured) {
   const size_t image = im2col_columns(shape, height, width), places = batch * image;
-  if (im2col_is_identity(shape)) return is_quicker(weight, image, measured);
+  if (im2col_is_identity(shape)) return packed_is_quicker(weight, image, measured);
   const ConvWork work = conv_work(shape, height, width, batch, reads_in_place(weight));
   // Direct convolutions fill their registers with places of a line and with whole blocks of
   // channels in and out.

@@ -11,8 +11,8 @@ namespace espalier {
 
 /// Which of two ways takes less time: shares of the processor's peak that the kernels reach on one
 /// thread by block shape and number of samples, measured (docs/benchmarks.md, "Packed or dense").
-/// The same on every machine, so that results do not depend on a clock.
-bool packed_is_quicker(const SparseMatrix& weight, size_t n);
+/// The same on every machine, so that results do not depend on a clock, unless `measured` knows.
+bool packed_is_quicker(const SparseMatrix& weight, size_t n, const MeasuredChoice& measured = {});
 
 /// The same for a convolution over `batch` images of that size by the packed filters `weight` of
 /// its groups: as ConvProduct computes it, against the dense convolution. `measured` is asked, if it
