@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <deque>
 #include <map>
 #include <memory>
@@ -13,19 +15,72 @@
 #include <utility>
 
 #include "lib/base/error.h"
+#include "lib/ir/node_kinds.h"
 #include "lib/ir/scope.h"
 #include "lib/ir/uses.h"
 #include "lib/ops/run_once.h"
 #include "lib/passes/pass.h"
+#include "lib/sparse/pack.h"
+#include "lib/sparse/pack_rules.h"
 
 namespace espalier {
 namespace {
 
-// A value made of constants, and the float constants that it is made of.
+// A value made of constants, and the float constants that it is made of; of a weight behind
+// DequantizeLinear the integers, which are `packed` as they are.
 struct Made {
   Tensor value;
   std::set<const Weight*> sources;
+  std::optional<SparseMatrix> packed;
 };
+
+// The integers less their zero point, times the scale of each output, in the block shape that takes
+// the fewest bytes; nothing where that is not `value` to the bit.
+std::optional<SparseMatrix> packed_integers(const Tensor& value, const Tensor& scale, int64_t axis,
+                                            const Fold& fold) {
+  const Shape& shape = value.shape();
+  const auto rank = static_cast<int64_t>(shape.size());
+  const std::vector<float> scales = to_f32(scale);
+  if (axis < 0) axis += rank;
+  if (scales.empty() || value.count() == 0) return std::nullopt;
+  if (scales.size() > 1 && (scale.shape().size() != 1 || axis < 0 || axis >= rank ||
+                            shape[static_cast<size_t>(axis)] != scale.shape()[0])) {
+    return std::nullopt;
+  }
+  for (const float one : scales) {
+    if (!std::isfinite(one) || one < 0) return std::nullopt;
+  }
+  size_t inner = 1;
+  for (int64_t i = axis + 1; i < rank && scales.size() > 1; ++i)
+    inner *= static_cast<size_t>(shape[static_cast<size_t>(i)]);
+  SparseMatrix like;
+  like.shape = shape;
+  like.fold = fold;
+  like.values = Tensor::zeros(DType::kI8, {0, 1, 1});
+  std::vector<float> of_outputs;
+  for (size_t part = 0; part < fold.parts; ++part) {
+    for (size_t row = 0; row < fold.rows; ++row)
+      of_outputs.push_back(scales[fold.offset(part, row, 0) / inner % scales.size()]);
+  }
+  like.scale = Tensor::of<float>({static_cast<int64_t>(of_outputs.size())}, of_outputs);
+  constexpr auto kBlocks = std::to_array<BlockShape>({{16, 4}, {16, 1}, {8, 4}, {8, 1}, {4, 8},
+                                                      {4, 4}, {4, 1}, {1, 8}, {1, 4}, {1, 1}});
+  std::optional<BlockMask> best;
+  size_t fewest = SIZE_MAX;
+  for (const BlockShape block : kBlocks) {
+    BlockMask mask = nonzero_blocks(value, fold, block, false);
+    const size_t kept = mask.kept_blocks();
+    const size_t bytes =
+        kept * block.area() + index_bytes({fold, block, kept, DType::kI8, value.dtype()});
+    if (bytes >= fewest) continue;
+    fewest = bytes;
+    best = std::move(mask);
+  }
+  SparseMatrix packed = with_values_like(pack_blocks(value, fold, *best, false), like);
+  // -128, zero points far from the middle and scales along the inputs do not fit.
+  if (!same_bits(decode(packed), value)) return std::nullopt;
+  return packed;
+}
 
 // A graph of the model, and what is found out about its values.
 struct KnownGraph : Scope {
@@ -177,7 +232,7 @@ class Evaluation {
     for (size_t i = 0; i < node.outputs.size(); ++i) {
       if (node.outputs[i] == kNoValue) continue;
       bytes_left_ -= std::min(bytes_left_, (*results)[i].bytes().size());
-      scope.made[node.outputs[i]] = {std::move((*results)[i]), sources};
+      scope.made[node.outputs[i]] = {std::move((*results)[i]), sources, {}};
     }
   }
 
@@ -199,7 +254,8 @@ struct Consumer {
 
 class Uncovering {
  public:
-  Uncovering(const Model& model, ThreadPool& pool) : root_(known_graph(model.graph, nullptr, 1)) {
+  Uncovering(const Model& model, Integers integers, ThreadPool& pool)
+      : integers_(integers), root_(known_graph(model.graph, nullptr, 1)) {
     find_known(*root_);
     mark_needed(*root_);
     Evaluation(model.origin.opset, pool).run(*root_);
@@ -266,12 +322,45 @@ class Uncovering {
             const Place place = place_in(scope, node.inputs[input]);
             if (place.scope == nullptr || weight_at(place) != nullptr) continue;
             const auto made = place.scope->made.find(place.value);
-            if (made == place.scope->made.end() || !is_worth(made->second)) continue;
-            if (!entry->fold(node, input, made->second.value.shape())) continue;
-            consumers_.push_back({&scope, index, input, number_of(made->second)});
+            if (made == place.scope->made.end()) continue;
+            const auto fold = entry->fold(node, input, made->second.value.shape());
+            if (!fold || fold->count() != made->second.value.count()) continue;
+            if (const auto integers = dequantized(place, made->second.value, *fold)) {
+              consumers_.push_back({&scope, index, input, number_of(*integers)});
+            } else if (is_worth(made->second)) {
+              consumers_.push_back({&scope, index, input, number_of(made->second)});
+            }
           }
         },
         [this](KnownGraph& inner) { find_consumers(inner); });
+  }
+
+  // The weight as packed i8 values, where DequantizeLinear makes it of constant integers.
+  std::optional<Made> dequantized(const Place& place, const Tensor& value, const Fold& fold) const {
+    const std::vector<Node>& nodes = place.scope->graph().nodes;
+    const auto maker = std::ranges::find_if(nodes, [&](const Node& node) {
+      return std::ranges::count(node.outputs, place.value) != 0;
+    });
+    if (maker == nodes.end() || !is_op(*maker, "DequantizeLinear") || maker->inputs.size() < 2 ||
+        value.dtype() != DType::kF32) {
+      return std::nullopt;
+    }
+    const Place from = place_in(*place.scope, maker->inputs[0]);
+    const Place steps = place_in(*place.scope, maker->inputs[1]);
+    if (from.scope == nullptr || steps.scope == nullptr) return std::nullopt;
+    const Weight* integers = weight_at(from);
+    const Weight* scale = weight_at(steps);
+    if (integers == nullptr || scale == nullptr || integers->is_sparse() || scale->is_sparse() ||
+        scale->dtype() != DType::kF32 ||
+        (integers->dtype() != DType::kI8 && integers->dtype() != DType::kU8)) {
+      return std::nullopt;
+    }
+    auto packed = packed_integers(value, scale->dense(), int_attribute(*maker, "axis", 1), fold);
+    if (!packed) return std::nullopt;
+    const size_t bytes = integers->dense().byte_size();
+    if (integers_ == Integers::kIfSmaller && packed_bytes(*packed) > bytes - bytes / 64)
+      return std::nullopt;
+    return Made{value, {integers}, std::move(packed)};
   }
 
   static bool is_worth(const Made& made) {
@@ -291,6 +380,7 @@ class Uncovering {
   size_t number_of(const Made& made) {
     for (size_t i = 0; i < uncovered_.size(); ++i) {
       if (!same_bits(uncovered_[i].made.value, made.value)) continue;
+      if (uncovered_[i].made.packed.has_value() != made.packed.has_value()) continue;
       uncovered_[i].made.sources.insert(made.sources.begin(), made.sources.end());
       return i;
     }
@@ -326,7 +416,8 @@ class Uncovering {
 
   // Zeros and ones alone.
   static bool is_mask(const Tensor& tensor) {
-    return std::ranges::all_of(to_f32(tensor), [](float x) { return x == 0 || x == 1; });
+    return is_float(tensor.dtype()) &&
+           std::ranges::all_of(to_f32(tensor), [](float x) { return x == 0 || x == 1; });
   }
 
   // The name of one constant that it is made of, which it replaces where that is possible.
@@ -432,9 +523,14 @@ class Uncovering {
     std::erase_if(graph.nodes, [&](const Node& node) {
       return node.outputs.size() == 1 && node.outputs[0] == value;
     });
-    graph.weights[value] = {one.made.value.aligned(), {}};
+    if (one.made.packed) {
+      graph.weights[value] = {*one.made.packed, {}};
+    } else {
+      graph.weights[value] = {one.made.value.aligned(), {}};
+    }
   }
 
+  Integers integers_;
   std::unique_ptr<KnownGraph> root_;
   std::vector<Uncovered> uncovered_;
   std::vector<Consumer> consumers_;
@@ -447,14 +543,15 @@ class Uncovering {
 
 }  // namespace
 
-Model with_uncovered_weights(Model model, ThreadPool& pool) {
-  std::optional<Graph> graph = Uncovering(model, pool).graph();
+Model with_uncovered_weights(Model model, ThreadPool& pool, Integers integers) {
+  std::optional<Graph> graph = Uncovering(model, integers, pool).graph();
   if (graph) model.graph = std::move(*graph);
   return model;
 }
 
-std::optional<UncoveredModel> uncover_weights(const Model& model, ThreadPool& pool) {
-  Uncovering uncovering(model, pool);
+std::optional<UncoveredModel> uncover_weights(const Model& model, ThreadPool& pool,
+                                              Integers integers) {
+  Uncovering uncovering(model, integers, pool);
   std::optional<Graph> graph = uncovering.graph();
   if (!graph) return std::nullopt;
   UncoveredModel result{model, uncovering.names(), uncovering.parts()};

@@ -219,7 +219,8 @@ PackedModels uncovered_or_not(Model before, const ConvertOptions& options, bool 
   if (!has_loops) before = with_recurrent_layers(std::move(before), pool);
   if (options.pack == Pack::kAuto || options.pack == Pack::kBlock) {
     if (espalier::has_loops(before.graph)) {
-      const Model layered = with_uncovered_weights(with_recurrent_layers(before, pool), pool);
+      const Model layered = with_uncovered_weights(
+          with_recurrent_layers(before, pool), pool, Integers::kIfSmaller);
       const std::vector<std::string> weights = recurrent_weights(layered.graph);
       if (weights.size() > recurrent_weights(before.graph).size()) {
         PackedModels models = converted_models(layered, options, pool);
@@ -228,7 +229,7 @@ PackedModels uncovered_or_not(Model before, const ConvertOptions& options, bool 
         if (any) return models;
       }
     }
-    if (const auto uncovered = uncover_weights(before, pool)) {
+    if (const auto uncovered = uncover_weights(before, pool, Integers::kIfSmaller)) {
       PackedModels models = converted_models(uncovered->model, options, pool);
       const bool any = std::ranges::any_of(uncovered->weights, [&](const std::string& name) {
         return is_packed(models.packed.graph, name);

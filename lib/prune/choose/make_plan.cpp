@@ -42,6 +42,12 @@ LayerPlan planned(const Layer& layer, const LayerSettings& settings, bool keep_d
   return plan;
 }
 
+// What is stored as i8 stays so, also where refit makes floats of it.
+std::string stored_values(const Weight& weight, const PruneOptions& options) {
+  if (!options.values.empty() || !weight.is_sparse()) return "";
+  return weight.sparse().values.dtype() == DType::kI8 ? "i8" : "";
+}
+
 // The statistics that a layer's criterion needs. Where there are none its method becomes l2.
 class Moments {
  public:
@@ -274,6 +280,7 @@ ScoredPlan score_layers(const Model& model, const std::vector<Layer>& layers,
     LayerPlan& layer =
         scored.plan.layers.emplace_back(planned(layers[i], settings, options.keep_diagonal));
     if (!layer.layer.left_out.empty()) continue;
+    layer.values = stored_values(weight_of(model, layer.layer), options);
     const std::optional<LayerMoments> moments = all_moments.of(layer, i);
     scored.made_of[i] = made_of(layer, options, all_moments.centred(i));
     scored.scores[i] = score_or_find(model, layer, moments ? &*moments : nullptr, scored.made_of[i],

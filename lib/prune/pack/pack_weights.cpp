@@ -86,6 +86,12 @@ Stored pack_or_mask(const Weight& weight, const LayerPlan& plan, DType values, T
   const Fold& fold = plan.layer.fold;
   if (bytes_when_packed(fold, mask, plan.diagonal, dense.dtype(), values) >= dense.byte_size())
     return masked_or_deferred(weight, fold, plan.mask, plan.diagonal, pool);
+  // i8 values that were not refitted keep their scales, and so their bits.
+  if (values == DType::kI8 && weight.is_sparse() && weight.sparse().values.dtype() == values &&
+      weight.sparse().fold == fold && weight.sparse().has_diagonal() == plan.diagonal) {
+    return with_values_like(packed_or_deferred(dense, fold, mask, plan.diagonal, pool),
+                            weight.sparse());
+  }
   return rounded_or_deferred(packed_or_deferred(dense, fold, mask, plan.diagonal, pool), values);
 }
 
