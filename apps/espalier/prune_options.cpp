@@ -118,7 +118,8 @@ void add_how(CLI::App& app, PruneArgs& a) {
       ->group("Data");
   app.add_option(
          "--calib-memory", a.calib_memory,
-         "memory for the sums of calibration; larger sums are collected in several passes (2 GiB)")
+         "memory for the sums of calibration; larger sums are collected in several passes (2 GiB for a "
+         "layer, 512 MiB for a pass of several)")
       ->type_name("BYTES")
       ->transform(CLI::AsSizeValue(true))
       ->group("Data");

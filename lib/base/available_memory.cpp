@@ -1,5 +1,6 @@
 #include "lib/base/available_memory.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -45,6 +46,12 @@ uint64_t address_space() {
 
 uint64_t available_memory() {
   return std::min({system_memory(), control_group_memory(), address_space()});
+}
+
+void give_back_freed_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
 }
 
 }  // namespace espalier

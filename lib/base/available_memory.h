@@ -8,4 +8,8 @@ namespace espalier {
 /// than what limits on this process and its control group leave.
 uint64_t available_memory();
 
+/// Hands what was freed on the heap back to the system, which free() does at its end alone: after
+/// many pieces of some MiB, of which others stay in between.
+void give_back_freed_memory();
+
 }  // namespace espalier

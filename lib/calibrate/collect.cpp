@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 
+#include "lib/base/available_memory.h"
 #include "lib/calibrate/moment_sums.h"
 
 namespace espalier {
@@ -26,7 +27,7 @@ class Sums final : public ProductObserver {
   void see(size_t number, size_t first, size_t count, const float* x, Features features, size_t k,
            size_t n) override {
     std::unique_ptr<MomentSums>& sums = sums_[{number, first}];
-    if (sums == nullptr) sums = std::make_unique<MomentSums>(first, count, k);
+    if (sums == nullptr) sums = std::make_unique<MomentSums>(first, count, k, product_);
     sums->add(x, features, n, options_.positions, pool_);
   }
 
@@ -37,6 +38,7 @@ class Sums final : public ProductObserver {
          at = sums_.erase(at)) {
       not_finite = std::max(not_finite, at->second->not_finite());
       InputMoments moments = at->second->result(pool_);
+      moments.second = half_kept(std::move(moments.second));
       if (moments.samples != 0) result.push_back(std::move(moments));
     }
     return result;
@@ -46,29 +48,27 @@ class Sums final : public ProductObserver {
   const CollectOptions& options_;
   ThreadPool& pool_;
   std::map<const Weight*, size_t> numbers_;
+  std::vector<float> product_;
   std::map<std::pair<size_t, size_t>, std::unique_ptr<MomentSums>> sums_;
 };
 
-// An upper bound: parts may share their input.
-size_t bytes_for(const Layer& layer) {
-  return layer.fold.parts * layer.fold.cols * layer.fold.cols * (sizeof(double) + sizeof(float));
-}
-
 // Which layers are looked at in which pass.
-std::vector<std::vector<size_t>> passes_of(const std::vector<Layer>& layers, size_t memory_bytes,
+std::vector<std::vector<size_t>> passes_of(const std::vector<Layer>& layers,
+                                           const CollectOptions& options,
                                            std::vector<std::string>& refused) {
   std::vector<std::vector<size_t>> passes;
   size_t used = 0;
   for (size_t i = 0; i < layers.size(); ++i) {
     if (!layers[i].left_out.empty()) continue;
-    const size_t bytes = bytes_for(layers[i]);
-    if (bytes > memory_bytes) {
+    const size_t bytes = sums_bytes(layers[i]);
+    if (bytes > options.memory_bytes) {
       refused.push_back(fmt::format(
           "{}: the moments of {} x {} inputs take {} MiB, the limit is {}", layers[i].weight,
-          layers[i].fold.parts, layers[i].fold.cols, bytes >> 20, memory_bytes >> 20));
+          layers[i].fold.parts, layers[i].fold.cols, bytes >> 20,
+          options.memory_bytes >> 20));
       continue;
     }
-    if (passes.empty() || used + bytes > memory_bytes) {
+    if (passes.empty() || used + bytes > options.bytes_of_a_pass()) {
       passes.emplace_back();
       used = 0;
     }
@@ -80,18 +80,25 @@ std::vector<std::vector<size_t>> passes_of(const std::vector<Layer>& layers, siz
 
 }  // namespace
 
+size_t sums_bytes(const Layer& layer) {
+  return layer.fold.parts * layer.fold.cols * layer.fold.cols * (sizeof(double) + sizeof(float));
+}
+
 Collected collect_statistics(const Model& model, const std::vector<Layer>& layers,
                              const CalibrationPass& pass, const CollectOptions& options) {
   Collected collected;
   ThreadPool pool(options.threads);
-  for (const auto& members : passes_of(layers, options.memory_bytes, collected.refused)) {
+  for (const auto& members : passes_of(layers, options, collected.refused)) {
     ++collected.passes;
     Sums sums(options, pool);
     for (const size_t i : members) sums.watch_for(weight_of(model, layers[i]), i);
     pass(sums);
+    give_back_freed_memory();  // of the weights that kernels had made ready
     for (const size_t i : members) {
-      LayerStatistics layer{layers[i].weight, fingerprint_of(weight_of(model, layers[i])),
+      const Weight& weight = weight_of(model, layers[i]);
+      LayerStatistics layer{layers[i].weight, fingerprint_of(weight),
                             sums.take(i, collected.not_finite)};
+      weight.give_back();
       if (!layer.inputs.empty()) collected.statistics.layers.push_back(std::move(layer));
     }
   }

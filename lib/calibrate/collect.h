@@ -14,8 +14,17 @@ struct CollectOptions {
   size_t threads = 1;                     ///< 0: all processors
   size_t positions = 4096;                ///< places of an image that a convolution's filter is
                                           ///< sampled at, per image; evenly spaced, 0: all
-  size_t memory_bytes = size_t{2} << 30;  ///< for sums; what passes it is left for another pass
+  size_t memory_bytes = kDefaultMemory;   ///< for sums; what passes it is left for another pass
+
+  static constexpr size_t kDefaultMemory = size_t{2} << 30;
+  /// For layers that share a pass. Unless something else is asked for, a wide one may take more.
+  size_t bytes_of_a_pass() const {
+    return memory_bytes == kDefaultMemory ? size_t{512} << 20 : memory_bytes;
+  }
 };
+
+/// What the sums of a layer take: an upper bound, for parts may share their input.
+size_t sums_bytes(const Layer& layer);
 
 /// Runs the model over all calibration inputs once and tells the observer.
 using CalibrationPass = std::function<void(ProductObserver& observer)>;
@@ -36,7 +45,8 @@ struct Collected {
 /// a sequence count as samples too.
 /// Sums    f32 products of 256 samples at a time, about the means of the first 256, added up in
 ///         f64; the same on any threads.
-/// Memory  8 cols^2 bytes for each input; several passes where that is more than memory_bytes.
+/// Memory  8 cols^2 bytes for each input in its pass, of which half stay; several passes where that
+///         is more than bytes_of_a_pass().
 Collected collect_statistics(const Model& model, const std::vector<Layer>& layers,
                              const CalibrationPass& pass, const CollectOptions& options);
 

@@ -34,7 +34,7 @@ void for_each_sample(const float* x, Features features, size_t inputs, size_t n,
 }
 
 void add_products(const std::vector<float>& a, const std::vector<float>& b, size_t inputs,
-                  std::vector<float>& product, std::vector<double>& sums, ThreadPool& pool) {
+                  std::vector<float>& product, std::span<double> sums, ThreadPool& pool) {
   product.resize(inputs * inputs);
   multiply_matrices({a.data(), true}, {b.data(), false}, inputs, a.size() / inputs, inputs,
                     product.data(), pool);
@@ -60,7 +60,7 @@ void take_off(const std::vector<float>& means, std::vector<float>& samples) {
 
 void restore_means(const std::vector<float>& a0, const std::vector<float>& b0,
                    std::span<const double> mean_a, std::span<const double> mean_b, double n,
-                   const std::vector<double>& sums, std::span<double> moments) {
+                   std::span<const double> sums, std::span<double> moments) {
   const size_t inputs = a0.size();
   for (size_t i = 0; i < inputs; ++i) {
     // E[a b] = E[(a - a0) (b - b0)] + a0 E[b] + E[a - a0] b0
@@ -80,12 +80,14 @@ void make_symmetric(std::span<double> moments, size_t inputs) {
   }
 }
 
-MomentSums::MomentSums(size_t first_part, size_t parts, size_t inputs)
+MomentSums::MomentSums(size_t first_part, size_t parts, size_t inputs, std::vector<float>& product)
     : first_part_(first_part),
       parts_(parts),
       inputs_(inputs),
-      second_(inputs * inputs, 0.0),
-      mean_(inputs, 0.0) {}
+      second_(Tensor::zeros(DType::kF64,
+                            {static_cast<int64_t>(inputs), static_cast<int64_t>(inputs)})),
+      mean_(inputs, 0.0),
+      product_(product) {}
 
 void MomentSums::add(const float* x, Features features, size_t n, size_t positions,
                      ThreadPool& pool) {
@@ -94,6 +96,7 @@ void MomentSums::add(const float* x, Features features, size_t n, size_t positio
 }
 
 void MomentSums::add_sample(const float* x, size_t stride, ThreadPool& pool) {
+  if (waiting_.empty()) waiting_.reserve(kSamplesTogether * inputs_);
   const size_t start = waiting_.size();
   waiting_.resize(start + inputs_);
   bool finite = true;
@@ -118,21 +121,22 @@ void MomentSums::flush(ThreadPool& pool) {
   }
   if (means_.empty()) means_ = means_of(waiting_, inputs_);
   take_off(means_, waiting_);
-  add_products(waiting_, waiting_, inputs_, product_, second_, pool);
+  add_products(waiting_, waiting_, inputs_, product_, second_.mutable_data<double>(), pool);
   waiting_.clear();
 }
 
 InputMoments MomentSums::result(ThreadPool& pool) {
   flush(pool);
   const auto side = static_cast<int64_t>(inputs_);
-  InputMoments moments{first_part_, parts_, samples_, Tensor::zeros(DType::kF64, {side, side}),
+  InputMoments moments{first_part_, parts_, samples_, std::move(second_),
                        Tensor::zeros(DType::kF64, {side})};
+  waiting_ = {};
   const auto second = moments.second.mutable_data<double>();
   const auto mean = moments.mean.mutable_data<double>();
   if (samples_ == 0) return moments;
   const auto n = static_cast<double>(samples_);
   for (size_t i = 0; i < inputs_; ++i) mean[i] = mean_[i] / n;
-  restore_means(means_, means_, mean, mean, n, second_, second);
+  restore_means(means_, means_, mean, mean, n, second, second);
   make_symmetric(second, inputs_);
   return moments;
 }

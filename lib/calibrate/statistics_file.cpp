@@ -14,6 +14,7 @@
 #include "lib/base/limits.h"
 #include "lib/base/mapped_file.h"
 #include "lib/base/output_file.h"
+#include "lib/tensor/made_once.h"
 
 namespace espalier {
 namespace {
@@ -147,7 +148,7 @@ std::string header_of(const Statistics& statistics, const KeptInputs& inputs) {
     const auto& moments = statistics.layers[i].inputs;
     for (size_t j = 0; j < moments.size(); ++j) {
       const Tensor &second = moments[j].second, &mean = moments[j].mean;
-      header.add(tensor_name(i, j, "second"), "F64", second.shape(), second.bytes().size());
+      header.add(tensor_name(i, j, "second"), "F64", second.shape(), second.byte_size());
       header.add(tensor_name(i, j, "mean"), "F64", mean.shape(), mean.bytes().size());
     }
   }
@@ -389,7 +390,7 @@ void write_statistics(const std::filesystem::path& path, const Statistics& stati
   put(as_bytes(header_of(statistics, inputs)));
   for (const LayerStatistics& layer : statistics.layers) {
     for (const InputMoments& input : layer.inputs) {
-      put(input.second.bytes());
+      put(made_once(input.second).bytes());
       put(input.mean.bytes());
     }
   }

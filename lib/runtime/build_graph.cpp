@@ -146,8 +146,17 @@ class GraphRunner::Builder {
       const bool replaced = i < 64 && (holdings.replaced >> i & 1) != 0;
       bool& read = read_at_run_[node.inputs[i]];
       read = read || !replaced;
+      if (replaced) give_back(*context.constants[i]);
     }
     runner_.steps_.push_back(std::move(step));
+  }
+
+  // A large weight of a file that nobody reads any more once an operator has made its copy. Where a
+  // step reads it all the same, its pages come back.
+  static void give_back(const Weight& weight) {
+    constexpr size_t kWorthGiving = size_t{1} << 20;
+    if (weight.is_sparse() || weight.dense().is_deferred()) return;
+    if (weight.dense().byte_size() >= kWorthGiving) weight.give_back();
   }
 
   std::shared_ptr<Step> make_step(const Node& node, const std::string& label) const {

@@ -50,11 +50,11 @@ Model with_raw_outputs(Model model) {
 // Inputs that a layer is pruned alone for, and others that tell what it lost: what few samples
 // make look free is not free.
 struct ScanHalf {
-  Statistics statistics;
-  std::vector<Feed> feeds, outputs;  // of the other half
+  std::optional<std::vector<Feed>> seen;  // nothing: all, which there are statistics of
+  std::vector<Feed> feeds, outputs;       // of the other half
 };
 
-// The calibration feeds in two halves, each with the statistics of the other.
+// The calibration feeds in two halves.
 std::vector<ScanHalf> halves_of(const Model& model, const PruneData& data) {
   const std::vector<Feed> feeds = some_feeds(*data.calib);
   const auto outputs = [&](const std::vector<Feed>& of) {
@@ -63,10 +63,9 @@ std::vector<ScanHalf> halves_of(const Model& model, const PruneData& data) {
   std::vector<ScanHalf> halves;
   // A stream cannot be cut in two, and of one feed there is no half.
   if (!data.calib->data.states.empty() || data.calib->feeds.size() < 2) {
-    halves.push_back({*data.statistics, feeds, outputs(feeds)});
+    halves.push_back({std::nullopt, feeds, outputs(feeds)});
     return halves;
   }
-  CalibrationGaps told;  // of the whole
   for (size_t half = 0; half < 2; ++half) {
     std::vector<Feed> seen, apart;
     for (size_t i = 0; i < data.calib->feeds.size(); ++i) {
@@ -76,8 +75,7 @@ std::vector<ScanHalf> halves_of(const Model& model, const PruneData& data) {
     const size_t step = std::max<size_t>(1, data.calib->feeds.size() / kScanFeeds);
     for (size_t i = 1 - half; i < data.calib->feeds.size(); i += 2 * step)
       apart.push_back(data.calib->feeds[i]);
-    halves.push_back({calibrate(model, data.layers, data.calib->data, seen, data.collect, &told),
-                      apart, outputs(apart)});
+    halves.push_back({std::move(seen), apart, outputs(apart)});
     drop_nan(halves.back().feeds, halves.back().outputs);
   }
   return halves;
@@ -103,6 +101,39 @@ std::vector<std::vector<size_t>> groups_of(const ScoredPlan& scored) {
   return groups;
 }
 
+// Groups in a row, given by the index of the first and how many, whose layers share a pass of
+// calibration: their statistics alone are in memory next to those of the whole.
+struct Run {
+  size_t first = 0, count = 0;
+};
+
+std::vector<Run> runs_of(const std::vector<std::vector<size_t>>& groups, const PruneData& data) {
+  std::vector<Run> runs;
+  size_t used = 0;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    size_t bytes = 0;
+    for (const size_t layer : groups[i]) bytes += sums_bytes(data.layers[layer]);
+    if (runs.empty() || used + bytes > data.collect.bytes_of_a_pass()) {
+      runs.push_back({i, 0});
+      used = 0;
+    }
+    used += bytes;
+    ++runs.back().count;
+  }
+  return runs;
+}
+
+// Statistics of what the layers of these groups see of half of the feeds.
+Statistics statistics_of(const Model& model, const PruneData& data, const std::vector<Feed>& seen,
+                         std::span<const std::vector<size_t>> groups) {
+  std::vector<Layer> layers;
+  for (const std::vector<size_t>& group : groups) {
+    for (const size_t i : group) layers.push_back(data.layers[i]);
+  }
+  CalibrationGaps told;  // of the whole
+  return calibrate(model, layers, data.calib->data, seen, data.collect, &told);
+}
+
 // The scores of a group, one layer's after the other's.
 BlockScores joined(const ScoredPlan& scored, const std::vector<size_t>& group) {
   BlockScores result;
@@ -126,14 +157,14 @@ double zero_score_share(const std::vector<float>& scores) {
 // What pruning one group alone costs.
 SensitivityPoint scan_one(const Model& model, const PruneData& data, const ScoredPlan& scored,
                           const std::vector<size_t>& group, double sparsity, const ScanHalf& half,
-                          ThreadPool& pool) {
+                          const Statistics& statistics, ThreadPool& pool) {
   PrunePlan alone{scored.plan.options, choose_together(scored, group, sparsity, pool)};
   double score = 0;
   for (size_t i = 0; i < group.size(); ++i)
     score += dropped_score(scored.scores[group[i]], alone.layers[i].mask);
   alone.options.sequential = false;
   PruneData seen = data;
-  seen.statistics = &half.statistics;
+  seen.statistics = &statistics;
   seen.orders = {};
   const PrunedWeights pruned = weights_of_plan(model, std::move(alone), nullptr, seen, pool);
   return {score, output_distance(half.outputs, raw_outputs(pruned.masked, data.calib->data,
@@ -246,23 +277,30 @@ void scan_sensitivity(const Model& model, const PruneData& data, ScoredPlan& sco
   if (!what.empty() && find_distances(data, what, scored)) return;
   const std::vector<ScanHalf> halves = halves_of(model, data);
   const std::vector<std::vector<size_t>> groups = groups_of(scored);
-  Progress progress("sensitivity scan", groups.size());
-  for (const std::vector<size_t>& group : groups) {
-    std::vector<SensitivityPoint> points;
-    const double zeros = zero_score_share(joined(scored, group).scores);  // gone already
-    for (const double part : kScanLevels) {
-      const double level = zeros + (1 - zeros) * part;
-      SensitivityPoint point;
-      for (const ScanHalf& half : halves) {
-        const SensitivityPoint one = scan_one(model, data, scored, group, level, half, pool);
-        point.score = one.score;
-        point.distance += one.distance / static_cast<double>(halves.size());
-      }
-      points.push_back(point);
+  std::vector<std::array<SensitivityPoint, kScanLevels.size()>> points(groups.size());
+  const auto scan = [&](size_t index, const ScanHalf& half, const Statistics& statistics) {
+    const double zeros = zero_score_share(joined(scored, groups[index]).scores);  // gone already
+    for (size_t i = 0; i < kScanLevels.size(); ++i) {
+      const double level = zeros + (1 - zeros) * kScanLevels[i];
+      const SensitivityPoint one =
+          scan_one(model, data, scored, groups[index], level, half, statistics, pool);
+      SensitivityPoint& point = points[index][i];
+      point.score = one.score;
+      point.distance += one.distance / static_cast<double>(halves.size());
     }
-    to_distances(points, group, scored);
-    progress.step();
+  };
+  Progress progress("sensitivity scan", groups.size() * halves.size());
+  for (const ScanHalf& half : halves) {
+    for (const Run& run : runs_of(groups, data)) {
+      std::optional<Statistics> own;
+      if (half.seen)
+        own = statistics_of(model, data, *half.seen,
+                            std::span(groups).subspan(run.first, run.count));
+      for (size_t i = run.first; i < run.first + run.count; ++i, progress.step())
+        scan(i, half, own ? *own : *data.statistics);
+    }
   }
+  for (size_t i = 0; i < groups.size(); ++i) to_distances(points[i], groups[i], scored);
   scored.distances = true;
   if (!what.empty()) keep_distances(data, what, scored);
 }

@@ -144,7 +144,8 @@ std::function<int()> add(CLI::App& app) {
                  "positions sampled per image in a convolution, 0 for all (4096)")
       ->type_name("N");
   app.add_option("--calib-memory", args->collect.memory_bytes,
-                 "memory for the sums; larger sums are collected in several passes (2 GiB)")
+                 "memory for the sums; larger sums are collected in several passes (2 GiB for a "
+                 "layer, 512 MiB for a pass of several)")
       ->type_name("BYTES")
       ->transform(CLI::AsSizeValue(true));
   app.add_option("--keep-inputs", args->keep_inputs,

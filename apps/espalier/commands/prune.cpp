@@ -404,10 +404,10 @@ int run(const PruneSettings& given) {
   Progress progress(
       "prune",
       ExpectedSeconds{{0, prune_seconds(settings, inputs.model, data, pool.threads()), 0}});
-  const CalibrationStatistics calibrated = statistics_of(settings, inputs.model, layers, calib);
-  const std::optional<Statistics>& statistics = calibrated.all;
+  CalibrationStatistics calibrated = statistics_of(settings, inputs.model, layers, calib);
+  const bool has_statistics = calibrated.all.has_value();
   const CalibrationFeeds others = feeds_of(evaluation, settings);
-  data.statistics = statistics ? &*statistics : nullptr;
+  data.statistics = has_statistics ? &*calibrated.all : nullptr;
   data.store = calibrated.store ? &*calibrated.store : nullptr;
   data.orders = orders_of(calib, calibrated);
   data.others = &others;
@@ -415,13 +415,14 @@ int run(const PruneSettings& given) {
   progress.step();
   progress.expect(2, check_seconds(data, evaluation));
   PruneResult result = pruned(settings, inputs.model, data, evaluation, dense, pool);
+  calibrated = {};  // large, and not looked at any more
   progress.step();
   if (settings.request.given_masks) check_plan_selects(result.weights.plan, settings.mask_in);
   warn_of_noise(settings, result);
   const PruneOptions& options = result.options;
-  const bool refitted = statistics && options.refit;
+  const bool refitted = has_statistics && options.refit;
   PackedModels models = packed_models(std::move(inputs), result.weights, refitted, pool);
-  if (statistics && settings.verify && settings.rewind.empty() && settings.mask_in.empty()) {
+  if (has_statistics && settings.verify && settings.rewind.empty() && settings.mask_in.empty()) {
     models.magnitude = pruned_by_magnitude(models.before, layers, options, options.sparsity, pool);
   }
   const PrunePlan& plan = result.weights.plan;
@@ -448,6 +449,7 @@ int run(const PruneSettings& given) {
   if (!settings.mask_out.empty()) write_masks(settings.mask_out, masks_of(plan));
   if (!settings.save_recipe.empty())
     write_file(settings.save_recipe, as_bytes(settings.recipe_text(options)));
+  for (LayerPlan& layer : result.weights.plan.layers) layer.mask = {};  // not looked at any more
   const int status = finish(models, evaluation, settings.destination, std::move(heading),
                             {settings.verify, settings.data.metric_command,
                              command_before(dense, evaluation), settings.assert_drop},

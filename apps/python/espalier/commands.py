@@ -136,7 +136,7 @@ def calibrate(
         depthwise: include depthwise convolutions.
         force: include fixed transforms with these names; repeatable.
         positions: positions sampled per image in a convolution, 0 for all (4096).
-        calib_memory: memory for the sums; larger sums are collected in several passes (2 GiB).
+        calib_memory: memory for the sums; larger sums are collected in several passes (2 GiB for a layer, 512 MiB for a pass of several).
         keep_inputs: bytes of inputs that the file keeps, so that prune chooses by the outputs as it does with the inputs themselves; 0
             keeps none (32 MiB).
         inputs: calibration inputs, unlabelled.
@@ -287,7 +287,7 @@ def prune(
         calib: calibration inputs without labels, or a file written by calibrate: used by wanda, sparsegpt and obs and to refit the kept
             weights.
         curve: also measure the metric at these sparsities, and with magnitude pruning.
-        calib_memory: memory for the sums of calibration; larger sums are collected in several passes (2 GiB).
+        calib_memory: memory for the sums of calibration; larger sums are collected in several passes (2 GiB for a layer, 512 MiB for a pass of several).
         cache: folder that keeps statistics, scores and the sensitivity scan: a run of the same model and calibration inputs takes them
             from there.
         mask_tokens: input that is 0 where a token is padding: statistics leave these tokens out.
@@ -604,7 +604,7 @@ def sweep(
         eval: inputs on which the metric is measured.
         calib: calibration inputs without labels, or a file written by calibrate: used by wanda, sparsegpt and obs and to refit the kept
             weights.
-        calib_memory: memory for the sums of calibration; larger sums are collected in several passes (2 GiB).
+        calib_memory: memory for the sums of calibration; larger sums are collected in several passes (2 GiB for a layer, 512 MiB for a pass of several).
         cache: folder that keeps statistics, scores and the sensitivity scan: a run of the same model and calibration inputs takes them
             from there.
         mask_tokens: input that is 0 where a token is padding: statistics leave these tokens out.

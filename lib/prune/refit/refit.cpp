@@ -150,6 +150,7 @@ void refit_layer(const Model& model, const LayerPlan& plan, size_t index,
   const Weight& weight = weight_of(model, plan.layer);
   const Tensor dense = dense_of(weight);
   const std::vector<float> values = to_f32(dense);
+  weight.give_back();
   LayerRefit work(plan, *moments, values, bias, pool);
   {
     Progress progress("refit", work.groups());

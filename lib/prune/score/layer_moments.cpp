@@ -5,6 +5,7 @@
 
 #include "lib/prune/score/spd.h"
 #include "lib/prune/score/statistics_fit.h"
+#include "lib/tensor/made_once.h"
 
 namespace espalier {
 namespace {
@@ -32,7 +33,8 @@ void add_target(const InputMoments& input, bool centred, double damping, MomentG
 // more where there are few samples, the identity for an input that is constant.
 MomentGroup group_of(const InputMoments& input, bool centred) {
   const auto side = static_cast<Eigen::Index>(input.mean.count());
-  const Eigen::Map<const RowMajor> second(input.second.data<double>().data(), side, side);
+  const Tensor held = made_once(input.second);
+  const Eigen::Map<const RowMajor> second(held.data<double>().data(), side, side);
   const Eigen::Map<const Eigen::VectorXd> mean(input.mean.data<double>().data(), side);
   MomentGroup group{input.first_part, input.parts, input.samples, second, mean, {}, {}, mean};
   if (centred) {

@@ -41,6 +41,10 @@ struct Statistics {
 /// Tells weights of the same name in different models apart: FNV-1a of its elements' bytes.
 uint64_t fingerprint_of(const Weight& weight);
 
+/// A symmetric matrix of f64, of which the lower triangle stays in memory where it is large: the
+/// whole is made when it is looked at.
+Tensor half_kept(Tensor symmetric);
+
 /// Moments of all samples of both.
 /// Errors  Fault::kFormat naming the weight: the two are not of the same weight.
 Statistics merged(const Statistics& a, const Statistics& b);
