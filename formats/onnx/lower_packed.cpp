@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "formats/onnx/decode_stages.h"
 #include "formats/onnx/operator_signature.h"
 #include "formats/onnx/read_graph.h"
 #include "formats/onnx/sparse_tensor.h"
@@ -27,7 +28,10 @@ class Lowering {
     for_each_graph(root, [&](const Graph& graph, const std::string&) {
       for (const Value& value : graph.values) taken_.insert(value.name);
     });
-    return transformed(root, [&](Graph& graph, const std::string&) { lower_graph(graph); });
+    return transformed(root, [&](Graph& graph, const std::string& prefix) {
+      is_root_ = prefix.empty();
+      lower_graph(graph);
+    });
   }
 
  private:
@@ -300,6 +304,8 @@ class Lowering {
     } else {
       need(decode_opset(form), 4);
       spell_out(graph, decode_steps(form), ids, nodes);
+      if (is_root_ && takes_stages(form, byte_count(matrix.dtype, matrix.shape)))
+        nodes = stages_of(graph, std::move(nodes), form, std::move(ids));
       nodes.back().name = name + "/decode";
     }
     if (constant != nullptr) {
@@ -307,6 +313,16 @@ class Lowering {
     } else {
       std::ranges::move(nodes, std::back_inserter(front_));
     }
+  }
+
+  std::vector<Node> stages_of(Graph& graph, std::vector<Node> nodes, const DecodeForm& form,
+                              std::unordered_map<std::string, ValueId> ids) {
+    const StageNames names{std::move(ids),
+                           [&](Tensor value, const char* what) {
+                             return part_value(graph, value, "decode", what);
+                           },
+                           [&](std::string name) { return unique(std::move(name)); }};
+    return in_stages(graph, std::move(nodes), form, names);
   }
 
   // The steps as nodes. Their constants are initializers, which decodes share; short names keep
@@ -348,6 +364,7 @@ class Lowering {
   const WriteOptions& options_;
   PackedNeeds& needs_;
   std::unordered_set<std::string> taken_;
+  bool is_root_ = true;                                     // the graph at hand
   size_t decodes_ = 0;                                      // spelled out so far
   std::vector<ValueId> small_parts_;                        // in the graph at hand
   std::vector<Node> front_;                                 // of the graph at hand

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "formats/onnx/decode_stages.h"
 #include "formats/onnx/read_graph.h"
 
 namespace espalier {
@@ -355,6 +356,7 @@ class Recogniser {
 Graph with_packed_weights(Graph graph, const DecodeFunctions& functions,
                           const OperatorFunctions& operators) {
   return transformed(std::move(graph), [&](Graph& part, const std::string&) {
+    join_stages(part);
     Recogniser(part, functions, operators).run();
   });
 }
