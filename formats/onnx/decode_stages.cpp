@@ -5,6 +5,8 @@
 #include <iterator>
 #include <unordered_set>
 
+#include "formats/onnx/data_type.h"
+
 namespace espalier {
 namespace {
 
@@ -49,8 +51,8 @@ Node staged(const Graph& outer, std::vector<Node> nodes, ValueId condition, Valu
             DType dtype, const StageNames& names) {
   const ValueId result = nodes.back().outputs[0];
   const std::string& name = outer.values[result].name;
-  Node node{"If", "", "", {condition}, {result}, {}, {}};
   std::vector<Node> identity{{"Identity", "", "", {other}, {result}, {}, {}}};
+  Node node{"If", "", name, {condition}, {result}, {}, {}};
   node.attributes.push_back({"then_branch",
                              branch(outer, "then", std::move(nodes), result,
                                     names.unique(name + "/then"), dtype),
@@ -106,16 +108,23 @@ bool holds_places(const Graph& graph, const Node& node, const Graph& then) {
          std::ranges::any_of(then.nodes, [](const Node& inner) { return inner.op == "BitShift"; });
 }
 
-// The condition compares an element of the places with itself.
+// The condition is how many places a slice of them has, which is not 0: starts at 0, ends at 1.
 bool holds_values(const Graph& graph, const Node& node, const Graph& then) {
   if (then.nodes.size() != 2 || !is_plain(then.nodes[0], "Gather", 2) ||
       then.nodes[1].op != "Reshape")
     return false;
-  const Node* equal = maker_of(graph, node.inputs[0]);
-  if (equal == nullptr || !is_plain(*equal, "Equal", 2) || equal->inputs[0] != equal->inputs[1])
-    return false;
-  const Node* slice = maker_of(graph, equal->inputs[0]);
-  return slice != nullptr && is_plain(*slice, "Slice", 3) &&
+  const Node* cast = maker_of(graph, node.inputs[0]);
+  if (cast == nullptr || !is_plain(*cast, "Cast", 1)) return false;
+  const Node* count = maker_of(graph, cast->inputs[0]);
+  if (count == nullptr || !is_plain(*count, "Size", 1)) return false;
+  const Node* slice = maker_of(graph, count->inputs[0]);
+  if (slice == nullptr || !is_plain(*slice, "Slice", 3)) return false;
+  const auto is_one = [&](ValueId id, int64_t value) {
+    const Weight* weight = find_weight(graph, id);
+    return weight != nullptr && !weight->is_sparse() &&
+           same_bits(weight->dense(), integers({value}));
+  };
+  return is_one(slice->inputs[1], 0) && is_one(slice->inputs[2], 1) &&
          graph.values[slice->inputs[0]].name == then.values[then.nodes[0].inputs[1]].name;
 }
 
@@ -142,7 +151,7 @@ class Joiner {
     }
     if (!any) return;
     graph_.nodes = std::move(nodes);
-    // A comparison, the slice that it reads, and where that starts and ends.
+    // What the condition was computed from.
     for (size_t before = 0; before != unread_.size();) {
       before = unread_.size();
       drop_unread();
@@ -250,15 +259,18 @@ std::vector<Node> in_stages(Graph& graph, std::vector<Node> nodes, const DecodeF
                           DType::kI32, names));
   auto next = std::next(places);
   if (form.stacked()) {
-    const std::vector<int64_t> from(form.cut ? 1 : 2, 0), to(form.cut ? 1 : 2, 1);
     const std::string prefix = graph.values[source].name;
-    const ValueId first = add_value(graph, names.unique(prefix + "/first"));
-    const ValueId made = add_value(graph, names.unique(prefix + "/made"));
-    result.push_back({"Slice", "", "",
-                      {source, names.constant(integers(from), "from"),
-                       names.constant(integers(to), "to")},
-                      {first}, {}, {}});
-    result.push_back({"Equal", "", "", {first, first}, {made}, {}, {}});
+    const auto value = [&](const char* what) {
+      return add_value(graph, names.unique(prefix + what));
+    };
+    const ValueId first = value("/first"), count = value("/count"), made = value("/made");
+    const ValueId from = names.constant(integers({0}), "from");
+    const ValueId to = names.constant(integers({1}), "to");
+    result.push_back({"Slice", "", "", {source, from, to}, {first}, {}, {}});
+    result.push_back({"Size", "", "", {first}, {count}, {}, {}});
+    Node cast{"Cast", "", "", {count}, {made}, {}, {}};
+    cast.attributes.push_back({"to", static_cast<int64_t>(onnx_from_dtype(DType::kBool)), {}});
+    result.push_back(std::move(cast));
     const ValueId zero = names.constant(Tensor::zeros(DType::kF32, {}), "zero");
     result.push_back(staged(graph, {next, next + 2}, made, zero, DType::kF32, names));
     next += 2;

@@ -178,6 +178,48 @@ TEST_CASE("decodes take the order that costs readers the least memory") {
   for (const Case& c : cases) check_files(c);
 }
 
+int count_of(const pb::ModelProto& proto, std::string_view op) {
+  return static_cast<int>(std::ranges::count_if(
+      proto.graph().node(), [&](const pb::NodeProto& node) { return node.op_type() == op; }));
+}
+
+TEST_CASE("the bitmap of a large weight is decoded in stages, which the reader joins") {
+  constexpr double kFew = 0.06;
+  constexpr DType kF32 = DType::kF32;
+  const Case cases[]{
+      {"one stage", {4096, 2048}, {1, 4096, 2048}, {1, 1}, false, kF32, kF32, kFew},
+      {"f16", {4096, 2048}, {1, 4096, 2048}, {1, 1}, false, kF32, DType::kF16, kFew},
+      {"stacked", {2048, 4096}, {1, 4096, 2048, true}, {1, 1}, false, kF32, kF32, kFew},
+      {"cut", {2049, 4097}, {1, 4097, 2049, true}, {1, 1}, false, kF32, DType::kI8, kFew}};
+  for (const Case& c : cases) {
+    CAPTURE(c.what);
+    const SparseMatrix matrix = matrix_of(c);
+    auto proto = proto_of(model_of(matrix), profile("inline", "bitmap"));
+    CHECK_NOTHROW(pb::checker::check_model(proto, true));
+    CHECK(count_of(proto, "If") == (c.fold.transposed ? 2 : 1));
+    CHECK(count_of(proto, "BitShift") == 0);
+    const Model again = read_proto(proto);
+    CHECK(again.graph.nodes.size() == 1);
+    REQUIRE(again.graph.weights.size() == 1);
+    REQUIRE(weight_named(again, "W").is_sparse());
+    check_equal(weight_named(again, "W").sparse(), matrix);
+    CHECK(difference(proto, proto_of(again, profile("", "bitmap"))) == "");
+
+    const auto flat = proto_of(model_of(matrix), profile("function", "bitmap"));
+    CHECK(count_of(flat, "If") == 0);
+
+    // The other branch is another weight.
+    auto* initializers = proto.mutable_graph()->mutable_initializer();
+    const auto yes = std::ranges::find_if(
+        *initializers, [](const pb::TensorProto& t) { return t.name() == "decode/yes"; });
+    REQUIRE(yes != initializers->end());
+    yes->set_raw_data(std::string(1, '\0'));
+    const Model other = read_proto(proto);
+    CHECK(find_weight(other.graph, other.graph.nodes.back().inputs[0]) == nullptr);
+    CHECK(std::ranges::any_of(other.graph.nodes, [](const Node& n) { return n.op == "If"; }));
+  }
+}
+
 TEST_CASE("with a bitmap blocks are laid out before they have values") {
   constexpr DType kF32 = DType::kF32, kF16 = DType::kF16;
   const Case cases[]{
