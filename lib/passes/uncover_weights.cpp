@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -14,25 +13,15 @@
 #include <unordered_set>
 #include <utility>
 
-#include "lib/base/error.h"
 #include "lib/ir/node_kinds.h"
 #include "lib/ir/scope.h"
 #include "lib/ir/uses.h"
-#include "lib/ops/run_once.h"
-#include "lib/passes/pass.h"
+#include "lib/passes/known_values.h"
 #include "lib/sparse/pack.h"
 #include "lib/sparse/pack_rules.h"
 
 namespace espalier {
 namespace {
-
-// A value made of constants, and the float constants that it is made of; of a weight behind
-// DequantizeLinear the integers, which are `packed` as they are.
-struct Made {
-  Tensor value;
-  std::set<const Weight*> sources;
-  std::optional<SparseMatrix> packed;
-};
 
 // The integers less their zero point, times the scale of each output, in the block shape that takes
 // the fewest bytes; nothing where that is not `value` to the bit.
@@ -63,8 +52,8 @@ std::optional<SparseMatrix> packed_integers(const Tensor& value, const Tensor& s
       of_outputs.push_back(scales[fold.offset(part, row, 0) / inner % scales.size()]);
   }
   like.scale = Tensor::of<float>({static_cast<int64_t>(of_outputs.size())}, of_outputs);
-  constexpr auto kBlocks = std::to_array<BlockShape>({{16, 4}, {16, 1}, {8, 4}, {8, 1}, {4, 8},
-                                                      {4, 4}, {4, 1}, {1, 8}, {1, 4}, {1, 1}});
+  constexpr auto kBlocks = std::to_array<BlockShape>(
+      {{16, 4}, {16, 1}, {8, 4}, {8, 1}, {4, 8}, {4, 4}, {4, 1}, {1, 8}, {1, 4}, {1, 1}});
   std::optional<BlockMask> best;
   size_t fewest = SIZE_MAX;
   for (const BlockShape block : kBlocks) {
@@ -82,165 +71,6 @@ std::optional<SparseMatrix> packed_integers(const Tensor& value, const Tensor& s
   return packed;
 }
 
-// A graph of the model, and what is found out about its values.
-struct KnownGraph : Scope {
-  std::vector<bool> input;   // of the graph: no constant, even where it has a default
-  std::vector<bool> known;   // could be made before the first run
-  std::vector<bool> needed;  // known, and on the way to a weight
-  std::map<ValueId, Made> made;
-  // By node and attribute.
-  std::map<std::pair<size_t, size_t>, std::unique_ptr<KnownGraph>> inner;
-
-  KnownGraph(const Graph& graph, KnownGraph* outer)
-      : Scope(graph, outer),
-        input(graph.values.size(), false),
-        known(graph.values.size(), false),
-        needed(graph.values.size(), false) {
-    for (const ValueId value : graph.inputs) input[value] = true;
-  }
-};
-
-std::unique_ptr<KnownGraph> known_graph(const Graph& graph, KnownGraph* outer, size_t depth) {
-  if (depth > kMaxNesting) {
-    throw Error(Fault::kUnsupported, fmt::format("subgraphs are nested {} levels deep", depth));
-  }
-  auto scope = std::make_unique<KnownGraph>(graph, outer);
-  for (size_t i = 0; i < graph.nodes.size(); ++i) {
-    const std::vector<Attribute>& attributes = graph.nodes[i].attributes;
-    for (size_t a = 0; a < attributes.size(); ++a) {
-      if (const Graph* sub = subgraph_of(attributes[a]); sub != nullptr) {
-        scope->inner[{i, a}] = known_graph(*sub, scope.get(), depth + 1);
-      }
-    }
-  }
-  return scope;
-}
-
-using Place = PlaceIn<KnownGraph>;
-
-const Weight* weight_at(const Place& place) {
-  return find_weight(place.scope->graph(), place.value);
-}
-
-bool is_known(const Place& place) {
-  if (place.scope == nullptr || place.scope->input[place.value]) return false;
-  const Weight* weight = weight_at(place);
-  if (weight != nullptr) return !weight->is_sparse() && has_view(weight->dtype());
-  return place.scope->known[place.value];
-}
-
-const Operator* runnable_operator(const Node& node) {
-  const Operator* entry = find_operator(node.op, node.domain);
-  return entry == nullptr || entry->prepare == nullptr || is_control_flow(node) ? nullptr : entry;
-}
-
-// Calls visit(node, index) in order, or backwards, and descend(inner scope) for its subgraphs.
-template <typename Visit, typename Descend>
-void walk(KnownGraph& scope, bool backwards, const Visit& visit, const Descend& descend) {
-  const size_t count = scope.graph().nodes.size();
-  for (size_t step = 0; step < count; ++step) {
-    const size_t i = backwards ? count - 1 - step : step;
-    if (!backwards) visit(scope.graph().nodes[i], i);
-    for (auto at = scope.inner.lower_bound({i, 0}); at != scope.inner.end() && at->first.first == i;
-         ++at) {
-      descend(*at->second);
-    }
-    if (backwards) visit(scope.graph().nodes[i], i);
-  }
-}
-
-void find_known(KnownGraph& scope) {
-  walk(
-      scope, false,
-      [&](const Node& node, size_t) {
-        if (runnable_operator(node) == nullptr) return;
-        const bool all = std::ranges::all_of(node.inputs, [&](ValueId input) {
-          return input == kNoValue || is_known(place_in(scope, input));
-        });
-        for (const ValueId output : node.outputs) {
-          if (output != kNoValue) scope.known[output] = all;
-        }
-      },
-      find_known);
-}
-
-void mark_needed(KnownGraph& scope) {
-  walk(
-      scope, true,
-      [&](const Node& node, size_t) {
-        const Operator* entry = runnable_operator(node);
-        const bool on_the_way = std::ranges::any_of(node.outputs, [&](ValueId output) {
-          return output != kNoValue && scope.needed[output];
-        });
-        if (!on_the_way && (entry == nullptr || entry->fold == nullptr)) return;
-        for (const ValueId input : node.inputs) {
-          const Place place = place_in(scope, input);
-          if (is_known(place)) place.scope->needed[place.value] = true;
-        }
-      },
-      mark_needed);
-}
-
-// Runs what is needed, in order.
-class Evaluation {
- public:
-  Evaluation(int64_t opset, ThreadPool& pool) : opset_(opset), pool_(pool) {}
-
-  void run(KnownGraph& scope) {
-    walk(
-        scope, false,
-        [&](const Node& node, size_t) {
-          const bool needed = std::ranges::any_of(node.outputs, [&](ValueId output) {
-            return output != kNoValue && scope.needed[output] && scope.known[output] &&
-                   !scope.graph().weights.contains(output);
-          });
-          if (needed) make(scope, node);
-        },
-        [this](KnownGraph& inner) { run(inner); });
-  }
-
- private:
-  // Runs one node on what is known and notes its outputs and the float constants that they are made
-  // of. Nodes that fail, or whose inputs were not made, make nothing.
-  void make(KnownGraph& scope, const Node& node) {
-    std::deque<Weight> computed;
-    std::vector<const Weight*> inputs;
-    std::set<const Weight*> sources;
-    for (const ValueId input : node.inputs) {
-      const Place place = place_in(scope, input);
-      if (place.scope == nullptr) {
-        inputs.push_back(nullptr);
-        continue;
-      }
-      if (const Weight* weight = weight_at(place); weight != nullptr) {
-        inputs.push_back(weight);
-        if (is_float(weight->dtype())) sources.insert(weight);
-        continue;
-      }
-      const auto made = place.scope->made.find(place.value);
-      if (made == place.scope->made.end()) return;
-      inputs.push_back(&computed.emplace_back(Weight{made->second.value, {}}));
-      sources.insert(made->second.sources.begin(), made->second.sources.end());
-    }
-    std::optional<std::vector<Tensor>> results;
-    try {
-      results = run_once(*runnable_operator(node), node, opset_, inputs, pool_, bytes_left_);
-    } catch (const Error&) {
-      return;  // tells where it runs
-    }
-    if (!results) return;
-    for (size_t i = 0; i < node.outputs.size(); ++i) {
-      if (node.outputs[i] == kNoValue) continue;
-      bytes_left_ -= std::min(bytes_left_, (*results)[i].bytes().size());
-      scope.made[node.outputs[i]] = {std::move((*results)[i]), sources, {}};
-    }
-  }
-
-  int64_t opset_;
-  ThreadPool& pool_;
-  size_t bytes_left_ = kConstantFoldingBytes;
-};
-
 // A weight to be, and who reads it.
 struct Uncovered {
   Made made;
@@ -255,10 +85,8 @@ struct Consumer {
 class Uncovering {
  public:
   Uncovering(const Model& model, Integers integers, ThreadPool& pool)
-      : integers_(integers), root_(known_graph(model.graph, nullptr, 1)) {
-    find_known(*root_);
-    mark_needed(*root_);
-    Evaluation(model.origin.opset, pool).run(*root_);
+      : integers_(integers), root_(known_graph(model.graph)) {
+    evaluate_known(*root_, model.origin.opset, pool);
     find_consumers(*root_);
     find_owners(*root_);
   }

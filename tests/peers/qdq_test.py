@@ -101,7 +101,7 @@ def check(program, model, weight_type, per_channel, folder):
     for name, values in weights.items():
         fits = np.abs(values).max() <= 127
         layer = layers.get(name, {})
-        if (layer.get("values") == "i8") != fits:
+        if (layer.get("values") == "i8" and layer.get("type") == "f32") != fits:
             faults.append(f"{name}, integers from {values.min()} to {values.max()}, is listed as {layer}")
     if not weights:
         faults.append("the model has no integer weights")

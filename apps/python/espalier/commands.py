@@ -287,7 +287,8 @@ def prune(
         calib: calibration inputs without labels, or a file written by calibrate: used by wanda, sparsegpt and obs and to refit the kept
             weights.
         curve: also measure the metric at these sparsities, and with magnitude pruning.
-        calib_memory: memory for the sums of calibration; larger sums are collected in several passes (2 GiB for a layer, 512 MiB for a pass of several).
+        calib_memory: memory for the sums of calibration; larger sums are collected in several passes (2 GiB for a layer, 512 MiB for a
+            pass of several).
         cache: folder that keeps statistics, scores and the sensitivity scan: a run of the same model and calibration inputs takes them
             from there.
         mask_tokens: input that is 0 where a token is padding: statistics leave these tokens out.
@@ -604,7 +605,8 @@ def sweep(
         eval: inputs on which the metric is measured.
         calib: calibration inputs without labels, or a file written by calibrate: used by wanda, sparsegpt and obs and to refit the kept
             weights.
-        calib_memory: memory for the sums of calibration; larger sums are collected in several passes (2 GiB for a layer, 512 MiB for a pass of several).
+        calib_memory: memory for the sums of calibration; larger sums are collected in several passes (2 GiB for a layer, 512 MiB for a
+            pass of several).
         cache: folder that keeps statistics, scores and the sensitivity scan: a run of the same model and calibration inputs takes them
             from there.
         mask_tokens: input that is 0 where a token is padding: statistics leave these tokens out.

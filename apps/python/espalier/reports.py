@@ -89,6 +89,7 @@ class InspectedLayer(TypedDict):
     shape: list[int]
     matrix: list[int]
     type: str
+    values: NotRequired[str]
     block: str
     weights: int
     zeros: float | None

@@ -69,6 +69,8 @@ void add_other_constants(const std::vector<InspectResults::OtherConstant>& other
 
 // Table of the weights that `inspect` found, with a total.
 void add_inspected(const InspectResults& found, Report& report) {
+  const bool other = std::ranges::any_of(
+      found.layers, [](const LayerResult& layer) { return layer.values != layer.type; });
   Table table{"layers",
               "weights",
               {{"name", ""},
@@ -82,13 +84,14 @@ void add_inspected(const InspectResults& found, Report& report) {
                {"weights", "count", Unit::kCount},
                {"zeros", "zeros", Unit::kShare},
                {"bytes", "size", Unit::kBytes},
+               {"values", other ? "values" : ""},
                {"left_out", "left out", Unit::kReason}},
               {},
               {}};
   for (const LayerResult& layer : found.layers) {
     table.rows.push_back({layer.name, cell_or_null(layer.node), layer.weight, layer.op, layer.shape,
                           matrix_of(layer), layer.type, layer.block, count_cell(layer.weights),
-                          layer.zeros, count_cell(layer.bytes_after),
+                          layer.zeros, count_cell(layer.bytes_after), layer.values,
                           cell_or_null(layer.left_out)});
   }
   const Total total = total_of(found.layers);
@@ -103,6 +106,7 @@ void add_inspected(const InspectResults& found, Report& report) {
                  count_cell(total.weights),
                  total.zero_share(),
                  count_cell(total.after),
+                 {},
                  {}};
   report.parts.emplace_back(std::move(table));
   report.parts.emplace_back(Record{"total",
