@@ -31,6 +31,8 @@ inline void check_packed_version(int64_t version) {
 struct WriteOptions {
   std::string profile;         ///< "" = the format's default: tract (NNEF), inline (ONNX)
   std::string index = "grid";  ///< or "bitmap", "first-element", "mask"; "": what is smaller
+  /// Weights of GRU, LSTM and RNN take pairs where a bitmap would be smaller, or are stored dense.
+  bool recurrent_pairs = false;
   bool keep_io_names = false;  ///< an input or output that cannot keep its name is an error
   /// Input name -> shape that binds its free dimensions (-1: stays free).
   std::map<std::string, Shape> shapes;

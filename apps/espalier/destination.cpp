@@ -98,6 +98,8 @@ Destination destination_of(const std::string& output, bool dry_run, const WriteA
   result.write.profile = resolved_profile(output, args);
   check_values_of(output, result.write.profile, values);
   result.write.index = args.index;
+  // OpenVINO wants their weights constant before it computes sums that run along an axis (CumSum).
+  result.write.recurrent_pairs = args.reader == "openvino" && args.index.empty();
   result.write.keep_io_names = args.keep_io_names;
   result.write.shapes = input_shapes(args.shapes);
   return result;

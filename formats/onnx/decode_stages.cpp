@@ -105,7 +105,7 @@ bool holds_places(const Graph& graph, const Node& node, const Graph& then) {
       condition->dense().count() != 1 || to_i64(condition->dense())[0] == 0)
     return false;
   return then.nodes.back().op == "Min" &&
-         std::ranges::any_of(then.nodes, [](const Node& inner) { return inner.op == "BitShift"; });
+         std::ranges::any_of(then.nodes, [](const Node& inner) { return inner.op == "CumSum"; });
 }
 
 // The condition is how many places a slice of them has, which is not 0: starts at 0, ends at 1.

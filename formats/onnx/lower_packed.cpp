@@ -58,6 +58,7 @@ class Lowering {
     front_.clear();
     in_place_.clear();
     small_parts_.clear();
+    if (options_.recurrent_pairs) find_recurrent(graph);
     if (options_.profile == "operator") spell_operators(graph, constants);
     if (options_.profile == "region") take_large_constants(graph, constants);
     std::vector<ValueId> ids;
@@ -71,6 +72,30 @@ class Lowering {
       lower_weight(graph, id, constant == constants.end() ? nullptr : &constant->second);
     }
     splice(graph);
+  }
+
+  void find_recurrent(const Graph& graph) {
+    pairs_.clear();
+    for (const Node& node : graph.nodes) {
+      if (!is_op(node, "GRU") && !is_op(node, "LSTM") && !is_op(node, "RNN")) continue;
+      pairs_.insert(node.inputs.begin(), node.inputs.end());
+    }
+  }
+
+  std::string_view index_for(ValueId id) const {
+    return pairs_.contains(id) ? std::string_view("grid") : std::string_view(options_.index);
+  }
+
+  // A packed weight whose pairs take more than the dense weight.
+  bool grows(const Graph& graph, ValueId id) const {
+    if (!pairs_.contains(id) || !graph.weights.at(id).is_sparse()) return false;
+    const SparseMatrix& matrix = graph.weights.at(id).sparse();
+    if (is_smaller_with(matrix, index_bytes(matrix.fold, matrix.block))) return false;
+    warn(
+        fmt::format("{}: pairs of 1x1 take more bytes than the dense weight, and OpenVINO takes no "
+                    "bitmap in recurrent layers: stored dense",
+                    graph.values[id].name));
+    return true;
   }
 
   // A region holds its Constant nodes twice; large ones become initializers.
@@ -198,6 +223,8 @@ class Lowering {
     if ((how == Spelling::kSparseValue || how == Spelling::kSparseInitializer) &&
         !shrinks(weight, graph.values[id].name))
       how = Spelling::kDense;
+    if ((how == Spelling::kFunction || how == Spelling::kInline) && grows(graph, id))
+      how = Spelling::kDense;
     switch (how) {
       case Spelling::kAsItIs:
         if (origin_of(weight) == kSparseInitializerOrigin) need(0, 5);
@@ -287,7 +314,7 @@ class Lowering {
     const SparseMatrix matrix = graph.weights.at(id).sparse();
     graph.weights.erase(id);
     drop_input(graph, id);
-    const DecodeForm form = decode_form(matrix, options_.index);
+    const DecodeForm form = decode_form(matrix, index_for(id));
     const std::string name = graph.values[id].name;
     std::unordered_map<std::string, ValueId> ids{{"weight", id}};
     DecodeParts parts = decode_parts(matrix, form);
@@ -317,11 +344,10 @@ class Lowering {
 
   std::vector<Node> stages_of(Graph& graph, std::vector<Node> nodes, const DecodeForm& form,
                               std::unordered_map<std::string, ValueId> ids) {
-    const StageNames names{std::move(ids),
-                           [&](Tensor value, const char* what) {
-                             return part_value(graph, value, "decode", what);
-                           },
-                           [&](std::string name) { return unique(std::move(name)); }};
+    const StageNames names{
+        std::move(ids),
+        [&](Tensor value, const char* what) { return part_value(graph, value, "decode", what); },
+        [&](std::string name) { return unique(std::move(name)); }};
     return in_stages(graph, std::move(nodes), form, names);
   }
 
@@ -364,10 +390,11 @@ class Lowering {
   const WriteOptions& options_;
   PackedNeeds& needs_;
   std::unordered_set<std::string> taken_;
-  bool is_root_ = true;                                     // the graph at hand
-  size_t decodes_ = 0;                                      // spelled out so far
-  std::vector<ValueId> small_parts_;                        // in the graph at hand
-  std::vector<Node> front_;                                 // of the graph at hand
+  bool is_root_ = true;                // the graph at hand
+  std::unordered_set<ValueId> pairs_;  // of recurrent layers, in the graph at hand
+  size_t decodes_ = 0;                 // spelled out so far
+  std::vector<ValueId> small_parts_;   // in the graph at hand
+  std::vector<Node> front_;            // of the graph at hand
   std::unordered_map<size_t, std::vector<Node>> in_place_;  // of Constant nodes
 };
 

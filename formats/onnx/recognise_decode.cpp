@@ -60,7 +60,7 @@ class Recogniser {
 
   void run() {
     const bool may_be_spelled_out = std::ranges::any_of(
-        graph_.nodes, [](const Node& n) { return n.op == "ScatterND" || n.op == "BitShift"; });
+        graph_.nodes, [](const Node& n) { return n.op == "ScatterND" || n.op == "CumSum"; });
     // Backwards: the first Reshape of a longer form looks like the end of the plain one.
     for (size_t i = graph_.nodes.size(); i-- > 0;) {
       if (dropped_[i]) continue;

@@ -36,7 +36,7 @@ def ratio(args, source, feed, block, values, profile, folder):
     files = [os.path.join(folder, name + ending) for name in ("dense_", "sparse_")]
     index = ["--index", args.index] if args.index != "grid" else []
     peer.espalier(args.program, "convert", packed, files[0], "-q", "--no-verify", "--profile", "dense")
-    peer.espalier(args.program, "convert", packed, files[1], "-q", "--no-verify", "--profile", profile, *index)
+    peer.espalier(args.program, "convert", packed, files[1], "-q", "--no-verify", "--profile", profile, *index, *(["--for", "openvino"] if args.reader == "openvino" else []))
     found = cases.times(args.reader, *files, feed, folder, args.seconds, args.version, args.python)
     if found["difference"] > 1e-4:
         raise RuntimeError(f"outputs differ by {found['difference']:.1e}")

@@ -16,10 +16,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import decode_cases as cases  # noqa: E402
 import peer  # noqa: E402
 
 PACKAGES = ["numpy==2.4.6", "onnx==1.23.2", "onnxruntime==1.32.0", "onnxslim==0.1.98", "onnxsim==0.8.1", "onnxconverter-common==1.16.0", "sympy", "openvino==2026.4.1"]
 SIZE = 256
+PROGRAM = ""
 
 
 def operators(model):
@@ -122,7 +124,25 @@ def openvino(packed, x, folder):
     return "" if (str(precision).find("bf") >= 0) == has_bf16 else f"the default precision is {precision}"
 
 
-CHECKS = {quantize_dynamic: "onnxruntime", saved: "onnxruntime", onnxslim: "onnxslim", onnxsim: "onnxsim", float16: "onnxconverter_common", openvino: "openvino"}
+def openvino_bitmaps(packed, x, folder):
+    """Runs what `--for openvino` writes of unstructured weights, folded before the first call; recurrent ones have pairs there, or are dense."""
+    import openvino as package
+    faults = []
+    for operator in cases.OPERATORS:
+        for sparsity in (0.5, 0.9):
+            source, sparse, written = (os.path.join(folder, name) for name in ("dense.onnx", "sparse.onnx", "written.onnx"))
+            feed = cases.model(operator, 1, False, source)
+            cases.pack(PROGRAM, source, sparse, "1x1", "f32", False, sparsity)
+            peer.espalier(PROGRAM, "convert", sparse, written, "-q", "--for", "openvino")
+            compiled = package.Core().compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            wanted = peer.session(sparse).run(None, feed)
+            error = peer.relative_difference([compiled(feed)[0]], wanted)
+            if error > 1e-5:
+                faults.append(f"{operator} at {sparsity}: outputs differ by {error:.2g}")
+    return "; ".join(faults)
+
+
+CHECKS = {quantize_dynamic: "onnxruntime", saved: "onnxruntime", onnxslim: "onnxslim", onnxsim: "onnxsim", float16: "onnxconverter_common", openvino: "openvino", openvino_bitmaps: "openvino"}
 
 
 def main(program, *options):
@@ -132,6 +152,8 @@ def main(program, *options):
             python = os.path.join(folder, "bin/python")
             subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES], check=True)
             return subprocess.run([python, os.path.abspath(__file__), os.path.abspath(program)]).returncode
+    global PROGRAM
+    PROGRAM = os.path.abspath(program)
     faults = count = 0
     for check, package in CHECKS.items():
         if importlib.util.find_spec(package) is None:
