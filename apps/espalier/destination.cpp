@@ -100,6 +100,7 @@ Destination destination_of(const std::string& output, bool dry_run, const WriteA
   result.write.index = args.index;
   // OpenVINO wants their weights constant before it computes sums that run along an axis (CumSum).
   result.write.recurrent_pairs = args.reader == "openvino" && args.index.empty();
+  result.write.stages = args.reader == "onnxruntime";
   result.write.keep_io_names = args.keep_io_names;
   result.write.shapes = input_shapes(args.shapes);
   return result;

@@ -331,7 +331,7 @@ class Lowering {
     } else {
       need(decode_opset(form), 4);
       spell_out(graph, decode_steps(form), ids, nodes);
-      if (is_root_ && takes_stages(form, byte_count(matrix.dtype, matrix.shape)))
+      if (options_.stages && is_root_ && takes_stages(form, byte_count(matrix.dtype, matrix.shape)))
         nodes = stages_of(graph, std::move(nodes), form, std::move(ids));
       nodes.back().name = name + "/decode";
     }

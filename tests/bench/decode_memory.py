@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Peak memory of a process that loads a packed ONNX file in stock onnxruntime, over that of the dense file: nodes of a decode that are as large as the weight
-are all in memory until the last is computed. One product of each size and order of weights, 90 % zeros, one thread; peaks include the interpreter. Then the
+are all in memory until the last is computed. One product of each size and order of weights, written with --for onnxruntime, 90 % zeros, one thread; peaks include the interpreter. Then the
 time of a call, as the file must fold all the same.
 
-    decode_memory.py ESPALIER [--sizes 64,256] [--operators MatMul,Gemm] [--blocks 16x1,16x4] [--values f32] [--most 2.1]
+    decode_memory.py ESPALIER [--sizes 64,256] [--operators MatMul,Gemm] [--blocks 16x1,16x4] [--values f32] [--sparsity 0.9] [--most 2.1]
 
 Ends with 1 where a peak is above --most times that of the dense file, or a call takes more than 1.5 times as long.
 """
@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 import decode_cases as cases  # noqa: E402
+import peer  # noqa: E402
 
 LOAD = """
 import sys
@@ -55,6 +56,7 @@ def main():
     parser.add_argument("--operators", type=words, default=["MatMul", "Gemm"])
     parser.add_argument("--blocks", type=words, default=["16x1", "8x1", "16x4", "4x8", "1x4", "1x1"])
     parser.add_argument("--values", default="f32")
+    parser.add_argument("--sparsity", default="0.9")
     parser.add_argument("--most", type=float, default=2.1)
     args = parser.parse_args()
     over = 0
@@ -63,9 +65,10 @@ def main():
         for mib in args.sizes:
             for block in args.blocks:
                 with tempfile.TemporaryDirectory() as folder:
-                    dense, packed = (os.path.join(folder, name) for name in ("dense.onnx", "packed.onnx"))
+                    dense, pruned, packed = (os.path.join(folder, name) for name in ("dense.onnx", "pruned.onnx", "packed.onnx"))
                     feed = model(operator, mib, dense)
-                    cases.pack(args.program, dense, packed, block, args.values, False)
+                    cases.pack(args.program, dense, pruned, block, args.values, False, args.sparsity)
+                    peer.espalier(args.program, "convert", pruned, packed, "-q", "--no-verify", "--for", "onnxruntime")
                     before, after = peak_mib(dense), peak_mib(packed)
                     times = cases.times("onnxruntime", dense, packed, feed, folder, 0.5)
                 bad = after > args.most * before or times["second_ms"] > 1.5 * times["first_ms"]
