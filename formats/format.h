@@ -33,7 +33,8 @@ struct WriteOptions {
   std::string index = "grid";  ///< or "bitmap", "first-element", "mask"; "": what is smaller
   /// Weights of GRU, LSTM and RNN take pairs where a bitmap would be smaller, or are stored dense.
   bool recurrent_pairs = false;
-  /// ONNX, inline: large bitmaps of elements are decoded in stages, which only onnxruntime folds.
+  /// ONNX, inline: large bitmaps of elements are decoded in stages, which only onnxruntime folds, and
+  /// large blocks take bitmaps: what onnxruntime needs least memory for.
   bool stages = false;
   bool keep_io_names = false;  ///< an input or output that cannot keep its name is an error
   /// Input name -> shape that binds its free dimensions (-1: stays free).

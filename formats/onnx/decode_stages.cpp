@@ -237,8 +237,7 @@ class Joiner {
 }  // namespace
 
 bool takes_stages(const DecodeForm& form, uint64_t dense_bytes) {
-  constexpr uint64_t kLarge = uint64_t{32} << 20;
-  return form.elements && dense_bytes >= kLarge;
+  return form.elements && dense_bytes >= kLargeDecode;
 }
 
 std::vector<Node> in_stages(Graph& graph, std::vector<Node> nodes, const DecodeForm& form,

@@ -9,6 +9,9 @@
 
 namespace espalier {
 
+/// From how many bytes of the dense weight on onnxruntime's memory at load decides the form.
+inline constexpr uint64_t kLargeDecode = uint64_t{32} << 20;
+
 /// Whether the spelled-out decode of a weight is written in stages: a bitmap of elements of a large
 /// weight. onnxruntime lets go of what a branch of an If folded before it folds what reads the
 /// result.

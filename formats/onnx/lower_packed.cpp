@@ -82,8 +82,13 @@ class Lowering {
     }
   }
 
-  std::string_view index_for(ValueId id) const {
-    return pairs_.contains(id) ? std::string_view("grid") : std::string_view(options_.index);
+  // A bitmap of large blocks takes fewer nodes that are as large as the weight, where these are many.
+  std::string_view index_for(ValueId id, const SparseMatrix& matrix) const {
+    if (pairs_.contains(id)) return "grid";
+    if (options_.stages && options_.index.empty() && matrix.block.area() >= 16 &&
+        byte_count(matrix.dtype, matrix.shape) >= kLargeDecode)
+      return "bitmap";
+    return options_.index;
   }
 
   // A packed weight whose pairs take more than the dense weight.
@@ -314,7 +319,7 @@ class Lowering {
     const SparseMatrix matrix = graph.weights.at(id).sparse();
     graph.weights.erase(id);
     drop_input(graph, id);
-    const DecodeForm form = decode_form(matrix, index_for(id));
+    const DecodeForm form = decode_form(matrix, index_for(id, matrix));
     const std::string name = graph.values[id].name;
     std::unordered_map<std::string, ValueId> ids{{"weight", id}};
     DecodeParts parts = decode_parts(matrix, form);

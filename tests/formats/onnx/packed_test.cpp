@@ -223,6 +223,29 @@ TEST_CASE("the bitmap of a large weight is decoded in stages, which the reader j
   }
 }
 
+TEST_CASE("for onnxruntime large blocks take a bitmap where no index was asked for") {
+  constexpr double kFew = 0.06;
+  constexpr DType kF32 = DType::kF32;
+  const auto has_bitmap = [](const SparseMatrix& matrix, const char* index) {
+    WriteOptions options = profile("inline", index);
+    options.stages = true;
+    const auto proto = proto_of(model_of(matrix), options);
+    CHECK_NOTHROW(pb::checker::check_model(proto, true));
+    check_equal(weight_named(read_proto(proto), "W").sparse(), matrix);
+    return std::ranges::any_of(proto.graph().initializer(), [](const pb::TensorProto& t) {
+      return t.name().ends_with("/bitmap");
+    });
+  };
+  const Case large{"", {4096, 2048}, {1, 4096, 2048}, {16, 1}, false, kF32, kF32, kFew};
+  Case narrow = large, small = large;
+  narrow.block = {8, 1};
+  small.shape = {1024, 512}, small.fold = {1, 1024, 512};
+  CHECK(has_bitmap(matrix_of(large), ""));
+  CHECK(!has_bitmap(matrix_of(large), "grid"));
+  CHECK(!has_bitmap(matrix_of(narrow), ""));
+  CHECK(!has_bitmap(matrix_of(small), ""));
+}
+
 TEST_CASE("with a bitmap blocks are laid out before they have values") {
   constexpr DType kF32 = DType::kF32, kF16 = DType::kF16;
   const Case cases[]{
