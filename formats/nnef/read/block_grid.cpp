@@ -135,7 +135,6 @@ SparseMatrix on_grid(const Call& call, const Grid& grid, const Tensor& values,
   matrix.dtype = DType::kF32;
   if (values.dtype() == DType::kI8) matrix.scale = ones(grid.fold.parts * grid.fold.rows);
   clear_outside(matrix);
-  constexpr size_t kWorthDeferring = size_t{1} << 16;
   if (index != nullptr && sorted && count >= kWorthDeferring) matrix.col = columns_of(*index);
   return matrix;
 }

@@ -7,6 +7,10 @@
 
 namespace espalier::nnef {
 
+/// From how many blocks on columns are read again when they are looked at. A weight of 32 MiB is
+/// some ten strips of that many in 16x1 blocks.
+inline constexpr size_t kWorthDeferring = size_t{1} << 12;
+
 /// The grid of blocks that a decode fills, all parts stacked.
 struct Grid {
   size_t rows = 0, cols = 0;  ///< blocks

@@ -138,9 +138,8 @@ EvalValue decode_bitmap(const Call& call) {
                           values.shape()[0]));
   }
   SparseMatrix matrix = on_grid(call, grid, values, pairs);
-  constexpr int64_t kWorthDeferring = 1 << 16;
-  if (count >= kWorthDeferring)
-    matrix.col = columns_of(mask, cells, grid.cols, static_cast<size_t>(count));
+  if (const auto blocks = static_cast<size_t>(count); blocks >= kWorthDeferring)
+    matrix.col = columns_of(mask, cells, grid.cols, blocks);
   return packed_weight(weight_name(call, "mask"), std::move(matrix));
 }
 
