@@ -56,6 +56,9 @@ constexpr size_t kCutInputs = 128;
 constexpr size_t kCutBlocks = 32;
 // Samples up to which the inputs of a block go into the lanes.
 constexpr size_t kMostDots = 4;
+// Panels of at most kNarrowWidth samples are cut only beyond this many floats, which the second cache
+// holds: a cut reads the values of a strip's rows as so many streams, and few samples do not pay for it.
+constexpr size_t kNarrowWidth = 8, kNarrowPanel = 64 * 1024;
 // Outputs that are finished before the next ones: a strip of them stays in the first cache.
 constexpr size_t kStripOutputs = 64;
 
@@ -231,9 +234,10 @@ class RowsProduct final : public Product {
     if (values.dtype() == DType::kI8) scale_ = to_f32(weight.scale);
   }
 
-  // A panel that stays in the first cache is not cut; then the next row begins where one ends.
+  // A panel that stays in its cache is not cut; then the next row begins where one ends.
   Cuts cuts_for(size_t width) const {
-    if (w_.padded_k() * width <= kCutInputs * kMaxPanel) return {w_.row_start.data(), 1, 1};
+    const size_t uncut = width <= kNarrowWidth ? kNarrowPanel : kCutInputs * kMaxPanel;
+    if (w_.padded_k() * width <= uncut) return {w_.row_start.data(), 1, 1};
     return {cuts_.data(), cuts_.size() / w_.block_rows() - 1, w_.block_rows()};
   }
 
