@@ -56,8 +56,9 @@ constexpr size_t kCutInputs = 128;
 constexpr size_t kCutBlocks = 32;
 // Samples up to which the inputs of a block go into the lanes.
 constexpr size_t kMostDots = 4;
-// Panels of at most kNarrowWidth samples are cut only beyond this many floats, which the second cache
-// holds: a cut reads the values of a strip's rows as so many streams, and few samples do not pay for it.
+// Panels of at most kNarrowWidth samples are cut only beyond this many floats, which the second
+// cache holds: a cut reads the values of a strip's rows as so many streams, and few samples do not
+// pay for it.
 constexpr size_t kNarrowWidth = 8, kNarrowPanel = 64 * 1024;
 // Outputs that are finished before the next ones: a strip of them stays in the first cache.
 constexpr size_t kStripOutputs = 64;
